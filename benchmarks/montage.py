@@ -1,0 +1,112 @@
+"""Run a montage of labelled tiles end to end, and set the percentage beside the lattice's.
+
+    python benchmarks/montage.py --cells 40 --workers 2
+    python benchmarks/montage.py --cells 12 --workers 2
+
+The montage is made by the data folder's `tools/montage.py` (WSI_NECROSIS_DATA, else ../shared/data).
+The tiles that it is made of are those that the shipped model was trained on: its percentage says
+nothing about other slides. Prints a row for RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsi_necrosis.settings import load_settings
+from wsi_necrosis.slide import open_slide, read_overview
+from wsi_necrosis.tissue import Kind, find_tissue
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def data_folder() -> Path:
+    return Path(os.environ.get("WSI_NECROSIS_DATA", ROOT.parent / "shared" / "data"))
+
+
+def make_montage(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    data = data_folder()
+    tool = data.parent / "tools" / "montage.py"
+    options = [
+        "--cells",
+        str(arguments.cells),
+        "--seed",
+        str(arguments.seed),
+        "--offset",
+        str(arguments.offset),
+    ]
+    command = [sys.executable, str(tool), "--tiles", str(data / "tcia_os"), "--out", str(path), *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    truth: dict[str, Any] = json.loads(path.with_suffix(".truth.json").read_text())
+    return truth
+
+
+def lattice_percent(path: Path, truth: dict[str, Any]) -> float:
+    """Percent viable of the lattice, each cell weighted with the tissue that a run finds in it."""
+    settings = load_settings().tissue
+    with open_slide(path) as slide:
+        mask = find_tissue(read_overview(slide, settings.mpp_um), settings)
+    tissue, side = mask.kind == Kind.TISSUE, truth["cell_px"]
+    area = {"Viable": 0, "Non-Viable-Tumor": 0, "Non-Tumor": 0}
+    for cell in truth["lattice"]:
+        top, left = (round((cell[k] * side + truth["offset_px"]) / mask.px_l0[0]) for k in ("row", "col"))
+        span = side // mask.px_l0[0]
+        area[cell["label"]] += int(np.count_nonzero(tissue[top : top + span, left : left + span]))
+    return 100 * area["Viable"] / (area["Viable"] + area["Non-Viable-Tumor"])
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cells", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--offset", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=V")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        slide, out = Path(scratch) / "montage.svs", Path(scratch) / "out"
+        truth = make_montage(slide, arguments)
+        options = [word for override in arguments.set for word in ("--set", override)]
+        command = [sys.executable, "-m", "wsi_necrosis.pipelines.cli", "run", str(slide), "-o", str(out)]
+        subprocess.run([*command, "--workers", str(arguments.workers), "--quiet", *options], check=True)
+        folder = out / "slides" / slide.name
+        result = json.loads((folder / "result.json").read_text())
+        perf = json.loads((folder / "perf.json").read_text())
+        lattice = lattice_percent(slide, truth)
+    report(arguments, result, perf, lattice)
+
+
+def report(
+    arguments: argparse.Namespace, result: dict[str, Any], perf: dict[str, Any], lattice: float
+) -> None:
+    print(f"{datetime.now(UTC):%Y-%m-%d}  {processor()}  python {' '.join(sys.argv)}")
+    print(json.dumps(perf, indent=1))
+    wall, busy = perf["seconds"], perf["worker_seconds"]
+    stages = ", ".join(f"{name} {took:.1f}" for name, took in (wall | busy).items())
+    print(f"| {arguments.cells} x {arguments.cells} | {perf['workers']} | {perf['tiles']} | "
+          f"{perf['tiles_per_second']} | {stages} | {perf['peak_memory_mb']} |")  # fmt: skip
+    found = result["percent_viable"]
+    print(f"percent viable: lattice {lattice:.1f}, found {found:.1f} (by class {result['percent_viable_hard']:.1f}), "
+          f"error {found - lattice:+.1f} points, ON TRAINING TILES; interval {result['interval']}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Shipped settings; read by `wsi_necrosis.settings`."""

@@ -1,0 +1,1 @@
+"""Jobs: what a person asks for on a day."""

@@ -1,0 +1,189 @@
+"""The command: a doorman that reads options and calls a job.
+
+Jobs are imported when they are called, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wsi_necrosis.errors import SettingsError, WsiNecrosisError
+
+if TYPE_CHECKING:
+    from wsi_necrosis.geometry import Mpp
+    from wsi_necrosis.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Percent viable tumour on whole-slide images. Research use only.",
+)
+
+SlidePath = Annotated[Path, typer.Argument(help="Whole-slide image: SVS, NDPI, MRXS, SCN, BIF, TIFF, DICOM.")]
+OutPath = Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")]
+MppText = Annotated[
+    str | None,
+    typer.Option("--mpp", metavar="X[,Y]", help="Pixel size of level 0 in um, where the file has none."),
+]
+ModelName = Annotated[str | None, typer.Option("--model", help="Shipped model or checkpoint folder.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Blocks at once. [default: one per core]")
+]
+Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler.")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file over the shipped settings.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="Shipped preset over the shipped settings.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=V", help="One setting; repeatable.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no result on the screen.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+
+
+@app.command()
+def run(
+    slide: SlidePath,
+    out: OutPath = Path("wsi-necrosis-out"),
+    model: ModelName = None,
+    mpp: MppText = None,
+    device: Device = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    config: Config = None,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results made from other inputs.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure percent viable tumour on one slide."""
+    options = {
+        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
+    }  # fmt: skip
+    settings = _settings(preset, config, overrides, options)
+    from . import printout
+    from . import run as job
+    from .one_slide import RunOptions
+    from .watch import watching
+
+    pixel_size = _parse_mpp(mpp)
+    if dry_run:
+        typer.echo(job.dry_run(slide, settings, pixel_size))
+        return
+    with watching(quiet=quiet or as_json) as watcher:
+        report = job.run(slide, settings, RunOptions(out, pixel_size, overwrite), watcher)
+    if as_json:
+        typer.echo(printout.as_json(report))
+    elif not quiet:
+        typer.echo(printout.describe(report))
+
+
+@app.command()
+def demo(
+    out: OutPath = Path("wsi-necrosis-out"),
+    seed: Annotated[int, typer.Option(help="Of the synthetic slide.")] = 0,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Paint a synthetic slide of known truth, score it with a tiny model, and compare."""
+    settings = _settings(None, None, ["model.name=phantom"], {"cluster.workers": workers})
+    from . import demo as job
+    from .watch import watching
+
+    with watching(quiet=quiet) as watcher:
+        comparison = job.demo(out, seed, settings, watcher)
+    if not quiet:
+        typer.echo(comparison)
+
+
+@app.command()
+def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None:
+    """Say what a slide is: format, size, levels, pixel size and where it came from."""
+    from . import info as job
+
+    typer.echo(job.info(slide, _parse_mpp(mpp), as_json=as_json))
+
+
+@app.command()
+def config(preset: Preset = None, config_file: Config = None, overrides: Overrides = None) -> None:
+    """Print the settings: the shipped file with its reasons, or all in force with the options given."""
+    from . import config as job
+
+    typer.echo(job.config(preset, config_file, overrides or []), nl=False)
+
+
+@app.command()
+def train(
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="For example configs/train.yaml.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new checkpoint.")] = Path("model"),
+    overrides: Overrides = None,
+) -> None:
+    """Train a tile model on labelled tiles, and measure it case by case."""
+    from . import train as job
+
+    job.train(config_file, overrides or [], out)
+
+
+def main() -> None:
+    """Entry point of `wsi-necrosis`: errors raised on purpose become one line and an exit code."""
+    try:
+        app()
+    except WsiNecrosisError as error:
+        sys.stderr.write(f"wsi-necrosis: {error}\n")
+        sys.exit(error.exit_code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wsi-necrosis {package_version('wsi-necrosis')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def _settings(
+    preset: str | None, config_file: Path | None, overrides: list[str] | None, options: dict[str, Any]
+) -> Settings:
+    """Settings in force; options are overrides with a name of their own and come last."""
+    from wsi_necrosis.settings import load_settings
+
+    named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    return load_settings(preset, config_file, [*(overrides or []), *named])
+
+
+def _parse_mpp(text: str | None) -> Mpp | None:
+    from wsi_necrosis.geometry import Mpp
+
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in {1, 2}:
+        raise SettingsError(f"--mpp {text}: give one number, or two joined by a comma, in um per pixel")
+    return Mpp(values[0], values[-1])
+
+
+if __name__ == "__main__":
+    main()

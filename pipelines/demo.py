@@ -1,0 +1,54 @@
+"""Job: a synthetic slide of known truth, scored by a tiny model, compared with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsi_necrosis.analysis import Watcher
+from wsi_necrosis.classes import CLASSES, TITLES
+from wsi_necrosis.phantom import PhantomTruth, write_phantom
+from wsi_necrosis.settings import Settings
+
+from .one_slide import RunOptions, measure_slide
+
+
+def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
+    """Paint a slide into `out`, run it, and set what was found beside what was painted.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of results; the slide and its truth are written to `out/phantom`.
+    seed : int
+        Of the shapes.
+    settings : Settings
+        With `model.name` set to the phantom's model.
+    watcher : Watcher
+        Is told of progress.
+
+    Returns
+    -------
+    str
+        A table of areas and percent viable.
+    """
+    slide = out / "phantom" / f"phantom-{seed}.tiff"
+    slide.parent.mkdir(parents=True, exist_ok=True)
+    truth = write_phantom(slide, np.random.default_rng(seed))
+    report = measure_slide(slide, settings, RunOptions(out), watcher)
+    return "\n".join([*compare(truth, report.result), f"results in {report.folder}"])
+
+
+def compare(truth: PhantomTruth, result: Mapping[str, Any]) -> list[str]:
+    """Lines of a table: painted and found areas in mm2 by class, and percent viable."""
+    found = result["ledger"]["mm2"]
+    lines = [f"{'':<18}{'painted':>10}{'found':>10}{'error':>9}"]
+    for name, title in zip(CLASSES, TITLES, strict=True):
+        painted, area = truth.area_mm2[name], found[f"soft_{name}"]
+        lines.append(f"{title:<18}{painted:>7.3f} mm2{area:>6.3f} mm2{100 * (area / painted - 1):>+7.2f} %")
+    painted, percent = truth.percent_viable, result["percent_viable"]
+    lines.append(f"{'Percent viable':<18}{painted:>9.2f} %{percent:>8.2f} %{percent - painted:>+7.2f} points")
+    return lines

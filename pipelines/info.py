@@ -1,0 +1,54 @@
+"""Job: say what a slide is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.provenance import slide_fingerprint
+from wsi_necrosis.slide import SlideInfo, open_slide
+
+
+def info(slide: Path, mpp: Mpp | None, *, as_json: bool) -> str:
+    """Facts of a slide as text or JSON; a slide without pixel size is described too.
+
+    Raises
+    ------
+    SlideError
+        The slide cannot be opened.
+    """
+    with open_slide(slide, mpp) as opened:
+        facts = describe(opened.info)
+    if as_json:
+        return json.dumps(facts, indent=2)
+    return "\n".join(f"{name:>12}  {_text(value)}" for name, value in facts.items())
+
+
+def describe(facts: SlideInfo) -> dict[str, Any]:
+    """What `info` says of a slide, JSON-ready; sizes are (width, height)."""
+    mpp = facts.mpp
+    width, height = facts.size_l0
+    return {
+        "path": str(facts.path),
+        "files": len(facts.files),
+        "vendor": facts.vendor,
+        "reader": facts.reader,
+        "size": [width, height],
+        "size_mm": [round(width * mpp.x / 1e3, 3), round(height * mpp.y / 1e3, 3)] if mpp else None,
+        "levels": [
+            f"{w} x {h} (1/{d:.4g})" for (w, h), d in zip(facts.levels, facts.downsamples, strict=True)
+        ],
+        "mpp": [mpp.x, mpp.y] if mpp else None,
+        "mpp_source": facts.mpp_source,
+        "objective": facts.objective,
+        "bounds": list(facts.bounds_l0),
+        "fingerprint": slide_fingerprint(facts.files),
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return (" x " if all(isinstance(item, int | float) for item in value) else ", ").join(map(str, value))
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,92 @@
+"""Made-up slides with all that exporters read: cells of every kind, bounds, pixels that are not square."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsi_necrosis.export.picture import Layers
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.grid import TileGrid, cell_pixels
+from wsi_necrosis.heatmap import Heatmap, stitch
+from wsi_necrosis.quantify import NecrosisScore, measure
+from wsi_necrosis.scores import Scores, State
+from wsi_necrosis.settings import load_settings
+from wsi_necrosis.slide import Overview, SlideInfo
+from wsi_necrosis.tissue import Kind, TissueMask
+
+PX_L0 = (8, 4)  # of the mask; 4 um each way at the mpp below
+MPP = Mpp(0.5, 1.0)
+PINK, GLASS = (214, 150, 190), (243, 243, 243)
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """A slide and all that was found on it."""
+
+    info: SlideInfo
+    layers: Layers
+    scores: Scores
+    heatmap: Heatmap
+    score: NecrosisScore
+
+
+@pytest.fixture
+def made_up() -> Callable[..., MadeUp]:
+    """Make a slide with cells of 128 um (256 by 128 pixels of level 0), tiles twice as wide, and bounds.
+
+    `cols`, `rows`: mask pixels of 4 um. `fill`: "mixed" (a disc of tissue with some of everything),
+    "glass", "tissue" (all scored) or "unreadable".
+    """
+    return _make
+
+
+def _make(cols: int = 300, rows: int = 210, fill: str = "mixed", seed: int = 0) -> MadeUp:
+    rng = np.random.default_rng(seed)
+    plane = Box(1000, 600, cols * PX_L0[0] - 3, rows * PX_L0[1] - 1)
+    mpp = MPP.scaled(*PX_L0)
+    kind = _kind((rows, cols), fill)
+    rgb = np.where((kind == Kind.TISSUE)[..., None], PINK, GLASS).astype(np.uint8)
+    overview = Overview(rgb, kind == Kind.UNREADABLE, plane, PX_L0, mpp)
+    mask = TissueMask(kind, plane, PX_L0, mpp)
+    # a working pixel is 1 um wide: 2 x 1 pixels of level 0
+    grid = TileGrid(plane, (2.0, 1.0), Mpp(1.0, 1.0), 256, 128, 8)
+    scores = _scores(grid, mask, fill, rng)
+    settings = load_settings().quantify.model_copy(update={"max_uncertainty": 0.85, "min_tumour_mm2": 0.01})
+    heatmap = stitch(scores, settings)
+    size = int(plane.right_l0) + 50, int(plane.bottom_l0) + 70
+    path = Path("Präparat 7.mrxs")
+    info = SlideInfo(
+        path, (path,), "mirax", "openslide", size, plane, (1000, 600), (1.0,), (size,), MPP, "metadata", 20.0
+    )
+    return MadeUp(info, Layers(overview, mask, heatmap), scores, heatmap, measure(scores, settings))
+
+
+def _kind(shape: tuple[int, int], fill: str) -> np.ndarray:
+    y, x = np.indices(shape)
+    disc = ((y - shape[0] / 2) / shape[0]) ** 2 + ((x - shape[1] / 2) / shape[1]) ** 2 < 0.45**2
+    kind = np.full(
+        shape, {"tissue": Kind.TISSUE, "unreadable": Kind.UNREADABLE}.get(fill, Kind.GLASS), np.uint8
+    )
+    if fill == "mixed":
+        kind[disc] = Kind.TISSUE
+        kind[: shape[0] // 4, : shape[1] // 4] = Kind.UNREADABLE
+    return kind
+
+
+def _scores(grid: TileGrid, mask: TissueMask, fill: str, rng: np.random.Generator) -> Scores:
+    px = cell_pixels(grid, mask)
+    scored = px[..., 1] > 0
+    state = np.where(scored, State.SCORED, State.NO_TISSUE).astype(np.uint8)
+    failed = scored & (rng.random(scored.shape) < 0.1) & (fill == "mixed")
+    state[failed] = State.UNREADABLE
+    px[failed, 2] += px[failed, 1]
+    px[failed, 1] = 0
+    prob = rng.dirichlet((0.4, 0.4, 0.4), size=scored.shape)
+    prob = np.where((state == State.SCORED)[..., None], prob, np.nan).astype(np.float32)
+    uncertainty = -(prob * np.log(np.maximum(prob, 1e-9))).sum(axis=-1) / np.log(np.float32(3))
+    return Scores(grid, mask.px_mm2, prob, uncertainty.astype(np.float32), px, state)

@@ -1,0 +1,139 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from wsi_necrosis.export.geojson import write_regions
+from wsi_necrosis.geometry import Box
+from wsi_necrosis.heatmap import PALETTE
+
+COLOURS = {colour.qupath: list(colour.rgb) for colour in PALETTE.values()}
+
+
+def features(slide: Any, folder: Path, fingerprint: str = "f") -> list[dict[str, Any]]:
+    write_regions(folder / "regions.geojson", slide.scores, slide.heatmap, slide.info, fingerprint)
+    found = json.loads((folder / "regions.geojson").read_text(encoding="utf-8"))
+    assert found["type"] == "FeatureCollection"
+    return found["features"]
+
+
+def labelled(slide: Any, label: Any) -> Any:
+    """The slide with other labels; no more than the labels matter for outlines."""
+    label = np.asarray(label, np.uint8)
+    heat, grid = slide.heatmap, slide.scores.grid
+    plane = Box(grid.plane.x_l0, grid.plane.y_l0, label.shape[1] * 256 - 3, label.shape[0] * 128 - 1)
+    grid = replace(grid, plane=plane)
+    channels = np.full((4, *label.shape), 0.25, np.float32)
+    px = np.full((*label.shape, 4), 10, np.uint32)
+    scores = replace(slide.scores, grid=grid, px=px, prob=np.moveaxis(channels[:3], 0, -1))
+    return replace(slide, scores=scores, heatmap=replace(heat, label=label, channels=channels, grid=grid))
+
+
+def test_features_are_as_qupath_takes_them(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    found = features(made_up(), tmp_path)
+    assert {feature["properties"]["classification"]["name"] for feature in found} == set(COLOURS)
+    for feature in found:
+        assert feature["type"] == "Feature"
+        assert UUID(feature["id"]).version == 5
+        properties = feature["properties"]
+        assert properties["objectType"] == "annotation"
+        assert properties["isLocked"] is False
+        assert properties["classification"]["color"] == COLOURS[properties["classification"]["name"]]
+        assert all(np.isfinite(value) for value in properties["measurements"].values())
+        for ring in feature["geometry"]["coordinates"]:
+            assert ring[0] == ring[-1]
+            assert len(ring) >= 5
+
+
+def test_a_ring_with_a_hole_is_placed_cut_and_measured(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    label = np.full((3, 3), 3)
+    label[1, 1] = 1
+    slide = labelled(made_up(), label)
+    ring, core = features(slide, tmp_path)
+    outer, hole = ring["geometry"]["coordinates"]
+    # cells are 256 x 128 pixels; the bounds are subtracted; the plane ends 3 and 1 pixels early
+    assert sorted(map(tuple, outer[:-1])) == [(0, 0), (0, 383), (765, 0), (765, 383)]
+    assert sorted(map(tuple, hole[:-1])) == [(256, 128), (256, 256), (512, 128), (512, 256)]
+    assert sorted(map(tuple, core["geometry"]["coordinates"][0][:-1])) == sorted(map(tuple, hole[:-1]))
+    assert ring["properties"]["classification"]["name"] == "Tumor"
+    assert ring["properties"]["measurements"] == {
+        "Tissue area mm^2": pytest.approx(80 * slide.scores.px_mm2),
+        "Cells": 8,
+        "Mean p viable": 0.25,
+    }
+
+
+def test_mean_is_weighted_with_tissue(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    slide = labelled(made_up(), [[3, 3]])
+    slide.scores.px[0, :, 1] = 30, 10
+    slide.heatmap.channels[2] = 0.9, 0.5
+    (feature,) = features(slide, tmp_path)
+    assert feature["properties"]["measurements"]["Mean p viable"] == pytest.approx(0.8)
+
+
+def test_unreadable_regions_have_no_probability(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    slide = labelled(made_up(), [[5]])
+    slide.scores.px[...] = 0
+    (feature,) = features(slide, tmp_path)
+    assert feature["properties"]["measurements"] == {"Tissue area mm^2": 0, "Cells": 1}
+
+
+def test_cells_that_touch_at_a_corner_are_two_regions(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    assert len(features(labelled(made_up(), [[2, 0], [0, 2]]), tmp_path)) == 2
+
+
+def test_identifiers_follow_the_slide_and_not_the_run(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    one, again, other = (
+        [feature["id"] for feature in features(made_up(), tmp_path, fingerprint)] for fingerprint in "aab"
+    )
+    assert one == again
+    assert len(set(one)) == len(one)
+    assert not set(one) & set(other)
+
+
+def test_nothing_found_is_an_empty_collection(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    assert features(made_up(fill="glass"), tmp_path) == []
+
+
+labels = hnp.arrays(
+    np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 3])
+)
+
+
+@given(labels)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_outlines_cover_their_cells_and_nothing_else(
+    made_up: Callable[..., Any], tmp_path: Path, label: np.ndarray
+) -> None:
+    slide = labelled(made_up(cols=32, rows=32), label)
+    found = features(slide, tmp_path)
+    shapes = [shapely.from_geojson(json.dumps(feature["geometry"])) for feature in found]
+    assert all(shape.is_valid and shape.exterior.is_ccw for shape in shapes)
+    assert len(found) == sum(int(ndimage.label(label == value)[1]) for value in (1, 3))
+    assert all(one.intersection(other).area == 0 for one, other in combinations(shapes, 2))
+    for row, col in np.ndindex(label.shape):
+        centre = shapely.Point(col * 256 + 128, row * 128 + 64)
+        names = [
+            f["properties"]["classification"]["name"]
+            for f, s in zip(found, shapes, strict=True)
+            if s.contains(centre)
+        ]
+        assert names == ([PALETTE[int(label[row, col])].qupath] if label[row, col] else [])
+    plane = slide.scores.grid.plane
+    widths = np.minimum(256, plane.width_l0 - 256 * np.arange(label.shape[1]))
+    heights = np.minimum(128, plane.height_l0 - 128 * np.arange(label.shape[0]))
+    assert sum(shape.area for shape in shapes) == pytest.approx(
+        (np.outer(heights, widths) * (label > 0)).sum()
+    )

@@ -1,0 +1,128 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsi_necrosis.export.layout import lay_out
+from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
+from wsi_necrosis.export.picture import Layers
+from wsi_necrosis.grid import TileGrid, cell_pixels
+from wsi_necrosis.heatmap import stitch
+from wsi_necrosis.quantify import measure
+from wsi_necrosis.scores import Scores, State
+from wsi_necrosis.settings import load_settings
+from wsi_necrosis.slide import open_slide, read_overview
+from wsi_necrosis.tissue import find_tissue
+
+SHIPPED = load_settings().export
+CAPTION = Caption("Präparat 7.mrxs", "default", "0.5 x 1 µm per pixel (metadata)")
+
+
+def sized(px: int) -> Any:
+    return SHIPPED.model_copy(update={"overlay_px": px})
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.mode == "RGB"
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("shape", [(300, 210), (4, 4), (1, 1), (1500, 40), (40, 1500), (2000, 1500)])
+def test_longer_side_is_as_set(made_up: Callable[..., Any], tmp_path: Path, shape: tuple[int, int]) -> None:
+    slide = made_up(cols=shape[0], rows=shape[1])
+    write_overlay(tmp_path / "o.png", slide.layers, slide.score, CAPTION, sized(1500))
+    write_thumbnail(tmp_path / "t.png", slide.layers.overview, sized(1500))
+    overlay, thumbnail = picture(tmp_path / "o.png"), picture(tmp_path / "t.png")
+    assert 300 < max(overlay.shape) <= 1500
+    assert 20 < max(thumbnail.shape) <= 1500
+    if min(shape) > 200:
+        assert max(overlay.shape) > 1300
+        assert max(thumbnail.shape) > 1450
+
+
+def test_a_picture_smaller_than_its_text_grows(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    slide = made_up()
+    write_overlay(tmp_path / "o.png", slide.layers, slide.score, CAPTION, sized(64))
+    write_thumbnail(tmp_path / "t.png", slide.layers.overview, sized(64))
+    assert max(picture(tmp_path / "o.png").shape) > 400
+
+
+@pytest.mark.parametrize("side", [64, 700, 2048])
+@pytest.mark.parametrize("shape", [(300, 210), (1, 1), (3000, 20), (20, 3000)])
+def test_nothing_lies_on_anything_else(
+    made_up: Callable[..., Any], side: int, shape: tuple[int, int]
+) -> None:
+    layout = lay_out(made_up(cols=shape[0], rows=shape[1]).layers.overview, side)
+    unit, (width, height) = layout.unit, layout.canvas
+    things = [(*at, *layout.frame.size) for at in layout.panels]
+    things += [(*layout.facts, 27 * unit, 18 * unit), (*layout.table, 27 * unit, 15 * unit)]
+    for n, (x, y, wide, high) in enumerate(things):
+        assert x >= 0 <= y
+        assert x + wide <= width
+        assert y + high <= height
+        for left, top, across, down in things[:n]:
+            assert x >= left + across or left >= x + wide or y >= top + down or top >= y + high
+
+
+def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    slide = made_up()
+    other = replace(slide.score, percent_viable=12.3, percent_necrosis=87.7)
+    none = replace(slide.score, status="not_evaluable", reason="too_little_tumour", percent_viable=None)
+    found = []
+    for n, score in enumerate((slide.score, other, none)):
+        write_overlay(tmp_path / f"{n}.png", slide.layers, score, CAPTION, sized(1200))
+        found.append(picture(tmp_path / f"{n}.png"))
+    assert found[0].shape == found[1].shape == found[2].shape
+    layout = lay_out(slide.layers.overview, 1200)
+    (x, y), unit = layout.facts, layout.unit
+    facts = np.s_[y : y + 15 * unit, x : x + 27 * unit]
+    for one, two in ((0, 1), (0, 2), (1, 2)):
+        assert (found[one][facts] != found[two][facts]).any()
+        changed = (found[one] != found[two]).any(axis=-1)
+        changed[facts] = False
+        assert not changed.any()
+
+
+def test_swatches_show_the_classes_that_are_there(made_up: Callable[..., Any], tmp_path: Path) -> None:
+    mixed, clean = made_up(), made_up(fill="glass")
+    assert mixed.score.ledger.abstained > 0
+    for name, slide in (("mixed", mixed), ("clean", clean)):
+        write_overlay(tmp_path / f"{name}.png", slide.layers, slide.score, CAPTION, sized(1200))
+        layout = lay_out(slide.layers.overview, 1200)
+        (x, y), unit = layout.table, layout.unit
+        legend = picture(tmp_path / f"{name}.png")[y : y + 10 * unit, x : x + unit].reshape(-1, 3)
+        for rgb, always in (
+            ((200, 0, 0), True),
+            ((150, 200, 150), True),
+            ((180, 180, 180), False),
+            ((0, 0, 180), False),
+        ):
+            assert (legend == rgb).all(axis=-1).any() == (always or name == "mixed")
+
+
+def test_a_real_slide(data_dir: Path, tmp_path: Path) -> None:
+    settings = load_settings()
+    with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
+        overview = read_overview(slide, settings.tissue.mpp_um)
+        grid = TileGrid(slide.info.plane, (2.0, 2.0), slide.info.known_mpp.scaled(2, 2), 224, 224, 8)
+    mask = find_tissue(overview, settings.tissue)
+    px = cell_pixels(grid, mask)
+    scored = px[..., 1] > 0
+    prob = np.where(scored[..., None], np.float32([0.1, 0.2, 0.7]), np.float32(np.nan))
+    state = np.where(scored, State.SCORED, State.NO_TISSUE).astype(np.uint8)
+    scores = Scores(grid, mask.px_mm2, prob, np.where(scored, np.float32(0.7), np.nan), px, state)
+    layers = Layers(overview, mask, stitch(scores, settings.quantify))
+    path = tmp_path / "overlay.png"
+    write_overlay(path, layers, measure(scores, settings.quantify), CAPTION, settings.export)
+    drawn = picture(path)
+    layout = lay_out(overview, settings.export.overlay_px)
+    (x, y), (wide, high) = layout.panels[0], layout.frame.size
+    panel = drawn[y : y + high, x : x + wide].astype(int)
+    red = panel[..., 0] - panel[..., 1:].max(axis=-1) > 40
+    assert red.mean() == pytest.approx((mask.kind == 1).mean(), abs=0.05)

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.pipelines.cli import _parse_mpp
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "wsi_necrosis.pipelines.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from wsi_necrosis.pipelines.cli import app; from typer.testing import CliRunner;"
+        "assert CliRunner().invoke(app, ['run', '--help']).exit_code == 0;"
+        "print(sorted({'torch', 'dask', 'distributed', 'tiatoolbox', 'zarr', 'radiomics', 'openslide', 'matplotlib'}"
+        " & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(None, None), ("0.5", Mpp(0.5, 0.5)), ("0.5,0.25", Mpp(0.5, 0.25))]
+)
+def test_mpp_is_one_number_or_two(text: str | None, expected: Mpp | None) -> None:
+    assert _parse_mpp(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "half", "1,2,3"])
+def test_other_mpp_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="--mpp"):
+        _parse_mpp(text)
+
+
+def test_errors_are_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    done = command("config", "--set", "grid.strides=2")
+    assert done.returncode == 2
+    assert (
+        done.stderr == "wsi-necrosis: grid.strides is not a setting; `wsi-necrosis config` lists them all\n"
+    )
+    assert command("run").returncode == 2
+    done = command("run", str(tmp_path / "none.svs"), "-o", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "none.svs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_config_prints_what_is_in_force() -> None:
+    assert "# " in command("config").stdout
+    assert "stride_tiles: 0.5" in command("config", "--preset", "half-stride").stdout

@@ -1,0 +1,241 @@
+"""The whole way from slide to report, on phantoms whose truth is known."""
+
+import filecmp
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsi_necrosis.analysis import Request, SlideReport, analyse
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.errors import InterruptedRunError, ModelError, ResultsDifferError, UsageError
+from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.phantom import PhantomTruth, write_phantom
+from wsi_necrosis.pipelines.watch import QuietWatcher
+from wsi_necrosis.scores import BlockScores, ScoreStore, State
+from wsi_necrosis.settings import load_settings
+
+OUTPUTS = {
+    "blocks", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json", "scores.zarr",
+    "thumbnail.png", "tiles.parquet",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small phantom for tests of behaviour."""
+    path = tmp_path_factory.mktemp("small") / "small phantom ü.tiff"
+    write_phantom(path, np.random.default_rng(7), side_mm=2.5)
+    return path
+
+
+def run(slide: Path, folder: Path, *overrides: str, overwrite: bool = False) -> SlideReport:
+    settings = load_settings(overrides=["model.name=phantom", *overrides])
+    request = Request(slide, slide.name, folder, overwrite=overwrite)
+    return analyse(request, settings, QuietWatcher())
+
+
+def trees_equal(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files with the same bytes."""
+    names = [sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) for root in (one, other)]
+    return names[0] == names[1] and not filecmp.cmpfiles(one, other, names[0], shallow=False)[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> SlideReport:
+    """The small phantom's results on one worker."""
+    return run(small, tmp_path_factory.mktemp("undisturbed") / "slide", "cluster.workers=1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", [1.0, 0.5])
+@pytest.mark.parametrize(("seed", "mpp"), [(1, Mpp(0.5, 0.5)), (2, Mpp(0.5, 0.25)), (3, Mpp(0.46, 0.46))])
+def test_areas_and_percentage_are_the_painted_ones(
+    tmp_path: Path, seed: int, mpp: Mpp, stride: float
+) -> None:
+    truth: PhantomTruth = write_phantom(tmp_path / "p.tiff", np.random.default_rng(seed), mpp=mpp)
+    result = run(tmp_path / "p.tiff", tmp_path / "out", f"grid.stride_tiles={stride}").result
+    for kind in ("soft_", ""):
+        for name in CLASSES:
+            assert result["ledger"]["mm2"][f"{kind}{name}"] == pytest.approx(truth.area_mm2[name], rel=0.01)
+    assert result["percent_viable"] == pytest.approx(truth.percent_viable, abs=1)
+    assert result["percent_viable_hard"] == pytest.approx(truth.percent_viable, abs=1)
+    assert sum(result["ledger"]["px"].values()) == result["ledger"]["total_px"]
+
+
+def test_the_folder_holds_every_output(undisturbed: SlideReport) -> None:
+    assert {path.name for path in undisturbed.folder.iterdir()} == OUTPUTS
+    assert json.loads((undisturbed.folder / "result.json").read_text()) == undisturbed.result
+    perf = json.loads((undisturbed.folder / "perf.json").read_text())
+    assert perf["tiles"] == undisturbed.result["n_tiles"] > 0
+    assert set(perf["worker_seconds"]) == {"read", "radiomics", "network", "write"}
+
+
+def test_every_pixel_of_the_plane_is_in_the_ledger(undisturbed: SlideReport, small: Path) -> None:
+    ledger = undisturbed.result["ledger"]
+    assert sum(ledger["px"].values()) == ledger["total_px"] == 625**2  # 2.5 mm at 4 um
+    assert ledger["total_px"] * ledger["pixel_mm2"] == pytest.approx(6.25)
+
+
+@pytest.mark.parametrize("how", [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]])
+def test_threads_and_processes_give_the_same_bits(
+    small: Path, undisturbed: SlideReport, tmp_path: Path, how: list[str]
+) -> None:
+    other = run(small, tmp_path / "slide", *how)
+    assert trees_equal(other.folder / "scores.zarr", undisturbed.folder / "scores.zarr")
+    assert trees_equal(other.folder / "blocks", undisturbed.folder / "blocks")
+    assert other.result == undisturbed.result
+
+
+def test_a_finished_result_is_returned_as_it_is(small: Path, undisturbed: SlideReport) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")}
+    assert run(small, undisturbed.folder, "cluster.workers=2").result == undisturbed.result
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")} == before
+
+
+def test_other_inputs_are_refused_before_any_work(small: Path, undisturbed: SlideReport) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")}
+    with pytest.raises(ResultsDifferError, match=r"grid\.stride_tiles: 1\.0 -> 0\.5.*--overwrite"):
+        run(small, undisturbed.folder, "grid.stride_tiles=0.5")
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")} == before
+
+
+def test_overwrite_replaces_everything(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "slide"
+    run(small, folder, "grid.block_cells=16")
+    report = run(small, folder, "grid.block_cells=32", overwrite=True)
+    assert report.result["provenance"]["inputs"]["grid"]["block_cells"] == 32
+    assert ScoreStore(folder).grid.block_cells == 32
+
+
+def test_a_changed_threshold_measures_again_and_scores_nothing(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "slide"
+    first = run(small, folder)
+    scored = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
+    second = run(small, folder, "quantify.min_tumour_mm2=100")
+    assert first.result["status"] == "scored"
+    assert (second.result["status"], second.result["percent_viable"]) == ("not_evaluable", None)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == scored
+
+
+class StopAfter(QuietWatcher):
+    """Interrupts after so many blocks, as Ctrl-C would."""
+
+    def __init__(self, blocks: int) -> None:
+        self.left = blocks
+
+    def scored(self, tiles: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise InterruptedRunError("stopped")
+
+
+def test_an_interrupted_run_resumes_to_the_same_store(
+    small: Path, undisturbed: SlideReport, tmp_path: Path
+) -> None:
+    folder = tmp_path / "slide"
+    settings = load_settings(overrides=["model.name=phantom"])
+    with pytest.raises(InterruptedRunError):
+        analyse(Request(small, small.name, folder), settings, StopAfter(2))
+    assert not (folder / "result.json").exists()
+    assert len(list((folder / "blocks").iterdir())) >= 2
+    again = run(small, folder)
+    assert trees_equal(folder / "scores.zarr", undisturbed.folder / "scores.zarr")
+    assert again.result == undisturbed.result
+    assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
+
+
+def start(slide: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "wsi_necrosis.pipelines.cli", "run", str(slide), "-o", str(out)]
+    options = ["--model", "phantom", "--workers", "1", "--set", "grid.block_cells=4", "--quiet"]
+    return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_ends_with_the_store_of_an_undisturbed_one(
+    small: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    folder = tmp_path / "out" / "slides" / small.name
+    process = start(small, tmp_path / "out")
+    wait_for(lambda: len(list((folder / "blocks").glob("*.json"))) >= 3, process)
+    os.kill(process.pid, how)
+    _, said = process.communicate(timeout=60)
+    assert not (folder / "result.json").exists()
+    if how == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130
+        assert "the same command resumes" in said
+    again = start(small, tmp_path / "out")
+    assert again.wait(timeout=180) == 0
+    whole = run(small, tmp_path / "whole", "grid.block_cells=4")
+    assert trees_equal(folder / "scores.zarr", whole.folder / "scores.zarr")
+    assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
+
+
+def test_a_block_cut_short_is_scored_again(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:
+    """A record is missing although its chunks are written, and half of them were lost."""
+    folder = tmp_path / "slide"
+    run(small, folder)
+    store = ScoreStore(folder)
+    block = next(b for b in store.grid.blocks() if (folder / "blocks" / f"{b.name}.json").exists())
+    blank = store.read_block(block)
+    store.write_block(block, BlockScores(*(np.zeros_like(getattr(blank, f)) for f in blank.__dataclass_fields__)))
+    (folder / "blocks" / f"{block.name}.json").unlink()
+    (folder / "result.json").unlink()
+    assert run(small, folder).result == undisturbed.result
+    assert trees_equal(folder / "scores.zarr", undisturbed.folder / "scores.zarr")
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [("model.name=none", ModelError), ("model.device=cuda", UsageError), ("cluster.scheduler=tcp://127.0.0.1:9", None)],
+)
+def test_requests_that_cannot_be_met_are_refused(
+    small: Path, tmp_path: Path, override: str, error: type[Exception] | None
+) -> None:
+    with pytest.raises(error or UsageError):
+        run(small, tmp_path / "slide", override)
+    if error:
+        assert not (tmp_path / "slide").exists()
+
+
+def test_unreadable_pixels_are_counted_and_never_scored(data_dir: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.svs"
+    content = bytearray((data_dir / "slides" / "CMU-1-Small-Region.svs").read_bytes())
+    import tifffile
+
+    with tifffile.TiffFile(data_dir / "slides" / "CMU-1-Small-Region.svs") as tiff:
+        page = tiff.pages[0]
+        across = -(-page.imagewidth // page.tilewidth)
+        tile = 6 * across + 5  # in the middle of the tissue
+        content[page.dataoffsets[tile] : page.dataoffsets[tile] + page.databytecounts[tile]] = bytes(
+            page.databytecounts[tile]
+        )
+    damaged.write_bytes(content)
+    report = run(damaged, tmp_path / "out")
+    scores = ScoreStore(tmp_path / "out").read()
+    lost = scores.state == State.UNREADABLE
+    assert lost.any()
+    assert np.isnan(scores.prob[lost]).all()
+    assert (scores.px[lost][:, 1] == 0).all()
+    ledger = report.result["ledger"]
+    assert ledger["px"]["unreadable"] > 0
+    assert sum(ledger["px"].values()) == ledger["total_px"]
+    assert any("unreadable" in warning for warning in report.result["warnings"])

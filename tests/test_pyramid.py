@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from wsi_necrosis.geometry import Box
+from wsi_necrosis.pyramid import Pyramid, Window, level_for, nominal_downsample, on_white
+
+TILE = (16, 8)
+
+
+class ArrayLevels:
+    """Levels in memory; a read of a bad stored tile fails, and so does every later one on the object."""
+
+    def __init__(self, arrays: list[np.ndarray], bad: Iterable[tuple[int, int]] = ()) -> None:
+        self.arrays, self.bad = arrays, frozenset(bad)
+        self.sizes = tuple((array.shape[1], array.shape[0]) for array in arrays)
+        self.downsamples = tuple(arrays[0].shape[1] / array.shape[1] for array in arrays)
+        self.tiles = (TILE,) * len(arrays)
+        self.failed = False
+        self.windows: list[tuple[int, Window]] = []
+
+    def fetch(self, level: int, window: Window) -> Image.Image | None:
+        assert window.clipped(self.sizes[level]) == window, "asked for pixels outside the level"
+        self.windows.append((level, window))
+        left, top, width, height = window
+        touched = any(
+            left < (col + 1) * TILE[0] and left + width > col * TILE[0]
+            and top < (row + 1) * TILE[1] and top + height > row * TILE[1]
+            for col, row in self.bad
+        )  # fmt: skip
+        self.failed |= touched
+        return (
+            None
+            if self.failed
+            else Image.fromarray(self.arrays[level][top : top + height, left : left + width])
+        )
+
+    def reopened(self) -> ArrayLevels:
+        return ArrayLevels(self.arrays, self.bad)
+
+    def close(self) -> None:
+        self.failed = True
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def mean_by_coverage(
+    pixels: np.ndarray, start: tuple[float, float], ratio: tuple[float, float], shape: tuple[int, int]
+) -> np.ndarray:
+    """The slow truth: every level pixel counts by the share of it under the wanted pixel."""
+    out = np.zeros((*shape, 3))
+    for row, col in np.ndindex(shape):
+        left, top = start[0] + col * ratio[0], start[1] + row * ratio[1]
+        right, bottom = left + ratio[0], top + ratio[1]
+        for y in range(math.floor(top), math.ceil(bottom)):
+            for x in range(math.floor(left), math.ceil(right)):
+                share = (min(x + 1, right) - max(x, left)) * (min(y + 1, bottom) - max(y, top))
+                inside = 0 <= y < pixels.shape[0] and 0 <= x < pixels.shape[1]
+                out[row, col] += max(0, share) * (pixels[y, x] if inside else 255)
+    return out / (ratio[0] * ratio[1])
+
+
+def test_whole_ratio_is_the_mean_of_whole_pixels():
+    pixels = noise(32, 48)
+    region = Pyramid(ArrayLevels([pixels])).read(Box(6, 4, 24, 16), (2, 4), (4, 12))
+    expected = pixels[4:20, 6:30].reshape(4, 4, 12, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(region.rgb, expected, atol=0.5 + 1e-6)
+    assert region.unreadable == ()
+
+
+def test_native_pixels_come_back_unchanged():
+    pixels = noise(32, 48)
+    region = Pyramid(ArrayLevels([pixels])).read(Box(5, 3, 20, 10), (1, 1), (10, 20))
+    np.testing.assert_array_equal(region.rgb, pixels[3:13, 5:25])
+
+
+def test_whole_ratio_starts_at_the_nearest_whole_pixel():
+    pixels = noise(32, 48)
+    shifted = [
+        Pyramid(ArrayLevels([pixels])).read(Box(x, 0, 8, 8), (1, 1), (8, 8)).rgb for x in (3.6, 4.4, 4.5)
+    ]
+    for rgb, left in zip(shifted, (4, 4, 5), strict=True):
+        np.testing.assert_array_equal(rgb, pixels[:8, left : left + 8])
+
+
+@given(
+    ratio=st.tuples(st.floats(1.01, 5), st.floats(1.01, 5)),
+    start=st.tuples(st.floats(-9, 30), st.floats(-9, 30)),
+)
+def test_fractional_ratio_weighs_by_coverage(ratio, start):
+    pixels = noise(40, 40)
+    shape = (5, 70)  # more columns than pixels, so that the drift of the ratio shows
+    region = Pyramid(ArrayLevels([pixels])).read(Box(*start, 70 * ratio[0], 5 * ratio[1]), ratio, shape)
+    expected = mean_by_coverage(pixels, start, ratio, shape)
+    whole = [abs(length - round(length)) * count < 0.05 for length, count in zip(ratio, (70, 5), strict=True)]
+    if not any(whole):  # whole ratios snap to pixels by design
+        np.testing.assert_allclose(region.rgb, expected, atol=0.51)
+
+
+def test_bands_join_without_a_seam():
+    pixels = noise(600, 30)
+    region = Pyramid(ArrayLevels([pixels])).read(Box(0, 0.25, 20, 550), (1.5, 2.2), (250, 13))
+    expected = mean_by_coverage(pixels, (0, 0.25), (1.5, 2.2), (250, 13))
+    np.testing.assert_allclose(region.rgb, expected, atol=0.51)
+
+
+def test_outside_is_white():
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pyramid = Pyramid(ArrayLevels([pixels]))
+    region = pyramid.read(Box(-8, -4, 64, 40), (2, 2), (20, 32))
+    assert (region.rgb[2:18, 4:28] == 0).all()
+    assert region.rgb.sum(dtype=int) == 255 * 3 * (20 * 32 - 16 * 24)
+    assert (pyramid.read(Box(100, 100, 8, 8), (1, 1), (8, 8)).rgb == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("px_l0", "level"),
+    [((1, 1), 0), ((1.9, 1.9), 0), ((1.999, 2), 1), ((2, 4), 1), ((4, 2), 1), ((9, 9), 2), ((0.5, 0.5), 0)],
+)
+def test_coarsest_level_that_is_fine_enough(px_l0, level):
+    assert level_for((1.0, 2.0, 4.0), px_l0) == level
+
+
+def test_reads_only_the_chosen_level():
+    levels = ArrayLevels([np.full((64 >> k, 64 >> k, 3), 10 * k, np.uint8) for k in range(3)])
+    region = Pyramid(levels).read(Box(0, 0, 64, 64), (4, 4), (16, 16))
+    assert (region.rgb == 20).all()
+    assert levels.windows == [(2, Window(0, 0, 16, 16))]
+
+
+@pytest.mark.parametrize(
+    ("size", "stated", "nominal"),
+    [
+        ((2221, 1783), 2.0005, 2.0),
+        ((75, 62), 4.016, 4.0),
+        ((1111, 892), 3.999, 4.0),
+        ((1110, 891), 4.003, 4.0),
+        ((1800, 1400), 2.508, 2.508),
+    ],
+)
+def test_nominal_downsample(size, stated, nominal):
+    full = (300, 250) if size == (75, 62) else (4443, 3567)
+    assert nominal_downsample(full, size, stated) == nominal
+
+
+@given(
+    window=st.builds(Window, st.integers(0, 99), st.integers(0, 99), st.integers(1, 99), st.integers(1, 99)),
+    tile=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_halves_partition_a_window_at_tile_edges(window, tile):
+    pending, covered = [window], np.zeros((200, 200), int)
+    while pending:
+        part = pending.pop()
+        halves = part.halves(tile)
+        pending += halves
+        if not halves:
+            left, top, width, height = part
+            covered[top : top + height, left : left + width] += 1
+            assert left // tile[0] == (left + width - 1) // tile[0]
+            assert top // tile[1] == (top + height - 1) // tile[1]
+    inside = covered[window.top : window.top + window.height, window.left : window.left + window.width]
+    assert (inside == 1).all()
+    assert covered.sum() == window.width * window.height
+
+
+def test_only_the_bad_tile_is_lost():
+    pixels = noise(64, 96)
+    region = Pyramid(ArrayLevels([pixels], bad=[(2, 3), (5, 0)])).read(Box(0, 0, 96, 64), (1, 1), (64, 96))
+    assert set(region.unreadable) == {Box(32, 24, 16, 8), Box(80, 0, 16, 8)}
+    expected = pixels.copy()
+    expected[24:32, 32:48] = 255
+    expected[0:8, 80:96] = 255
+    np.testing.assert_array_equal(region.rgb, expected)
+
+
+def test_lost_boxes_are_in_level_0_and_inside_the_request():
+    levels = ArrayLevels([noise(128, 192), noise(64, 96)], bad=[(2, 3)])
+    region = Pyramid(levels).read(Box(70, 40, 100, 80), (2, 2), (40, 50))
+    assert region.unreadable == (Box(70, 48, 26, 16),)
+
+
+def test_a_failed_read_does_not_spoil_the_next():
+    pixels = noise(64, 96)
+    pyramid = Pyramid(ArrayLevels([pixels], bad=[(0, 0)]))
+    assert pyramid.read(Box(0, 0, 96, 64), (1, 1), (64, 96)).unreadable
+    good = pyramid.read(Box(16, 8, 80, 56), (1, 1), (56, 80))
+    assert good.unreadable == ()
+    np.testing.assert_array_equal(good.rgb, pixels[8:, 16:])
+
+
+def test_threads_that_share_a_failing_pyramid_lose_only_the_bad_tile():
+    pixels = noise(64, 96)
+    pyramid = Pyramid(ArrayLevels([pixels], bad=[(2, 3)]))
+    boxes = [Box(x, y, 32, 16) for x in (0, 32, 64) for y in (0, 16, 32, 48)] * 10
+    with ThreadPoolExecutor(8) as pool:
+        regions = list(pool.map(lambda box: pyramid.read(box, (1, 1), (16, 32)), boxes))
+    for box, region in zip(boxes, regions, strict=True):
+        holds_bad = box == Box(32, 16, 32, 16)
+        assert region.unreadable == ((Box(32, 24, 16, 8),) if holds_bad else ())
+        if not holds_bad:
+            x, y = int(box.x_l0), int(box.y_l0)
+            np.testing.assert_array_equal(region.rgb, pixels[y : y + 16, x : x + 32])
+
+
+def test_transparent_pixels_lie_on_white():
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0, :, 3] = (0, 128, 255)
+    np.testing.assert_array_equal(np.asarray(on_white(Image.fromarray(rgba)))[0, :, 0], [255, 127, 0])
+
+
+def test_closing_twice_does_no_harm():
+    pyramid = Pyramid(ArrayLevels([noise(8, 8)]))
+    pyramid.close()
+    pyramid.close()

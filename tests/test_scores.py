@@ -1,0 +1,139 @@
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from wsi_necrosis.errors import StoreError
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.grid import Block, TileGrid
+from wsi_necrosis.scores import BlockScores, Scores, ScoreStore, State, cell_class, empty_block
+
+GRID = TileGrid(Box(0, 0, 500, 300), (2.0, 2.0), Mpp(1.0, 1.0), 32, 32, 3)
+PLAN = {"inputs": {"slide": "abc"}, "features": ("mean", "energy")}
+
+
+def mask_pixels() -> np.ndarray:
+    px = np.zeros((*GRID.shape, 4), np.uint32)
+    px[..., 0] = 64
+    px[:4, :5] = (14, 50, 0, 0)
+    return px
+
+
+def found(px: np.ndarray, seed: int) -> BlockScores:
+    rng = np.random.default_rng(seed)
+    block = empty_block(px, 2)
+    tissue = px[..., 1] > 0
+    block.prob[tissue] = rng.dirichlet(np.ones(3), int(tissue.sum()))
+    block.uncertainty[tissue] = rng.random(int(tissue.sum()))
+    block.state[tissue] = State.SCORED
+    return block
+
+
+def same(one: BlockScores, other: BlockScores) -> bool:
+    names = one.__dataclass_fields__
+    return all(np.array_equal(getattr(one, n), getattr(other, n), equal_nan=n != "px") for n in names)
+
+
+def test_a_new_store_knows_cells_without_tissue(tmp_path: Path) -> None:
+    px = mask_pixels()
+    scores = ScoreStore.create(tmp_path, GRID, px, 1.6e-5, PLAN).read()
+    assert (scores.state == np.where(px[..., 1] > 0, State.NOT_LOOKED, State.NO_TISSUE)).all()
+    assert (scores.px == px).all()
+    assert np.isnan(scores.prob).all()
+
+
+def test_a_store_describes_itself(tmp_path: Path) -> None:
+    ScoreStore.create(tmp_path, GRID, mask_pixels(), 1.6e-5, PLAN)
+    store = ScoreStore(tmp_path)
+    assert store.grid == GRID
+    assert store.plan["inputs"] == PLAN["inputs"]
+    assert store.plan["classes"] == ["non_tumour", "non_viable", "viable"]
+    assert store.read().px_mm2 == 1.6e-5
+
+
+def test_a_missing_or_foreign_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"scores\.zarr"):
+        ScoreStore(tmp_path)
+    ScoreStore.create(tmp_path, GRID, mask_pixels(), 1.6e-5, PLAN)
+    text = (tmp_path / "scores.zarr" / "zarr.json").read_text()
+    (tmp_path / "scores.zarr" / "zarr.json").write_text(
+        text.replace('"store_version": 1', '"store_version": 0')
+    )
+    with pytest.raises(StoreError, match="version"):
+        ScoreStore(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["chunk", "record", "no record"])
+def test_a_damaged_block_is_not_done(tmp_path: Path, damage: str) -> None:
+    px = mask_pixels()
+    store = ScoreStore.create(tmp_path, GRID, px, 1.6e-5, PLAN)
+    block = next(GRID.blocks())
+    store.write_block(block, found(px[block.cells], 1))
+    assert store.is_done(block)
+    record = tmp_path / "blocks" / "0.0.json"
+    if damage == "chunk":
+        shutil.rmtree(tmp_path / "scores.zarr" / "prob" / "c")
+    elif damage == "record":
+        record.write_text(record.read_text()[:20])
+    else:
+        record.unlink()
+    assert not store.is_done(block)
+
+
+def test_cell_class_follows_state_and_uncertainty() -> None:
+    prob = np.array(
+        [[[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3], [np.nan] * 3]], np.float32
+    )
+    uncertainty = np.array([[0.5, 0.5, 0.6, 0.95, np.nan]], np.float32)
+    state = np.array([[2, 2, 2, 2, 3]], np.uint8)
+    scores = Scores(GRID, 1.0, prob, uncertainty, np.zeros((1, 5, 4), np.uint32), state)
+    assert cell_class(scores, 0.9).tolist() == [[1, 2, 3, 4, 5]]
+    assert cell_class(scores, 1.0).tolist() == [[1, 2, 3, 1, 5]]
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """The store against a dictionary of blocks, through writes, reopening and lost records."""
+
+    @initialize()
+    def create(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.px = mask_pixels()
+        self.store = ScoreStore.create(self.folder, GRID, self.px, 1.6e-5, PLAN)
+        self.known: dict[Block, BlockScores] = {}
+
+    @rule(index=st.integers(0, 10**6), seed=st.integers(0, 3))
+    def write(self, index: int, seed: int) -> None:
+        blocks = list(GRID.blocks())
+        block = blocks[index % len(blocks)]
+        self.known[block] = found(self.px[block.cells], seed)
+        self.store.write_block(block, self.known[block])
+
+    @rule()
+    def reopen(self) -> None:
+        self.store = ScoreStore(self.folder)
+
+    @rule(index=st.integers(0, 10**6))
+    def lose_record(self, index: int) -> None:
+        if self.known:
+            block = list(self.known)[index % len(self.known)]
+            (self.folder / "blocks" / f"{block.name}.json").unlink()
+            del self.known[block]
+
+    @invariant()
+    def done_blocks_are_the_known_ones(self) -> None:
+        for block in GRID.blocks():
+            assert self.store.is_done(block) == (block in self.known)
+            if block in self.known:
+                assert same(self.store.read_block(block), self.known[block])
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = hypothesis_settings(max_examples=8, stateful_step_count=8, deadline=None)

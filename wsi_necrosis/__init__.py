@@ -1,0 +1,1 @@
+"""Percent viable tumour on whole-slide images, with the areas behind it."""

@@ -1,0 +1,312 @@
+"""The self-describing checkpoint: a folder of `model.json` and `model.safetensors`.
+
+`model.json` holds everything that a run needs to know and is read without torch. The weights are
+float16 in safetensors, which holds numbers and no code; pickles are refused. The description carries
+the SHA-256 of the weights, so that the two cannot be mixed up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_safetensors
+from safetensors.numpy import save as dump_safetensors
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.errors import ModelError, SettingsError
+from wsi_necrosis.radiomics import Recipe
+from wsi_necrosis.replacing import replacing, write_text
+
+FORMAT_VERSION = 1
+SPEC_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+SHIPPED = Path(__file__).parent / "weights"
+PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
+FORBID = ConfigDict(extra="forbid")
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+def _parse_recipe(tree: Any) -> Recipe:
+    """Read a recipe; pydantic reports a ValueError with its place."""
+    try:
+        return tree if isinstance(tree, Recipe) else Recipe.from_dict(tree)
+    except (SettingsError, TypeError, KeyError) as error:
+        raise ValueError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Radiomic features to comparable numbers: (x - centre) / scale, clipped.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The features, in the order of the columns.
+    centre, scale : tuple of float
+        Median and 1.4826 x median absolute deviation over the training tiles. A scale of 0 marks a
+        feature that was nearly constant there; it tells nothing and its z is 0.
+    clip : float
+        Largest |z|; one odd feature cannot outvote the others.
+    """
+
+    names: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    clip: float
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.centre) == len(self.scale):
+            raise ValueError("names, centre and scale differ in length")
+        if not (
+            np.isfinite((*self.centre, *self.scale, self.clip)).all() and min(self.scale, default=0) >= 0
+        ):
+            raise ValueError("centre, scale and clip must be finite, and no scale negative")
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float64], names: tuple[str, ...], clip: float, guard: float) -> Self:
+        """Centre and scale of `features` (n, F), from training cases only.
+
+        `guard` is the smallest scale, relative to the largest |x|, that counts as variation;
+        without it a nearly constant feature gets huge z from rounding noise. Missing values (NaN)
+        are left out.
+        """
+        known = np.where(np.isfinite(features), features, np.nan)
+        known[:, np.isnan(known).all(axis=0)] = 0.0
+        centre = np.nanmedian(known, axis=0)
+        scale = 1.4826 * np.nanmedian(np.abs(known - centre), axis=0)
+        scale = np.where(scale > guard * np.nanmax(np.abs(known), axis=0), scale, 0.0)
+        return cls(names, tuple(centre.tolist()), tuple(scale.tolist()), clip)
+
+    def apply(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standard scores of `features` (n, F): float64 (n, F) in +-clip; missing values (NaN) become 0, the median."""
+        x = np.asarray(features, dtype=np.float64)
+        scale = np.asarray(self.scale)
+        usable = (scale > 0) & ~np.isnan(x)
+        z = np.divide(x - np.asarray(self.centre), scale, out=np.zeros_like(x), where=usable)
+        return np.asarray(np.clip(z, -self.clip, self.clip), np.float64)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How raw probabilities become honest ones; none yet."""
+
+    kind: Literal["none"] = "none"
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model has seen."""
+
+    source: str
+    doi: str
+    licence: str
+    centre: str
+    cases: tuple[str, ...]
+    n_tiles: int
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that a run needs to know about a model.
+
+    Attributes
+    ----------
+    name, title, notice : str
+        Short name, one-line description, and the line that every run prints.
+    backbone : str
+        timm name of the image network.
+    tile_px, mpp : int, float
+        Side of a tile in pixels, and the size of a pixel in um.
+    mean, std : tuple of float
+        Of the backbone's own input, for R, G, B in [0, 1].
+    hidden, gate_hidden, dropout : int, int, float
+        Width of both branches, width of the gate, dropout while training.
+    classes : tuple of str
+        Order of the probabilities; always `classes.CLASSES`.
+    recipe : Recipe
+        Which radiomic features are computed, and how.
+    standardise : Standardiser
+        How these are scaled.
+    calibration : Calibration
+        How probabilities are corrected.
+    trained_on : TrainingData
+        Source, licence, cases and centre of the training tiles.
+    metrics : dict
+        Leave-case-out figures; empty where there are none.
+    created_with : dict
+        Versions of the packages that made the weights.
+    weights_sha256 : str
+        Hash of `model.safetensors`; filled in by `save_checkpoint`.
+    """
+
+    name: str
+    title: str
+    notice: str
+    backbone: str
+    tile_px: int
+    mpp: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    hidden: int
+    gate_hidden: int
+    dropout: float
+    recipe: Annotated[Recipe, PlainValidator(_parse_recipe), PlainSerializer(Recipe.to_dict)]
+    standardise: Standardiser
+    trained_on: TrainingData
+    calibration: Calibration = field(default_factory=Calibration)
+    classes: tuple[str, ...] = CLASSES
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created_with: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str = ""
+    format_version: int = FORMAT_VERSION
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Radiomic features that the model expects, in order."""
+        return self.standardise.names
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models that come with the package."""
+    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{SPEC_FILE}")))
+
+
+def model_folder(name_or_folder: str | Path) -> Path:
+    """Folder of a shipped model's name, or of a path; a shipped name wins over a folder of that name."""
+    if str(name_or_folder) in shipped_models():
+        return SHIPPED / str(name_or_folder)
+    folder = Path(name_or_folder)
+    if folder.suffix.lower() in PICKLES:
+        raise ModelError(
+            f"{folder} is a pickle, which can run code when it is read; give a checkpoint folder with "
+            f"{SPEC_FILE} and {WEIGHTS_FILE}"
+        )
+    if not folder.is_dir():
+        names = ", ".join(shipped_models())
+        raise ModelError(
+            f"there is no model {str(folder)!r}; shipped models: {names}; or give a checkpoint folder"
+        )
+    return folder
+
+
+def load_spec(name_or_folder: str | Path) -> ModelSpec:
+    """Description of a shipped model (by name) or of a checkpoint folder; imports no torch.
+
+    Raises
+    ------
+    ModelError
+        The folder or its description is missing, damaged, or of another format version.
+    """
+    path = model_folder(name_or_folder) / SPEC_FILE
+    try:
+        tree = json.loads(_read(path))
+    except ValueError:
+        raise ModelError(f"{path} is not valid JSON; fetch or train the model again") from None
+    version = tree.get("format_version") if isinstance(tree, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has format version {version!r}, this program reads {FORMAT_VERSION}; use the program "
+            "version that made the model, or train it again"
+        )
+    try:
+        spec = TypeAdapter(ModelSpec).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"{path} is damaged at {where or 'its top'}: {first['msg']}; train it again"
+        ) from None
+    if spec.recipe.names != spec.feature_names:
+        raise ModelError(f"{path} scales other features than its recipe computes; train it again")
+    if spec.classes != CLASSES:
+        raise ModelError(f"{path} has the classes {spec.classes}, not {CLASSES}; train it on these classes")
+    return spec
+
+
+def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArray[Any]]:
+    """Weights of a checkpoint, as stored (float16).
+
+    Raises
+    ------
+    ModelError
+        The file is missing, is not the one that `spec` describes, or holds numbers that are not finite.
+    """
+    path = model_folder(name_or_folder) / WEIGHTS_FILE
+    data = _read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != spec.weights_sha256:
+        raise ModelError(
+            f"{path} has SHA-256 {found[:12]}..., its {SPEC_FILE} says {spec.weights_sha256[:12]}...; "
+            "the weights are damaged or belong to another model; fetch both files again"
+        )
+    try:
+        tensors: dict[str, NDArray[Any]] = parse_safetensors(data)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a safetensors file ({error}); fetch the model again") from None
+    _require_finite(tensors, str(path))
+    return tensors
+
+
+def save_checkpoint(folder: Path, spec: ModelSpec, tensors: Tensors) -> ModelSpec:
+    """Write a checkpoint; floating-point tensors are stored as float16.
+
+    Each file is written beside its place and renamed; a crash between the two leaves a pair whose
+    hashes disagree, which `load_tensors` refuses.
+
+    Returns
+    -------
+    ModelSpec
+        `spec` with the hash of the weights.
+
+    Raises
+    ------
+    ModelError
+        A weight is not finite, or too large for float16.
+    """
+    stored = {name: _as_stored(tensor) for name, tensor in tensors.items()}
+    _require_finite(stored, f"the model for {folder}")
+    data = dump_safetensors(stored)
+    spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
+    text = json.dumps(TypeAdapter(ModelSpec).dump_python(spec, mode="json"), indent=1, allow_nan=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / WEIGHTS_FILE) as partial:
+        partial.write_bytes(data)
+    write_text(folder / SPEC_FILE, text + "\n")
+    return spec
+
+
+def _as_stored(tensor: NDArray[Any]) -> NDArray[Any]:
+    if not np.issubdtype(tensor.dtype, np.floating):
+        return np.require(tensor, requirements="C")
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, which is refused by name
+        return np.require(tensor, dtype=np.float16, requirements="C")
+
+
+def _require_finite(tensors: Tensors, owner: str) -> None:
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ModelError(f"{owner}: weight {name!r} is not finite in float16; train the model again")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); a checkpoint is a folder with {SPEC_FILE} and "
+            f"{WEIGHTS_FILE}"
+        ) from None

@@ -1,0 +1,58 @@
+"""Everything raised on purpose. Each class carries the exit code of the command that it ends.
+
+A message names the thing, the fact and the way out: "slide X carries no pixel size; give --mpp".
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WsiNecrosisError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SlideError(WsiNecrosisError):
+    """A slide cannot be found, opened or read."""
+
+
+class ModelError(WsiNecrosisError):
+    """A checkpoint is missing, damaged, or made by another format version."""
+
+
+class DatasetError(WsiNecrosisError):
+    """Labelled tiles do not fit their description: unknown label, missing case, missing file."""
+
+
+class StoreError(WsiNecrosisError):
+    """A result folder is damaged or cannot be written."""
+
+
+class UsageError(WsiNecrosisError):
+    """The request cannot be carried out as given; another option would mend it."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting is unknown or out of range; the message carries its dotted name."""
+
+
+class PixelSizeError(UsageError):
+    """The pixel size is unknown, absurd, or too coarse for the model."""
+
+
+class ResultsDifferError(UsageError):
+    """The output folder holds scores made from other inputs; `--overwrite` replaces them."""
+
+
+class MissingExtraError(UsageError):
+    """A feature needs an optional package; the message says which extra to install."""
+
+
+class InterruptedRunError(WsiNecrosisError):
+    """Ctrl-C or SIGTERM: finished blocks are kept, and the same command resumes."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Files that other programs open: OME-Zarr, GeoJSON, pictures, tables."""

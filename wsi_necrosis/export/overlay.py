@@ -1,0 +1,215 @@
+"""`overlay.png` and `thumbnail.png`: what was found, drawn over the slide, with legend and scale bar.
+
+The overlay has two panels, the class of each cell over the slide and the probability of viable tumour,
+and a legend with the areas. Panels stand side by side or one above the other, and the legend beside or
+below them, whichever gives the slide most room.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.export.layout import (
+    HEAT_BELOW,
+    LEGEND_WIDE,
+    MARGIN,
+    STRIP,
+    Layout,
+    lay_out,
+    text_unit,
+)
+from wsi_necrosis.export.picture import (
+    RGB,
+    Layers,
+    class_map,
+    draw_scale_bar,
+    fit,
+    font,
+    heat_colours,
+    heat_picture,
+    slide_picture,
+)
+from wsi_necrosis.heatmap import PALETTE
+from wsi_necrosis.quantify import NecrosisScore
+from wsi_necrosis.replacing import replacing
+from wsi_necrosis.settings import ExportSettings
+from wsi_necrosis.slide import Overview
+
+PANELS = ("Class of each cell", "Probability of viable tumour")
+RESEARCH_ONLY = "Research use only. Not for diagnosis."
+PNG_EFFORT = 3  # half the time of the default for a tenth more bytes
+MOST_LINES = 5  # of one fact; the legend has room for these
+REASONS = {"no_tissue": "no tissue was scored", "too_little_tumour": "too little tumour"}
+Colour = tuple[int, int, int]
+INK: Colour = (0, 0, 0)
+GREY: Colour = (95, 95, 95)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a picture says about where it comes from: slide, model and pixel size, as text."""
+
+    slide: str
+    model: str
+    pixel_size: str
+
+
+def write_overlay(
+    path: Path, layers: Layers, score: NecrosisScore, caption: Caption, settings: ExportSettings
+) -> None:
+    """Write the classes and the probability of viable tumour over the slide, with a legend.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write; one that exists is replaced.
+    layers : Layers
+        Slide, tissue and heatmap.
+    score : NecrosisScore
+        For the legend.
+    caption : Caption
+        Where it comes from.
+    settings : ExportSettings
+        Longer side and opacity. A picture smaller than its text grows to hold it.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    layout = lay_out(layers.overview, settings.overlay_px)
+    canvas = Image.new("RGB", layout.canvas, "white")
+    draw = ImageDraw.Draw(canvas)
+    pictures = (class_map(layers, layout.frame, settings.overlay_opacity), heat_picture(layers, layout.frame))
+    for title, picture, at in zip(PANELS, pictures, layout.panels, strict=True):
+        _draw_panel(canvas, layout, picture, at)
+        draw.text(
+            (at[0], at[1] - layout.unit * STRIP / 2), title, INK, font(layout.unit, "-Bold"), anchor="lm"
+        )
+    _draw_facts(draw, layout, score, caption)
+    _draw_table(draw, layout, score)
+    _draw_heat_scale(canvas, layout)
+    with replacing(path) as partial:
+        canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
+
+
+def write_thumbnail(path: Path, overview: Overview, settings: ExportSettings) -> None:
+    """Write the slide alone, with a scale bar below it.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    unit = text_unit(settings.overlay_px)
+    strip, margin = round(unit * STRIP), round(unit * MARGIN / 2)
+    frame = fit(overview, settings.overlay_px, max(1, settings.overlay_px - strip))
+    size = max(frame.width, round(unit * 7)), frame.height + strip
+    canvas = Image.new("RGB", size, "white")
+    canvas.paste(Image.fromarray(slide_picture(overview, frame)), (0, 0))
+    draw_scale_bar(ImageDraw.Draw(canvas), (margin, frame.height + strip // 2), frame, unit)
+    with replacing(path) as partial:
+        canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
+
+
+def _draw_panel(canvas: Image.Image, layout: Layout, picture: RGB, at: tuple[int, int]) -> None:
+    canvas.paste(Image.fromarray(picture), at)
+    draw = ImageDraw.Draw(canvas)
+    right, bottom = at[0] + layout.frame.width, at[1] + layout.frame.height
+    draw.rectangle((at[0] - 1, at[1] - 1, right, bottom), outline=(200, 200, 200))
+    draw_scale_bar(draw, (at[0], bottom + round(layout.unit * STRIP / 2)), layout.frame, layout.unit)
+
+
+def _draw_facts(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore, caption: Caption) -> None:
+    x, y = layout.facts
+    for text, size, weight, colour in _facts(score, caption):
+        letters = font(round(layout.unit * size), weight)
+        columns = max(8, int(LEGEND_WIDE * layout.unit / letters.getlength("n")))
+        for line in textwrap.wrap(text, columns)[:MOST_LINES]:
+            draw.text((x, y), line, colour, letters, anchor="la")
+            y += round(layout.unit * size * 1.35)
+        y += round(layout.unit * 0.25)
+
+
+def _facts(
+    score: NecrosisScore, caption: Caption
+) -> Iterator[tuple[str, float, str, str | tuple[int, int, int]]]:
+    """Yield lines of text with size in units, weight and colour."""
+    yield _shortened(caption.slide, 34), 1.0, "-Bold", INK
+    if score.percent_viable is None:
+        yield "Not evaluable", 1.7, "-Bold", INK
+        yield REASONS.get(score.reason or "", score.reason or ""), 1.0, "", INK
+    else:
+        yield f"{score.percent_viable:.1f} % viable tumour", 1.7, "-Bold", INK
+        yield f"{score.percent_necrosis:.1f} % necrosis, of {_mm2(score.tumour_mm2)} mm² tumour", 1.0, "", INK
+    yield _interval_text(score), 0.8, "", INK
+    yield f"Model {caption.model}; {caption.pixel_size}", 0.8, "", GREY
+    yield RESEARCH_ONLY, 0.8, "-Bold", GREY
+
+
+def _interval_text(score: NecrosisScore) -> str:
+    found = score.interval
+    if found is None:
+        return score.interval_reason or ""
+    return (
+        f"{100 * found.confidence:g} % interval {found.low:.1f} to {found.high:.1f} % viable. "
+        f"{found.target}. Covers {found.covers}."
+    )
+
+
+def _shortened(text: str, longest: int) -> str:
+    """Cut out the middle of a long text: names of slides differ at both ends."""
+    half = (longest - 1) // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+
+
+def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore) -> None:
+    unit, (left, y) = layout.unit, layout.table
+    small, text = font(round(unit * 0.8)), font(unit)
+    columns = left + round(unit * 18), left + round(unit * 25)
+    for x, title in zip(columns, ("mm², by class", "by probability"), strict=True):
+        draw.text((x, y), title, GREY, small, anchor="ra")
+    for label, cells in _table(score):
+        y += round(unit * 1.6)
+        draw.rectangle((left, y, left + unit, y + unit), fill=PALETTE[label].rgb, outline=GREY)
+        draw.text((left + unit * 1.6, y), PALETTE[label].title, INK, text, anchor="la")
+        for x, cell in zip(columns, cells, strict=True):
+            draw.text((x, y), cell, INK, text, anchor="ra")
+
+
+def _table(score: NecrosisScore) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Yield label, area by largest probability and area by sums of probability; empty extras are left out."""
+    areas = score.ledger.area_mm2()
+    for label in (3, 2, 1):
+        name = CLASSES[label - 1]
+        yield label, (_mm2(areas[name]), _mm2(areas[f"soft_{name}"]))
+    for label, name in ((4, "abstained"), (5, "unreadable")):
+        if areas[name] > 0:
+            yield label, (_mm2(areas[name]), "")
+
+
+def _mm2(area: float) -> str:
+    if 0 < area < 0.001:
+        return "< 0.001"
+    return f"{area:.2f}" if area >= 1 or area == 0 else f"{area:.3f}"
+
+
+def _draw_heat_scale(canvas: Image.Image, layout: Layout) -> None:
+    unit, (left, top) = layout.unit, layout.table
+    draw, small = ImageDraw.Draw(canvas), font(round(unit * 0.8))
+    wide, high, y = round(unit * 20), unit, top + round(unit * HEAT_BELOW)
+    draw.text((left, y - unit * 0.4), PANELS[1], INK, font(unit), anchor="ld")
+    ramp = heat_colours(np.broadcast_to(np.linspace(0, 1, wide), (high, wide)))
+    canvas.paste(Image.fromarray(ramp), (left, y))
+    draw.rectangle((left - 1, y - 1, left + wide, y + high), outline=GREY)
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = left + round(share * (wide - 1))
+        draw.line((x, y + high, x, y + high + unit // 4), fill=GREY)
+        draw.text((x, y + high + unit * 0.4), f"{share:g}", INK, small, anchor="ma")

@@ -1,0 +1,61 @@
+"""`summary.csv`: a row per slide, rebuilt from the results each time and never appended to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsi_necrosis.replacing import write_text
+
+log = logging.getLogger(__name__)
+
+
+def write_summary(out: Path) -> None:
+    """Rebuild `out/summary.csv` from every `result.json` below `out/slides`, sorted by slide."""
+    rows = sorted((_row(result) for result in _results(out)), key=lambda row: str(row["slide_id"]))
+    if not rows:
+        return
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / "summary.csv", table.getvalue())
+
+
+def _results(out: Path) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted((out / "slides").rglob("result.json")):
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError) as error:
+            log.warning("%s is left out of summary.csv: %s; run its slide again", path, error)
+    return found
+
+
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+    provenance = result["provenance"]
+    slide, interval = provenance["slide"], result["interval"] or {}
+    return {
+        "slide_id": result["slide_id"],
+        "path": result["path"],
+        "fingerprint": provenance["inputs"]["slide"]["fingerprint"],
+        "status": result["status"],
+        "reason": result["reason"],
+        "mpp_x": slide["mpp_x"],
+        "mpp_y": slide["mpp_y"],
+        "mpp_source": slide["mpp_source"],
+        "n_tiles": result["n_tiles"],
+        **{f"{term}_mm2": round(area, 6) for term, area in result["ledger"]["mm2"].items()},
+        "percent_viable": result["percent_viable"],
+        "ci_low": interval.get("low"),
+        "ci_high": interval.get("high"),
+        "percent_necrosis": result["percent_necrosis"],
+        "warnings": "; ".join(result["warnings"]),
+        "model": provenance["model"]["name"],
+        "version": provenance["versions"]["wsi-necrosis"],
+    }

@@ -1,0 +1,77 @@
+"""`tiles.parquet`: one row per scored or unreadable cell, with WSInfer's column names where they exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wsi_necrosis.replacing import replacing
+from wsi_necrosis.scores import PX_TERMS, Scores, State
+
+PROB_COLUMNS = ("prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor")
+
+
+def tiles_table(scores: Scores) -> pa.Table:
+    """Scored and unreadable cells in row-major order.
+
+    Parameters
+    ----------
+    scores : Scores
+        The slide's scores.
+
+    Returns
+    -------
+    pyarrow.Table
+        `row`, `col` of the cell; `minx`, `miny`, `width`, `height` of its tile in whole pixels of level 0
+        (not cut at the slide's edge, bounds not subtracted); `prob_<Class>` and `uncertainty`, null where
+        unreadable; `tissue_px` and `tissue_mm2` of the cell; `state`.
+    """
+    row, col = np.nonzero(np.isin(scores.state, (State.SCORED, State.UNREADABLE)))
+    state = scores.state[row, col]
+    scored = state == State.SCORED
+    prob = scores.prob[row, col]
+    tissue = scores.px[row, col, PX_TERMS.index("tissue")]
+    columns: dict[str, pa.Array] = {
+        "row": pa.array(row.astype(np.int32)),
+        "col": pa.array(col.astype(np.int32)),
+        **_tile_boxes(scores, row, col),
+        **{name: _known(prob[:, k], scored) for k, name in enumerate(PROB_COLUMNS)},
+        "uncertainty": _known(scores.uncertainty[row, col], scored),
+        "tissue_px": pa.array(tissue),
+        "tissue_mm2": pa.array(tissue * scores.px_mm2),
+        "state": pa.array([State(value).name.lower() for value in state], pa.string()),
+    }
+    return pa.table(columns)
+
+
+def write_tiles_table(path: Path, scores: Scores) -> None:
+    """Write `tiles_table` as Parquet; a file that exists is replaced.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    table = tiles_table(scores)
+    with replacing(path) as partial:
+        pq.write_table(table, partial)
+
+
+def _tile_boxes(scores: Scores, row: NDArray[np.int64], col: NDArray[np.int64]) -> dict[str, pa.Array]:
+    grid, first = scores.grid, scores.grid.tile_box(0, 0)
+    cell_x, cell_y = grid.cell_l0
+    whole = {
+        "minx": np.rint(first.x_l0 + col * cell_x),
+        "miny": np.rint(first.y_l0 + row * cell_y),
+        "width": np.full(len(row), round(first.width_l0)),
+        "height": np.full(len(row), round(first.height_l0)),
+    }
+    return {name: pa.array(values.astype(np.int64)) for name, values in whole.items()}
+
+
+def _known(values: NDArray[np.float32], scored: NDArray[np.bool_]) -> pa.Array:
+    return pa.array(values, mask=~scored)

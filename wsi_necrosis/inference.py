@@ -1,0 +1,130 @@
+"""From a block of tiles to scores: the unit of work.
+
+A block's answer depends on its pixels, the model and the batch size alone: every batch has the same
+number of tiles (the last one is padded) and runs in one intra-op thread, so results are bit-equal
+for any number of workers on one type of processor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.grid import Block, TileGrid
+from wsi_necrosis.model import Prediction, TileModel
+from wsi_necrosis.radiomics import extract
+from wsi_necrosis.scores import BlockScores, State, empty_block
+from wsi_necrosis.slide import Slide
+from wsi_necrosis.tiles import TileBatch, read_block
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What a worker holds: an open slide, a model, and the grid that joins them.
+
+    Attributes
+    ----------
+    slide : Slide
+        The open slide.
+    model : TileModel
+        The model, on its device.
+    grid : TileGrid
+        The slide's grid for the model.
+    batch_tiles : int
+        Tiles per forward pass.
+    """
+
+    slide: Slide
+    model: TileModel
+    grid: TileGrid
+    batch_tiles: int
+
+    def score(self, block: Block, px: NDArray[np.uint32], watch: Stopwatch) -> BlockScores:
+        """Score every cell of a block that holds tissue.
+
+        Parameters
+        ----------
+        block : Block
+            The block.
+        px : uint32 array (rows, cols, 4)
+            Mask pixels of the block's cells by `scores.PX_TERMS`.
+        watch : Stopwatch
+            Receives the seconds of reading, radiomics and network.
+
+        Returns
+        -------
+        BlockScores
+            A cell whose tile could not be read in full is unreadable; its tissue pixels move to
+            that term.
+        """
+        found = empty_block(px, len(self.model.spec.recipe.names))
+        wanted = px[..., 1] > 0
+        if not wanted.any():
+            return found
+        with watch.stage("read"):
+            batch = read_block(self.slide, self.grid, block, wanted)
+        lost = tuple(batch.cells[~batch.readable].T)
+        found.px[(*lost, 2)] += found.px[(*lost, 1)]
+        found.px[(*lost, 1)] = 0
+        found.state[lost] = State.UNREADABLE
+        if batch.readable.any():
+            self._fill(found, batch, watch)
+        return found
+
+    def _fill(self, found: BlockScores, batch: TileBatch, watch: Stopwatch) -> None:
+        good = batch.readable
+        cells, pixels = tuple(batch.cells[good].T), batch.pixels[good]
+        with watch.stage("radiomics"):
+            features, _ = extract(pixels, batch.foreground[good], self.model.spec.recipe, self.model.spec.mpp)
+        with watch.stage("network"):
+            prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
+        found.prob[cells] = prediction.prob
+        found.uncertainty[cells] = entropy(prediction.prob)
+        found.radiomics[cells] = features
+        found.gate[cells] = prediction.gate
+        found.state[cells] = State.SCORED
+
+
+def predict_padded(
+    model: TileModel, pixels: NDArray[np.uint8], features: NDArray[np.float64], batch_tiles: int
+) -> Prediction:
+    """Predictions of tiles in batches of exactly `batch_tiles`, the last one filled up and cut."""
+    missing = -len(pixels) % batch_tiles
+    pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
+    features = np.concatenate([features, np.repeat(features[-1:], missing, axis=0)])
+    parts = [
+        model.predict(pixels[start : start + batch_tiles], features[start : start + batch_tiles])
+        for start in range(0, len(pixels), batch_tiles)
+    ]
+    wanted = slice(len(pixels) - missing)
+    return Prediction(
+        np.concatenate([part.prob for part in parts])[wanted],
+        np.concatenate([part.gate for part in parts])[wanted],
+    )
+
+
+def entropy(prob: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Entropy over ln(classes), 0 (certain) to 1 (uniform), of probabilities (..., classes)."""
+    safe = np.clip(prob.astype(np.float64), 1e-12, 1)
+    return np.asarray(-(safe * np.log(safe)).sum(axis=-1) / np.log(prob.shape[-1]), np.float32)

@@ -1,0 +1,241 @@
+"""Recipes: which features, of which channel, over which mask, with which bins.
+
+A recipe says what is measured and nothing about how. It travels in the model's checkpoint, because a
+network understands only the features that it was trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from wsi_necrosis.errors import SettingsError
+
+CHANNELS = ("haematoxylin", "eosin", "grey")
+MASKS = ("tissue", "nuclei")
+
+# Names are pyradiomics's own. TotalEnergy is Energy times the area of a pixel, which is 1 here, and
+# SumAverage is twice JointAverage: both can be asked for, and no shipped recipe does.
+FIRST_ORDER = (
+    "10Percentile", "90Percentile", "Energy", "Entropy", "InterquartileRange", "Kurtosis", "Maximum",
+    "Mean", "MeanAbsoluteDeviation", "Median", "Minimum", "Range", "RobustMeanAbsoluteDeviation",
+    "RootMeanSquared", "Skewness", "TotalEnergy", "Uniformity", "Variance",
+)  # fmt: skip
+GLCM = (
+    "Autocorrelation", "ClusterProminence", "ClusterShade", "ClusterTendency", "Contrast", "Correlation",
+    "DifferenceAverage", "DifferenceEntropy", "DifferenceVariance", "Id", "Idm", "Idmn", "Idn", "Imc1",
+    "Imc2", "InverseVariance", "JointAverage", "JointEnergy", "JointEntropy", "MCC", "MaximumProbability",
+    "SumAverage", "SumEntropy", "SumSquares",
+)  # fmt: skip
+NUCLEI = (
+    "density_per_mm2", "area_fraction", "area_um2_mean", "area_um2_std", "eccentricity_mean",
+    "eccentricity_std", "solidity_mean", "solidity_std",
+)  # fmt: skip
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"firstorder": FIRST_ORDER, "glcm": GLCM, "nuclei": NUCLEI}
+)
+REDUNDANT = ("TotalEnergy", "SumAverage")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number about a tile.
+
+    Attributes
+    ----------
+    family
+        "firstorder" and "glcm" describe a channel's densities under a mask; "nuclei" describes the
+        nuclei themselves and always has the channel "haematoxylin" and the mask "nuclei".
+    name
+        pyradiomics's name for the first two families, a name of `NUCLEI` for the third.
+    channel, mask
+        One of `CHANNELS`, one of `MASKS`.
+
+    Raises
+    ------
+    SettingsError
+        One of the four is unknown.
+    """
+
+    family: str
+    name: str
+    channel: str = "haematoxylin"
+    mask: str = "tissue"
+
+    def __post_init__(self) -> None:
+        _known("family", self.family, FAMILIES)
+        _known(f"{self.family} feature", self.name, FAMILIES[self.family])
+        _known("channel", self.channel, CHANNELS)
+        _known("mask", self.mask, MASKS)
+        if self.family == "nuclei" and (self.channel, self.mask) != ("haematoxylin", "nuclei"):
+            raise SettingsError(
+                f"radiomics: nuclei feature {self.name!r} is of channel 'haematoxylin' and mask 'nuclei', "
+                f"not {self.channel!r} and {self.mask!r}"
+            )
+
+    @property
+    def full_name(self) -> str:
+        """Name of the feature's column, such as "eosin_tissue_glcm_Contrast" or "nuclei_area_fraction"."""
+        if self.family == "nuclei":
+            return f"nuclei_{self.name}"
+        return f"{self.channel}_{self.mask}_{self.family}_{self.name}"
+
+
+@dataclass(frozen=True)
+class NucleusRule:
+    """What counts as a nucleus; chosen by eye on tiles of 1.0 um/px, where nuclei are 6 to 12 px wide.
+
+    A fixed rule and not one fitted to each tile: a tile without nuclei must find none.
+
+    Attributes
+    ----------
+    min_od
+        Haematoxylin density below which nothing is a nucleus; pale, necrotic ghosts fall below it.
+    min_contrast
+        Density by which a nucleus exceeds the tissue around it, so that blue matrix is no nucleus.
+    background_um
+        Side of the square over whose tissue the surroundings are averaged.
+    max_residual_share
+        Residual density as a share of haematoxylin; red blood cells exceed it.
+    blur_um
+        Standard deviation of the Gaussian that takes pixel noise away first.
+    open_um
+        Radius of the disc that a nucleus must hold; fibres do not hold it.
+    min_um2, max_um2
+        Areas outside these limits are debris, or sheets of stain.
+    """
+
+    min_od: float = 0.5
+    min_contrast: float = 0.15
+    background_um: float = 41.0
+    max_residual_share: float = 0.6
+    blur_um: float = 0.8
+    open_um: float = 1.0
+    min_um2: float = 20.0
+    max_um2: float = 500.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named list of features and all that fixes their values.
+
+    Attributes
+    ----------
+    name
+        By which the recipe is known.
+    features
+        In the order of the columns; none twice.
+    bins, od_max
+        Densities are clipped to [0, od_max] and binned into `bins` equal bins over that range, the
+        same for every tile and channel. Where `od_max / bins` is a binary fraction, as in the shipped
+        recipes, bin edges are exact.
+    nucleus
+        What counts as a nucleus.
+
+    Raises
+    ------
+    SettingsError
+        There is no feature, one comes twice, or a number is out of range.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+    bins: int = 32
+    od_max: float = 2.0
+    nucleus: NucleusRule = NucleusRule()
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise SettingsError(f"radiomics recipe {self.name!r} lists no feature; name at least one")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise SettingsError(f"radiomics recipe {self.name!r} lists {', '.join(twice)} twice; keep one")
+        if not 2 <= self.bins <= 256 or not 0 < self.od_max < 6:
+            raise SettingsError(
+                f"radiomics recipe {self.name!r}: bins are 2 to 256 and od_max is above 0 and below 6, "
+                f"not {self.bins} and {self.od_max}"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Full names of the features, in the order of the columns."""
+        return tuple(feature.full_name for feature in self.features)
+
+    @property
+    def needs_nuclei(self) -> bool:
+        """Whether any feature looks at nuclei."""
+        return any(feature.mask == "nuclei" for feature in self.features)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON types; `from_dict` reads it back."""
+        tree = asdict(self)
+        tree["features"] = list(tree["features"])
+        return tree
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Recipe:
+        """Read a recipe from the mapping that `to_dict` wrote.
+
+        Raises
+        ------
+        SettingsError
+            A key is unknown or missing, or a value is out of range.
+        """
+        _same_keys("recipe", tree, cls)
+        for feature in tree["features"]:
+            _same_keys("feature", feature, Feature)
+        _same_keys("nucleus", tree["nucleus"], NucleusRule)
+        return cls(
+            **{
+                **tree,
+                "features": tuple(Feature(**feature) for feature in tree["features"]),
+                "nucleus": NucleusRule(**tree["nucleus"]),
+            }
+        )
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the shipped recipe of this name.
+
+    Raises
+    ------
+    SettingsError
+        There is none; the message lists those that exist.
+    """
+    _known("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+def _known(kind: str, value: str, values: Iterable[str]) -> None:
+    if value not in values:
+        raise SettingsError(f"radiomics {kind} {value!r} is unknown; known are {', '.join(values)}")
+
+
+def _same_keys(kind: str, tree: Mapping[str, Any], noun: type) -> None:
+    expected = {field.name for field in fields(noun)}
+    for problem, keys in (("unknown", set(tree) - expected), ("missing", expected - set(tree))):
+        if keys:
+            raise SettingsError(f"radiomics {kind}: {problem} {', '.join(sorted(keys))}")
+
+
+def _basic() -> tuple[Feature, ...]:
+    intensity = tuple(
+        Feature(family, name, channel)
+        for channel in CHANNELS
+        for family in ("firstorder", "glcm")
+        for name in FAMILIES[family]
+        if name not in REDUNDANT
+    )
+    stain = ("Mean", "Variance", "10Percentile", "90Percentile")  # pale and dark nuclei
+    in_nuclei = tuple(Feature("firstorder", name, mask="nuclei") for name in stain)
+    return intensity + in_nuclei + tuple(Feature("nuclei", name, mask="nuclei") for name in NUCLEI)
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "basic": Recipe("basic", _basic()),
+        "phantom": Recipe("phantom", tuple(Feature("firstorder", "Mean", channel) for channel in CHANNELS)),
+    }
+)

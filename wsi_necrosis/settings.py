@@ -1,0 +1,290 @@
+"""The schema of `configs/*.yaml`, and the only reader of YAML.
+
+`default.yaml` is complete: no number has a second home in the code. A preset, a user's file and
+`section.key=value` strings are laid over it in that order; unknown keys are refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wsi_necrosis.errors import SettingsError
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Section)
+
+
+class TissueSettings(Section):
+    """How tissue is told from glass."""
+
+    mpp_um: Positive
+    chroma_od: Positive
+    faint_chroma_od: Positive
+    dark_od: Positive
+    texture_od: Positive
+    close_um: NotNegative
+    min_piece_um2: NotNegative
+    hole_um2: NotNegative
+
+
+class GridSettings(Section):
+    """How cells, tiles and blocks are laid."""
+
+    stride_tiles: Annotated[float, Field(gt=0, le=1)]
+    block_cells: Count
+
+
+class ModelSettings(Section):
+    """Which model scores, and where."""
+
+    name: str
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    batch_tiles: Count
+
+
+class ClusterSettings(Section):
+    """Where blocks run."""
+
+    workers: Annotated[int, Field(ge=0)]
+    processes: bool
+    scheduler: str
+    retries: Annotated[int, Field(ge=0)]
+
+
+class QuantifySettings(Section):
+    """How cells become areas, a percentage and an interval."""
+
+    policy: Literal["tumour"]
+    min_tumour_mm2: NotNegative
+    max_uncertainty: Fraction
+    bootstrap_draws: Count
+    block_mm: Positive
+    small_block_mm: Positive
+    min_blocks: Annotated[int, Field(ge=2)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    seed: int
+
+
+class ExportSettings(Section):
+    """How pictures are made."""
+
+    overlay_px: Annotated[int, Field(ge=64)]
+    overlay_opacity: Fraction
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    tissue: TissueSettings
+    grid: GridSettings
+    model: ModelSettings
+    cluster: ClusterSettings
+    quantify: QuantifySettings
+    export: ExportSettings
+
+
+def load_settings(
+    preset: str | None = None, config: Path | None = None, overrides: Iterable[str] = ()
+) -> Settings:
+    """Shipped settings, with a preset, a file and `section.key=value` strings laid over them.
+
+    Raises
+    ------
+    SettingsError
+        A file is missing or no YAML, a key is unknown, or a value is out of range.
+    """
+    tree = shipped_yaml("default.yaml")
+    if preset is not None:
+        tree = _merged(tree, shipped_yaml(f"presets/{preset}.yaml"))
+    if config is not None:
+        tree = _merged(tree, read_yaml(config))
+    for override in overrides:
+        tree = _merged(tree, _parse_override(override))
+    return validated(Settings, tree)
+
+
+def validated(schema: type[S], tree: Mapping[str, Any]) -> S:
+    """`tree` as `schema`; errors name the dotted key."""
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def shipped_yaml(name: str) -> dict[str, Any]:
+    """A YAML file of the package's `configs` folder."""
+    resource = files("wsi_necrosis.configs").joinpath(name)
+    if not resource.is_file():
+        raise SettingsError(
+            f"there is no shipped setting file {name!r}; `wsi-necrosis config` shows the default"
+        )
+    return _parse_yaml(resource.read_text(encoding="utf-8"), name)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A user's YAML file as a mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not a text file; give a YAML file in UTF-8") from None
+    return _parse_yaml(text, str(path))
+
+
+def _parse_yaml(text: str, name: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name} is not valid YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{name} holds {type(tree).__name__}, not sections of settings")
+    return tree
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    dotted, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text}: write section.key=value")
+    tree: Any = _parse_yaml(f"value: {value}", f"--set {text}")["value"]
+    for key in reversed(dotted.strip().split(".")):
+        tree = {key: tree}
+    return dict(tree)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    dotted = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{dotted} is not a setting; `wsi-necrosis config` lists them all"
+    return f"{dotted}: {item['msg']} (got {item['input']!r})"
+
+
+class TileDataSettings(Section):
+    """Which labelled tiles train a model, and what is known of them."""
+
+    folder: str
+    mpp_um: Positive
+    mixed: Literal["exclude"]
+    source: str
+    doi: str
+    licence: str
+    centre: str
+    note: str
+
+    @property
+    def path(self) -> Path:
+        """`folder` with `~` and environment variables filled in.
+
+        Raises
+        ------
+        SettingsError
+            The folder is empty, or a variable in it is not set.
+        """
+        expanded = os.path.expanduser(os.path.expandvars(self.folder))  # noqa: PTH111  (pathlib has no expandvars)
+        if not expanded or "$" in expanded:
+            raise SettingsError(
+                f"data.folder {self.folder!r} names a variable that is not set; export it, or give the folder "
+                "of labelled tiles with --set data.folder=PATH"
+            )
+        return Path(expanded)
+
+
+class CropSettings(Section):
+    """How training crops are cut from labelled tiles."""
+
+    tile_px: Count
+    mpp_um: Positive
+    per_side: Count
+    views: Annotated[int, Field(ge=1, le=8)]
+    batch: Count
+    workers: Count
+
+
+class NetworkSettings(Section):
+    """The network, and what its checkpoint says of it."""
+
+    name: str
+    title: str
+    notice: str
+    backbone: str
+    initial: Literal["imagenet", "random"]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    hidden: Count
+    gate_hidden: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    recipe: str
+    clip: Positive
+    guard: Positive
+
+
+class FitSettings(Section):
+    """How the classifier is fitted."""
+
+    epochs: Count
+    batch: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    loss_learning_rate: Positive
+    weight_decay: NotNegative
+    seed: int
+    test_seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+
+
+class OutputSettings(Section):
+    """What is written beside the checkpoint."""
+
+    model_card: str
+
+
+class TrainSettings(Section):
+    """All settings of a training."""
+
+    data: TileDataSettings
+    crops: CropSettings
+    network: NetworkSettings
+    fit: FitSettings
+    output: OutputSettings
+
+
+def load_train_settings(config: Path | None = None, overrides: Iterable[str] = ()) -> TrainSettings:
+    """Shipped `train.yaml`, with a file and `section.key=value` strings laid over it.
+
+    Raises
+    ------
+    SettingsError
+        A file is missing or no YAML, a key is unknown, or a value is out of range.
+    """
+    tree = shipped_yaml("train.yaml")
+    if config is not None:
+        tree = _merged(tree, read_yaml(config))
+    for override in overrides:
+        tree = _merged(tree, _parse_override(override))
+    return validated(TrainSettings, tree)

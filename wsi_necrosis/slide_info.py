@@ -1,0 +1,131 @@
+"""What a slide says about itself, and whether its pixel size can be believed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsi_necrosis.errors import PixelSizeError
+from wsi_necrosis.geometry import Box, Mpp
+
+logger = logging.getLogger(__name__)
+
+FINEST_UM, COARSEST_UM = 0.05, 20.0  # beyond these a pixel size is a default of some writer, not a scan
+ANISOTROPY = 4.0  # no scanner has pixels longer than this in one direction
+DOUBT = 0.05  # a given pixel size this far from the slide's own deserves a warning
+
+
+@dataclass(frozen=True)
+class SlideInfo:
+    """What a slide says about itself; sizes are (width, height).
+
+    Attributes
+    ----------
+    path : Path
+        The file that was named.
+    files : tuple of Path
+        Every file of the slide, sorted.
+    vendor : str
+        Format by OpenSlide's name for it, or "ome-tiff".
+    reader : str
+        "openslide" or "tiatoolbox".
+    size_l0 : tuple of int
+        Level-0 pixels.
+    plane : Box
+        What is measured: OpenSlide's bounds where given, else level 0.
+    bounds_l0 : tuple of int
+        Left and top of the bounds, (0, 0) without any; QuPath's coordinates start there.
+    downsamples : tuple of float
+        Level-0 pixels per level pixel, finest level first.
+    levels : tuple of tuple of int
+        Size of each level.
+    mpp : Mpp or None
+        Size of a level-0 pixel, if it is known and plausible.
+    mpp_source : str
+        "metadata", "TIFF resolution", "--mpp", "unknown", or "implausible metadata (...)".
+    objective : float or None
+        Magnification that the file states.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    vendor: str
+    reader: str
+    size_l0: tuple[int, int]
+    plane: Box
+    bounds_l0: tuple[int, int]
+    downsamples: tuple[float, ...]
+    levels: tuple[tuple[int, int], ...]
+    mpp: Mpp | None
+    mpp_source: str
+    objective: float | None
+
+    @property
+    def known_mpp(self) -> Mpp:
+        """The pixel size.
+
+        Raises
+        ------
+        PixelSizeError
+            It is unknown or implausible.
+        """
+        if self.mpp is not None:
+            return self.mpp
+        if self.mpp_source == "unknown":
+            raise PixelSizeError(f"{self.path} carries no pixel size; give --mpp X[,Y]")
+        raise PixelSizeError(
+            f"{self.path} carries no pixel size but {self.mpp_source}; believable are {FINEST_UM:g} to "
+            f"{COARSEST_UM:g} um, sides within a factor of {ANISOTROPY:g}; give --mpp X[,Y]"
+        )
+
+
+def check_given_mpp(given: Mpp | None) -> None:
+    """Refuse a pixel size of the user's that no scan has.
+
+    Raises
+    ------
+    PixelSizeError
+        It is out of range, stretched or not finite.
+    """
+    if given is not None and not _is_plausible(given):
+        raise PixelSizeError(
+            f"--mpp {given} is not believable; give um per pixel, {FINEST_UM:g} to {COARSEST_UM:g}, "
+            f"sides within a factor of {ANISOTROPY:g}"
+        )
+
+
+def settle_mpp(path: Path, stated: Mpp | None, source: str, given: Mpp | None) -> tuple[Mpp | None, str]:
+    """Pixel size to use and where it comes from.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages.
+    stated : Mpp or None
+        What the file says; it is taken only if it is plausible.
+    source : str
+        Where the file says it.
+    given : Mpp or None
+        What the user says; it goes before.
+    """
+    if given is not None:
+        if stated is not None and _is_plausible(stated) and _differ(given, stated):
+            logger.warning("%s: --mpp %s is used although the slide states %s", path, given, stated)
+        return given, "--mpp"
+    if stated is None:
+        return None, "unknown"
+    return (stated, source) if _is_plausible(stated) else (None, f"implausible {source} ({stated})")
+
+
+def _is_plausible(mpp: Mpp) -> bool:
+    """Within the range of scanners, and not stretched; NaN fails the first comparison."""
+    in_range = all(FINEST_UM <= side <= COARSEST_UM for side in (mpp.x, mpp.y))
+    return in_range and max(mpp.x, mpp.y) <= ANISOTROPY * min(mpp.x, mpp.y)
+
+
+def _differ(given: Mpp, stated: Mpp) -> bool:
+    return not all(
+        math.isclose(mine, own, rel_tol=DOUBT) for mine, own in ((given.x, stated.x), (given.y, stated.y))
+    )
