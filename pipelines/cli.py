@@ -133,8 +133,10 @@ def train(
 ) -> None:
     """Train a tile model on labelled tiles, and measure it case by case."""
     from . import train as job
+    from .watch import spoken_log
 
-    job.train(config_file, overrides or [], out)
+    with spoken_log():
+        job.train(config_file, overrides or [], out)
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from wsi_necrosis.analysis import Watcher
-from wsi_necrosis.classes import CLASSES, TITLES
+from wsi_necrosis.classes import CLASSES, TITLES, VIABLE
 from wsi_necrosis.phantom import PhantomTruth, write_phantom
+from wsi_necrosis.scores import Scores, ScoreStore
 from wsi_necrosis.settings import Settings
 
 from .one_slide import RunOptions, measure_slide
@@ -39,7 +40,8 @@ def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
     slide.parent.mkdir(parents=True, exist_ok=True)
     truth = write_phantom(slide, np.random.default_rng(seed))
     report = measure_slide(slide, settings, RunOptions(out), watcher)
-    return "\n".join([*compare(truth, report.result), f"results in {report.folder}"])
+    lines = [*compare(truth, report.result), describe_focus(truth, ScoreStore(report.folder).read())]
+    return "\n".join([*lines, f"results in {report.folder}"])
 
 
 def compare(truth: PhantomTruth, result: Mapping[str, Any]) -> list[str]:
@@ -52,3 +54,14 @@ def compare(truth: PhantomTruth, result: Mapping[str, Any]) -> list[str]:
     painted, percent = truth.percent_viable, result["percent_viable"]
     lines.append(f"{'Percent viable':<18}{painted:>9.2f} %{percent:>8.2f} %{percent - painted:>+7.2f} points")
     return lines
+
+
+def describe_focus(truth: PhantomTruth, scores: Scores) -> str:
+    """A line on the viable focus that is smaller than a tile: what its cell says of it.
+
+    No class area can show it; the probability of its cell stands out of the necrosis around.
+    """
+    focus, (width, height) = truth.shape("focus"), scores.grid.cell_l0
+    row, col = int(focus.y_um / truth.mpp.y / height), int(focus.x_um / truth.mpp.x / width)
+    found = scores.prob[row, col, VIABLE]
+    return f"viable focus of {2 * focus.radius_um:.0f} um, smaller than a tile: P(viable) {found:.3f} in its cell"

@@ -26,7 +26,7 @@ def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if result["status"] != "scored":
         return [("percent viable", f"not evaluable: {result['reason'].replace('_', ' ')}")]
     interval = result["interval"]
-    spread = result["interval_reason"]
+    spread = (result["interval_reason"] or "").removeprefix("interval: ")
     if interval:
         spread = (
             f"{interval['low']:.1f} to {interval['high']:.1f} % ({100 * interval['confidence']:.0f} %, "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -167,6 +166,21 @@ class SlideLog:
 
 
 @contextmanager
+def spoken_log() -> Iterator[None]:
+    """Log records of the library on standard error, for jobs without a slide's folder."""
+    root = logging.getLogger("wsi_necrosis")
+    handler, level = logging.StreamHandler(), root.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into an `InterruptedRunError` of the main thread."""
 
@@ -182,8 +196,3 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def say(text: str) -> None:
-    """Print to standard error."""
-    sys.stderr.write(text + "\n")

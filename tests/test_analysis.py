@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from wsi_necrosis.analysis import Request, SlideReport, analyse
 from wsi_necrosis.classes import CLASSES
@@ -44,7 +45,9 @@ def run(slide: Path, folder: Path, *overrides: str, overwrite: bool = False) -> 
 
 def trees_equal(one: Path, other: Path) -> bool:
     """Whether two folders hold the same files with the same bytes."""
-    names = [sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) for root in (one, other)]
+    names = [
+        sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) for root in (one, other)
+    ]
     return names[0] == names[1] and not filecmp.cmpfiles(one, other, names[0], shallow=False)[1]
 
 
@@ -54,14 +57,26 @@ def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> SlideR
     return run(small, tmp_path_factory.mktemp("undisturbed") / "slide", "cluster.workers=1")
 
 
+@pytest.fixture(scope="module", params=[(1, Mpp(0.5, 0.5)), (2, Mpp(0.5, 0.25)), (3, Mpp(0.46, 0.46))])
+def painted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, PhantomTruth]:
+    """Phantoms of three seeds and pixel sizes; their shapes are 19 to 45 tiles across."""
+    seed, mpp = request.param
+    path = tmp_path_factory.mktemp("painted") / "phantom.tiff"
+    truth = write_phantom(path, np.random.default_rng(seed), side_mm=3.0, mpp=mpp)
+    across = [2 * shape.radius_um / 32 for shape in truth.shapes if shape.name != "focus"]
+    assert min(across) > 15
+    return path, truth
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stride", [1.0, 0.5])
-@pytest.mark.parametrize(("seed", "mpp"), [(1, Mpp(0.5, 0.5)), (2, Mpp(0.5, 0.25)), (3, Mpp(0.46, 0.46))])
 def test_areas_and_percentage_are_the_painted_ones(
-    tmp_path: Path, seed: int, mpp: Mpp, stride: float
+    tmp_path: Path, painted: tuple[Path, PhantomTruth], stride: float
 ) -> None:
-    truth: PhantomTruth = write_phantom(tmp_path / "p.tiff", np.random.default_rng(seed), mpp=mpp)
-    result = run(tmp_path / "p.tiff", tmp_path / "out", f"grid.stride_tiles={stride}").result
+    slide, truth = painted
+    result = run(slide, tmp_path / "out", f"grid.stride_tiles={stride}").result
     for kind in ("soft_", ""):
         for name in CLASSES:
             assert result["ledger"]["mm2"][f"{kind}{name}"] == pytest.approx(truth.area_mm2[name], rel=0.01)
@@ -172,18 +187,18 @@ def test_a_killed_run_ends_with_the_store_of_an_undisturbed_one(
     small: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     folder = tmp_path / "out" / "slides" / small.name
-    process = start(small, tmp_path / "out")
-    wait_for(lambda: len(list((folder / "blocks").glob("*.json"))) >= 3, process)
-    os.kill(process.pid, how)
-    _, said = process.communicate(timeout=60)
+    with start(small, tmp_path / "out") as process:
+        wait_for(lambda: len(list((folder / "blocks").glob("*.json"))) >= 3, process)
+        os.kill(process.pid, how)
+        _, said = process.communicate(timeout=60)
     assert not (folder / "result.json").exists()
     if how == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130
         assert "the same command resumes" in said
-    again = start(small, tmp_path / "out")
-    assert again.wait(timeout=180) == 0
+    with start(small, tmp_path / "out") as again:
+        assert again.wait(timeout=180) == 0
     whole = run(small, tmp_path / "whole", "grid.block_cells=4")
     assert trees_equal(folder / "scores.zarr", whole.folder / "scores.zarr")
     assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
@@ -196,7 +211,9 @@ def test_a_block_cut_short_is_scored_again(small: Path, undisturbed: SlideReport
     store = ScoreStore(folder)
     block = next(b for b in store.grid.blocks() if (folder / "blocks" / f"{b.name}.json").exists())
     blank = store.read_block(block)
-    store.write_block(block, BlockScores(*(np.zeros_like(getattr(blank, f)) for f in blank.__dataclass_fields__)))
+    store.write_block(
+        block, BlockScores(*(np.zeros_like(getattr(blank, f)) for f in blank.__dataclass_fields__))
+    )
     (folder / "blocks" / f"{block.name}.json").unlink()
     (folder / "result.json").unlink()
     assert run(small, folder).result == undisturbed.result
@@ -205,7 +222,11 @@ def test_a_block_cut_short_is_scored_again(small: Path, undisturbed: SlideReport
 
 @pytest.mark.parametrize(
     ("override", "error"),
-    [("model.name=none", ModelError), ("model.device=cuda", UsageError), ("cluster.scheduler=tcp://127.0.0.1:9", None)],
+    [
+        ("model.name=none", ModelError),
+        ("model.device=cuda", UsageError),
+        ("cluster.scheduler=tcp://127.0.0.1:9", None),
+    ],
 )
 def test_requests_that_cannot_be_met_are_refused(
     small: Path, tmp_path: Path, override: str, error: type[Exception] | None
@@ -219,8 +240,6 @@ def test_requests_that_cannot_be_met_are_refused(
 def test_unreadable_pixels_are_counted_and_never_scored(data_dir: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.svs"
     content = bytearray((data_dir / "slides" / "CMU-1-Small-Region.svs").read_bytes())
-    import tifffile
-
     with tifffile.TiffFile(data_dir / "slides" / "CMU-1-Small-Region.svs") as tiff:
         page = tiff.pages[0]
         across = -(-page.imagewidth // page.tilewidth)

@@ -73,7 +73,10 @@ def test_both_shipped_models_describe_themselves() -> None:
 
 
 def test_a_description_is_read_without_torch() -> None:
-    code = "import sys; from wsi_necrosis.checkpoint import load_spec; load_spec('phantom'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from wsi_necrosis.checkpoint import load_spec; load_spec('phantom'); "
+        "print('torch' in sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 

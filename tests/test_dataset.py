@@ -23,7 +23,9 @@ def row(file: str, label: str = "Viable", case: str = "A", **more: str) -> dict[
     return {"file": file, "case": case, "slide": f"{case}-1", "x": "10", "y": "20", "label": label} | more
 
 
-def write(folder: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str] = (*COLUMNS, "sha256")) -> Path:
+def write(
+    folder: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str] = (*COLUMNS, "sha256")
+) -> Path:
     folder.mkdir(exist_ok=True)
     with (folder / "labels.csv").open("w", newline="") as lines:
         writer = csv.DictWriter(lines, columns, extrasaction="ignore")

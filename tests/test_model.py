@@ -130,7 +130,9 @@ def test_wrong_shapes_are_refused(model: TileModel) -> None:
 
 
 def test_heads_multiply_to_three_classes() -> None:
-    logits = Logits(torch.log(torch.tensor([[0.2, 0.8]])), torch.log(torch.tensor([[0.25, 0.75]])), torch.ones(1, 2))
+    logits = Logits(
+        torch.log(torch.tensor([[0.2, 0.8]])), torch.log(torch.tensor([[0.25, 0.75]])), torch.ones(1, 2)
+    )
     np.testing.assert_allclose(logits.prob().numpy(), [[0.2, 0.2, 0.6]], rtol=1e-6)
 
 

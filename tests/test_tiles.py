@@ -20,8 +20,8 @@ class ArraySlide:
         height, width = rgb.shape[:2]
         path, plane = Path("array"), Box(0, 0, width, height)
         self.info = SlideInfo(
-            path, (path,), "array", "array", (width, height), plane, (0, 0), (1.0,), ((width, height),), MPP, "metadata",
-            None,
+            path, (path,), "array", "array", (width, height), plane, (0, 0), (1.0,), ((width, height),), MPP,
+            "metadata", None,
         )  # fmt: skip
         self._rgb, self._lost = np.pad(rgb, ((64, 64), (64, 64), (0, 0)), constant_values=255), lost
         self.reads: list[Box] = []

@@ -34,11 +34,13 @@ BREADTH_PX = 15  # side of the window that gathers faint colour and texture
 EDGE_PX = 4  # how far smoothing and JPEG blocks may carry colour past an edge
 FAINT_EDGE_PX = 8  # how far the window may carry faint findings past an edge
 LEVEL_PX = 15  # side of the window that tells the levels of glass and tissue beside an edge
-HALO_PX = 64  # reach of all windows together: strips overlap by it, so that results do not depend on them
+HALO_PX = 64  # beyond the reach of all windows together but closing: strips overlap by it, so that results do not depend on them
 STRIP_PX = 512
 
 FOREGROUND_SPREAD = 12  # grey levels between channels: glass with noise and JPEG has less, pale eosin more
-FOREGROUND_DARK = 215  # a channel below this is dense (optical density 0.05 over usual glass) whatever its hue
+FOREGROUND_DARK = (
+    215  # a channel below this is dense (optical density 0.05 over usual glass) whatever its hue
+)
 
 
 class Kind(IntEnum):
@@ -148,8 +150,9 @@ def glass_colour(overview: Overview) -> NDArray[np.float32]:
     warm = mean[:, 0] - mean[:, 2]
     bright = (mean.min(axis=1) > 180) & (spread < 2.5) & (pink < 8) & (pink > -25) & (abs(warm) < 30)
     likely = bright & ~white
-    if likely.sum() < max(0.002 * len(mean), 0.02 * white.sum(), 1):
-        return np.full(3, 255, np.float32) if white.mean() > 0.002 else np.array(DEFAULT_GLASS, np.float32)
+    enough = max(1, 0.002 * len(mean))
+    if likely.sum() < max(enough, 0.02 * white.sum()):
+        return np.array((255, 255, 255) if white.sum() >= enough else DEFAULT_GLASS, np.float32)
     return _least_pink(mean[likely], pink[likely], warm[likely])
 
 
@@ -165,7 +168,9 @@ def _least_pink(
     return np.asarray(np.median(mean[near], axis=0), np.float32)
 
 
-def _flatness(overview: Overview, most: int = 500_000) -> tuple[NDArray[np.float32], ...]:
+def _flatness(
+    overview: Overview, most: int = 500_000
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Mean colour, standard deviation and whiteness of small squares all over the slide."""
     height, width = overview.rgb.shape[:2]
     side = min(4, height, width)
@@ -198,13 +203,14 @@ def _strips(height: int) -> Iterator[slice]:
 def _strip(
     overview: Overview, glass: NDArray[np.float32], settings: TissueSettings, rows: slice
 ) -> tuple[slice, NDArray[np.bool_]]:
-    top = max(0, rows.start - HALO_PX)
-    around = slice(top, rows.stop + HALO_PX)
+    radius = settings.close_um / 2 / (overview.mpp.x * overview.mpp.y) ** 0.5
+    halo = HALO_PX + 2 * int(radius)
+    top = max(0, rows.start - halo)
+    around = slice(top, rows.stop + halo)
     light = _light(overview.rgb[around], overview.unreadable[around], glass)
     stained, faint = _sensitive(light, settings)
     edged = _at_half_level(stained, faint, np.sqrt(((1 - light) ** 2).sum(axis=0)))
-    side_um = (overview.mpp.x * overview.mpp.y) ** 0.5
-    closed = _closed(edged, settings.close_um / 2 / side_um)
+    closed = _closed(edged, radius)
     return rows, closed[rows.start - top : rows.stop - top]
 
 
@@ -212,7 +218,7 @@ def _light(
     rgb: NDArray[np.uint8], unreadable: NDArray[np.bool_], glass: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Light let through, (3, h, w), 1 being glass; smoothed. Where nothing was scanned there is glass."""
-    empty = unreadable | (rgb.min(axis=2) >= PAINTED_WHITE)
+    empty = unreadable | (np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]) >= PAINTED_WHITE)
     light = np.empty((3, *empty.shape), np.float32)
     for channel in range(3):
         plane = np.maximum(rgb[..., channel], 1) / glass[channel]
@@ -224,29 +230,33 @@ def _light(
 def _sensitive(
     light: NDArray[np.float32], settings: TissueSettings
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Places that differ from glass by colour or darkness, or faintly over some breadth."""
+    """Places that differ from glass by colour or darkness, and those that do so faintly over some breadth."""
     smooth = ndimage.gaussian_filter(light, SMOOTH_PX, mode="nearest", truncate=3, axes=(1, 2))
-    chroma2, grey = _chroma2_and_grey(smooth)
-    stained = (chroma2 > settings.chroma_od**2) | (grey > settings.dark_od)
-    strong = (chroma2 > (STRONG * settings.chroma_od) ** 2) | (grey > settings.dark_od)
-    free = ~_dilated(strong, EDGE_PX)
-    weight = free.astype(np.float32)
-    mean = partial(ndimage.uniform_filter, size=BREADTH_PX, mode="nearest")
-    share = np.maximum(mean(weight), 1e-6)
-    around = np.stack([mean(plane * weight) / share for plane in light])
-    variance = mean(grey * grey * weight) / share - (mean(grey * weight) / share) ** 2
-    known = ~stained & (share > 0.02)
-    chroma2, _ = _chroma2_and_grey(np.where(known, around, 1))
-    faint = known & ((chroma2 > settings.faint_chroma_od**2) | (variance > settings.texture_od**2))
+    colour = -np.log10(smooth, out=smooth)
+    grey = colour.mean(axis=0)
+    colour -= grey
+    chroma2 = np.einsum("chw,chw->hw", colour, colour)
+    dark = grey > settings.dark_od
+    stained = dark | (chroma2 > settings.chroma_od**2)
+    strong = dark | (chroma2 > (STRONG * settings.chroma_od) ** 2)
+    faint = ~stained & _differs_around(colour, grey, ~_dilated(strong, EDGE_PX), settings)
     return stained, faint & _opened(faint | stained, BREADTH_PX // 2 + 2)
 
 
-def _chroma2_and_grey(light: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Squared distance of the optical density from the grey axis, and its mean over the colours."""
-    density = -np.log10(light)
-    grey = density.mean(axis=0)
-    density -= grey
-    return np.einsum("chw,chw->hw", density, density), grey
+def _differs_around(
+    colour: NDArray[np.float32], grey: NDArray[np.float32], free: NDArray[np.bool_], settings: TissueSettings
+) -> NDArray[np.bool_]:
+    """Whether the free pixels around a pixel are on the whole coloured, or vary in density."""
+    weight = free.astype(np.float32)
+    mean = partial(ndimage.uniform_filter, size=BREADTH_PX, mode="nearest")
+    share = mean(weight)
+    known = share > 0.02
+    per_free = np.where(known, 1 / np.maximum(share, 1e-6), 0)
+    red, green = mean(colour[0] * weight) * per_free, mean(colour[1] * weight) * per_free
+    blue2 = (red + green) ** 2  # the three sum to nothing
+    variance = mean(grey * grey * weight) * per_free - (mean(grey * weight) * per_free) ** 2
+    coloured = red * red + green * green + blue2 > settings.faint_chroma_od**2
+    return np.asarray(known & (coloured | (variance > settings.texture_od**2)))
 
 
 def _at_half_level(
@@ -264,7 +274,8 @@ def _at_half_level(
     share = mean((~mask).astype(np.float32))
     glass = mean(outside) / np.maximum(share, 1e-3)
     band = ~_eroded(mask, EDGE_PX) | (faint & ~_eroded(mask, FAINT_EDGE_PX))
-    return mask & ~(band & (signal < (tissue + glass) / 2))
+    edged: NDArray[np.bool_] = mask & ~(band & (signal < (tissue + glass) / 2))
+    return edged
 
 
 def _dilated(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:

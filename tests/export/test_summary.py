@@ -1,0 +1,64 @@
+import csv
+import json
+from pathlib import Path
+
+from wsi_necrosis.export.summary import write_summary
+
+RESULT = {
+    "slide_id": "b.svs",
+    "path": "/slides/b, with a comma.svs",
+    "status": "scored",
+    "reason": None,
+    "n_tiles": 12,
+    "ledger": {"mm2": {"viable": 1.25, "non_viable": 3.75}},
+    "percent_viable": 25.0,
+    "percent_necrosis": 75.0,
+    "interval": {"low": 10.0, "high": 40.0},
+    "warnings": ["one", "two"],
+    "provenance": {
+        "inputs": {"slide": {"fingerprint": "abc"}},
+        "slide": {"mpp_x": 0.5, "mpp_y": 0.25, "mpp_source": "metadata"},
+        "model": {"name": "default"},
+        "versions": {"wsi-necrosis": "0.1.0"},
+    },
+}
+
+
+def put(out: Path, name: str, **changes: object) -> None:
+    folder = out / "slides" / name
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(RESULT | {"slide_id": name} | changes))
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "summary.csv").open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_a_row_per_result_sorted_and_rebuilt(tmp_path: Path) -> None:
+    put(tmp_path, "b.svs")
+    put(
+        tmp_path, "deep/a.svs", status="not_evaluable", reason="no_tissue", interval=None, percent_viable=None
+    )
+    write_summary(tmp_path)
+    write_summary(tmp_path)
+    first, second = rows(tmp_path)
+    assert (first["slide_id"], second["slide_id"]) == ("b.svs", "deep/a.svs")
+    assert (first["path"], first["viable_mm2"], first["ci_low"]) == (
+        "/slides/b, with a comma.svs",
+        "1.25",
+        "10.0",
+    )
+    assert first["warnings"] == "one; two"
+    assert (second["reason"], second["percent_viable"], second["ci_low"]) == ("no_tissue", "", "")
+
+
+def test_a_damaged_result_is_left_out_and_nothing_gives_no_file(tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    write_summary(tmp_path)
+    assert not (tmp_path / "summary.csv").exists()
+    put(tmp_path, "a.svs")
+    put(tmp_path, "b.svs")
+    (tmp_path / "slides" / "b.svs" / "result.json").write_text("{")
+    write_summary(tmp_path)
+    assert [row["slide_id"] for row in rows(tmp_path)] == ["a.svs"]
