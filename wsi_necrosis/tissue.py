@@ -34,7 +34,7 @@ BREADTH_PX = 15  # side of the window that gathers faint colour and texture
 EDGE_PX = 4  # how far smoothing and JPEG blocks may carry colour past an edge
 FAINT_EDGE_PX = 8  # how far the window may carry faint findings past an edge
 LEVEL_PX = 15  # side of the window that tells the levels of glass and tissue beside an edge
-HALO_PX = 64  # beyond the reach of all windows together but closing: strips overlap by it, so that results do not depend on them
+HALO_PX = 64  # overlap of strips: more than the reach of all windows but closing, so that no strip shows
 STRIP_PX = 512
 
 FOREGROUND_SPREAD = 12  # grey levels between channels: glass with noise and JPEG has less, pale eosin more
