@@ -15,6 +15,7 @@ setup: $(READY)
 # tiatoolbox brings the windowed opencv, which needs a display's libraries; the headless build of the
 # same version replaces its files.
 $(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV): about 7 GB, 3 to 5 minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps --force-reinstall opencv-python-headless

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.system import CPU_COUNT
 
 from wsi_necrosis.settings import load_settings
 from wsi_necrosis.slide import open_slide, read_overview
@@ -68,7 +69,7 @@ def lattice_percent(path: Path, truth: dict[str, Any]) -> float:
 def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
+    return f"{names[0] if names else platform.processor()}, {CPU_COUNT} cores"
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from wsi_necrosis.analysis import Watcher
 from wsi_necrosis.classes import CLASSES, TITLES, VIABLE
 from wsi_necrosis.phantom import PhantomTruth, write_phantom
+from wsi_necrosis.replacing import require_writable
 from wsi_necrosis.scores import Scores, ScoreStore
 from wsi_necrosis.settings import Settings
 
@@ -37,6 +38,7 @@ def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
         A table of areas and percent viable.
     """
     slide = out / "phantom" / f"phantom-{seed}.tiff"
+    require_writable(slide.parent)
     slide.parent.mkdir(parents=True, exist_ok=True)
     truth = write_phantom(slide, np.random.default_rng(seed))
     report = measure_slide(slide, settings, RunOptions(out), watcher)

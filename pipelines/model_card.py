@@ -74,12 +74,14 @@ class.
 
 ## Reproduction
 
-With the data folder in `WSI_NECROSIS_DATA`:
+From a checkout after `make setup`, with the data folder in `WSI_NECROSIS_DATA`:
 
 ```
-pip install 'wsi-necrosis[train]'
-wsi-necrosis train configs/train.yaml -o model
+.venv/bin/wsi-necrosis train configs/train.yaml -o wsi_necrosis/weights/default \\
+    --set output.model_card=../../../MODEL_CARD.md
 ```
+
+Figures were measured with float32 weights; those that ship are rounded to float16.
 
 Made with {versions}. The same versions on one type of processor give the same figures.
 """

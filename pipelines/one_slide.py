@@ -30,8 +30,8 @@ def measure_slide(slide: Path, settings: Settings, options: RunOptions, watcher:
     WsiNecrosisError
         As `analysis.analyse`; also on Ctrl-C and SIGTERM, after which the same command resumes.
     """
-    folder = options.out / "slides" / slide.name
-    request = Request(slide, slide.name, folder, options.mpp, options.overwrite)
+    name = slide.resolve().name if slide.name in {"", ".."} else slide.name  # a link keeps its own name
+    request = Request(slide, name, options.out / "slides" / name, options.mpp, options.overwrite)
     with interruptible(), SlideLog(watcher) as logged:
         report = analyse(request, settings, logged)
     write_summary(options.out)

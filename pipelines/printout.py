@@ -25,7 +25,8 @@ def describe(report: SlideReport) -> str:
 def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if result["status"] != "scored":
         return [("percent viable", f"not evaluable: {result['reason'].replace('_', ' ')}")]
-    interval = result["interval"]
+    hard, interval = result["percent_viable_hard"], result["interval"]
+    by_class = "no tumour" if hard is None else f"{hard:.1f} %"
     spread = (result["interval_reason"] or "").removeprefix("interval: ")
     if interval:
         spread = (
@@ -33,10 +34,7 @@ def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{interval['target']})"
         )
     return [
-        (
-            "percent viable",
-            f"{result['percent_viable']:.1f} % of tumour (by class {result['percent_viable_hard']:.1f} %)",
-        ),
+        ("percent viable", f"{result['percent_viable']:.1f} % of tumour (by class: {by_class})"),
         ("percent necrosis", f"{result['percent_necrosis']:.1f} %"),
         ("interval", spread),
     ]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from wsi_necrosis.analysis import Watcher
 from wsi_necrosis.errors import InterruptedRunError
+from wsi_necrosis.memory import keep_freed_memory
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 PLAIN_EVERY_S = 10.0
@@ -108,6 +109,7 @@ class PlainWatcher(QuietWatcher):
 @contextmanager
 def watching(*, quiet: bool) -> Iterator[Watcher]:
     """A bar on a terminal, plain lines elsewhere, nothing when quiet; all on standard error."""
+    keep_freed_memory()  # before the bar starts a thread of its own
     console = Console(stderr=True)
     if quiet:
         yield QuietWatcher()
@@ -185,7 +187,8 @@ def interruptible() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into an `InterruptedRunError` of the main thread."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough: let the running blocks finish
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # one is enough: the running blocks finish
         raise InterruptedRunError(
             f"stopped by {signal.Signals(number).name}; finished blocks are kept, the same command resumes"
         )
@@ -193,6 +196,14 @@ def interruptible() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except InterruptedRunError:
+        raise  # the process ends now; a second signal must not break its ending
+    except BaseException:
+        _restore(before)
+        raise
+    _restore(before)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -8,6 +8,7 @@ import pytest
 from distributed import LocalCluster
 
 from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.checkpoint import load_spec
 from wsi_necrosis.cluster import Job, check_sight, connected, count_workers, run_blocks
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.phantom import write_phantom
@@ -29,7 +30,17 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     with open_slide(slide) as opened:
         mpp = opened.info.known_mpp
     store = ScoreStore(folder / "out")
-    return Job(slide, mpp, slide_fingerprint([slide]), "phantom", "cpu", store.grid, 16, folder / "out")
+    return Job(
+        slide=slide,
+        mpp=mpp,
+        fingerprint=slide_fingerprint([slide]),
+        model="phantom",
+        model_fingerprint=load_spec("phantom").fingerprint,
+        device="cpu",
+        grid=store.grid,
+        batch_tiles=16,
+        folder=folder / "out",
+    )
 
 
 def local(**changes: object) -> ClusterSettings:
@@ -52,6 +63,7 @@ def test_a_job_travels(job: Job) -> None:
     ("change", "message"),
     [
         ({"version": "0.0.0"}, "install the same"),
+        ({"model_fingerprint": "other"}, "another model"),
         ({"folder": Path("/nowhere")}, "file system that all share"),
         ({"fingerprint": "other"}, "same file everywhere"),
     ],
@@ -82,7 +94,6 @@ def test_an_address_is_used_and_left_running(job: Job, tmp_path: Path) -> None:
         done = list(run_blocks(job, waiting(job), local(scheduler=cluster.scheduler_address)))
         assert len(cluster.workers) == 2
         with connected(local(scheduler=cluster.scheduler_address)) as client:
-            assert client.run(lambda dask_worker: list(dask_worker.plugins)) != {}
             held = client.run(lambda dask_worker: [name for name in dask_worker.plugins if "wsi" in name])
             assert set(map(tuple, held.values())) == {()}
     after = ScoreStore(job.folder).read()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.pyramid import Pyramid, Window, level_for, nominal_downsample, on_white
 
@@ -222,3 +224,30 @@ def test_closing_twice_does_no_harm():
     pyramid = Pyramid(ArrayLevels([noise(8, 8)]))
     pyramid.close()
     pyramid.close()
+
+
+def test_closing_waits_for_readers_and_turns_away_later_ones():
+    inside, go_on, closed = Event(), Event(), Event()
+
+    class SlowLevels(ArrayLevels):
+        def fetch(self, level: int, window: Window) -> Image.Image | None:
+            inside.set()
+            assert go_on.wait(10)
+            assert not closed.is_set()
+            return super().fetch(level, window)
+
+        def close(self) -> None:
+            closed.set()
+
+    pyramid = Pyramid(SlowLevels([noise(8, 8)]))
+    with ThreadPoolExecutor(2) as pool:
+        reading = pool.submit(pyramid.read, Box(0, 0, 8, 8), (1, 1), (8, 8))
+        assert inside.wait(10)
+        closing = pool.submit(pyramid.close)
+        assert not closed.wait(0.2)
+        go_on.set()
+        assert reading.result(10).rgb.shape == (8, 8, 3)
+        closing.result(10)
+    assert closed.is_set()
+    with pytest.raises(SlideError, match="closed"):
+        pyramid.read(Box(0, 0, 8, 8), (1, 1), (8, 8))

@@ -68,7 +68,7 @@ def test_a_missing_or_foreign_store_is_refused(tmp_path: Path) -> None:
         ScoreStore(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["chunk", "record", "no record"])
+@pytest.mark.parametrize("damage", ["no chunk", "short chunk", "record", "no record", "list"])
 def test_a_damaged_block_is_not_done(tmp_path: Path, damage: str) -> None:
     px = mask_pixels()
     store = ScoreStore.create(tmp_path, GRID, px, 1.6e-5, PLAN)
@@ -76,8 +76,13 @@ def test_a_damaged_block_is_not_done(tmp_path: Path, damage: str) -> None:
     store.write_block(block, found(px[block.cells], 1))
     assert store.is_done(block)
     record = tmp_path / "blocks" / "0.0.json"
-    if damage == "chunk":
-        shutil.rmtree(tmp_path / "scores.zarr" / "prob" / "c")
+    chunk = tmp_path / "scores.zarr" / "prob" / "c" / "0" / "0" / "0"
+    if damage == "no chunk":
+        chunk.unlink()
+    elif damage == "short chunk":
+        chunk.write_bytes(chunk.read_bytes()[:30])
+    elif damage == "list":
+        record.write_text("[]")
     elif damage == "record":
         record.write_text(record.read_text()[:20])
     else:

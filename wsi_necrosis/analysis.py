@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.checkpoint import ModelSpec, load_spec
-from wsi_necrosis.cluster import Job, count_workers, run_blocks
-from wsi_necrosis.errors import ResultsDifferError
+from wsi_necrosis.checkpoint import ModelSpec, load_spec, portable_name
+from wsi_necrosis.cluster import Job, check_scheduler, count_workers, run_blocks
+from wsi_necrosis.errors import ResultsDifferError, SettingsError, StoreError
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
@@ -25,17 +24,18 @@ from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.grid import TileGrid, cell_pixels, lay_grid
 from wsi_necrosis.heatmap import stitch
 from wsi_necrosis.inference import Stopwatch
-from wsi_necrosis.model import choose_device, load_model
+from wsi_necrosis.memory import peak_memory_mb
+from wsi_necrosis.model import choose_device, compute_dtype, load_model
 from wsi_necrosis.provenance import (
+    RESULT_VERSION,
     SCORE_VERSION,
     differences,
     digest,
-    peak_memory_mb,
     slide_fingerprint,
     versions,
 )
 from wsi_necrosis.quantify import NecrosisScore, measure
-from wsi_necrosis.replacing import write_json
+from wsi_necrosis.replacing import claimed, remove, require_writable, write_json
 from wsi_necrosis.scores import Scores, ScoreStore, State
 from wsi_necrosis.settings import Settings
 from wsi_necrosis.slide import Overview, Slide, SlideInfo, open_slide, read_overview
@@ -43,7 +43,15 @@ from wsi_necrosis.tissue import TissueMask, find_tissue
 
 log = logging.getLogger(__name__)
 
-RESULT_VERSION = 1
+COARSEST_MASK = 0.25  # of a cell's side; coarser ones cannot say how much tissue a cell holds
+OUTPUTS = (
+    "perf.json",
+    "tiles.parquet",
+    "heatmap.ome.zarr",
+    "regions.geojson",
+    "thumbnail.png",
+    "overlay.png",
+)
 
 
 class Watcher(Protocol):
@@ -126,6 +134,11 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
     mpp = info.known_mpp
     grid = lay_grid(info, spec.mpp, spec.tile_px, settings.grid)
     device = choose_device(settings.model.device)
+    if settings.tissue.mpp_um > COARSEST_MASK * grid.stride_px * grid.mpp.side:
+        raise SettingsError(
+            f"tissue.mpp_um {settings.tissue.mpp_um:g} is too coarse for cells of "
+            f"{grid.stride_px * grid.mpp.side:.0f} um; give at most a quarter of a cell"
+        )
     inputs: dict[str, Any] = {
         "score_version": SCORE_VERSION,
         "slide": {
@@ -134,10 +147,14 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
             "mpp_x": mpp.x,
             "mpp_y": mpp.y,
         },
-        "model": {"name": spec.name, "sha256": spec.weights_sha256},
+        "model": {"name": spec.name, "fingerprint": spec.fingerprint},
         "tissue": settings.tissue.model_dump(),
         "grid": settings.grid.model_dump(),
-        "backend": {"device": device, "batch_tiles": settings.model.batch_tiles},
+        "backend": {
+            "device": device,
+            "dtype": compute_dtype(device),
+            "batch_tiles": settings.model.batch_tiles,
+        },
     }
     scoring = digest(inputs)
     fingerprints = {
@@ -174,23 +191,55 @@ def analyse(request: Request, settings: Settings, watcher: Watcher) -> SlideRepo
         _refuse_other_scores(request, plan)
         with watch.stage("model"):
             load_model(settings.model.name, plan.device)  # a damaged one stops here, not in the workers
+        require_writable(request.folder)
+        check_scheduler(settings.cluster)
         with watch.stage("tissue"):
             overview = read_overview(slide, settings.tissue.mpp_um)
             mask = find_tissue(overview, settings.tissue)
-        px = cell_pixels(plan.grid, mask)
-        store = _open_store(request, plan, px, mask.px_mm2)
-    watcher.folder_ready(request.folder)
+    with claimed(request.folder):
+        return _carry_out(request, plan, settings, Prepared(overview, mask, watch, watcher))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of a slide before its folder is touched, and who keeps time and is told."""
+
+    overview: Overview
+    mask: TissueMask
+    watch: Stopwatch
+    watcher: Watcher
+
+
+def _carry_out(request: Request, plan: Plan, settings: Settings, known: Prepared) -> SlideReport:
+    """Score, measure and export, in a folder that is ours."""
+    watch, mask = known.watch, known.mask
+    px = cell_pixels(plan.grid, mask)
+    store = _open_store(request, plan, px, mask.px_mm2)
+    known.watcher.folder_ready(request.folder)
+    _log_plan(request, plan, mask)
     with watch.stage("score"):
-        work = _score(request, plan, settings, Scoring(store, px, watcher))
+        work = _score(request, plan, settings, Scoring(store, px, known.watcher))
     with watch.stage("measure"):
-        scores = store.read()
-        findings = Findings(overview, mask, scores, measure(scores, settings.quantify))
+        scores = _whole(store, px)
+        findings = Findings(known.overview, mask, scores, measure(scores, settings.quantify))
     result = _result(request, plan, findings)
     with watch.stage("export"):
         _export(request, plan, settings, findings)
     write_json(request.folder / "perf.json", _perf(watch, work, settings))
     write_json(request.folder / "result.json", result)
+    log.info("%s: percent viable %s, %s", request.slide_id, result["percent_viable"], result["warnings"])
     return SlideReport(request.folder, result)
+
+
+def _log_plan(request: Request, plan: Plan, mask: TissueMask) -> None:
+    info = plan.info
+    log.info(
+        "slide %s, %s, %s um per pixel (%s)", request.slide, info.vendor, info.known_mpp, info.mpp_source
+    )
+    log.info("grid of %d x %d cells, working mpp %s", *plan.grid.shape, plan.grid.mpp)
+    log.info("mask in mm2: %s", {kind: round(area, 3) for kind, area in mask.area_mm2().items()})
+    log.info("inputs of the scores: %s", json.dumps(plan.inputs))
+    log.info("versions: %s", json.dumps(versions()))
 
 
 def _finished(folder: Path, plan: Plan) -> SlideReport | None:
@@ -199,14 +248,23 @@ def _finished(folder: Path, plan: Plan) -> SlideReport | None:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
-    same = result.get("provenance", {}).get("fingerprints") == plan.fingerprints
-    return SlideReport(folder, result) if same else None
+    if not isinstance(result, dict) or result.get("schema_version") != RESULT_VERSION:
+        return None
+    same = result["provenance"]["fingerprints"] == plan.fingerprints
+    whole = ScoreStore.exists(folder) and all((folder / name).exists() for name in OUTPUTS)
+    return SlideReport(folder, result) if same and whole else None
 
 
 def _refuse_other_scores(request: Request, plan: Plan) -> None:
     if request.overwrite or not ScoreStore.exists(request.folder):
         return
-    changed = differences(ScoreStore(request.folder).plan["inputs"], plan.inputs)
+    before = ScoreStore(request.folder).plan["inputs"]
+    if before["slide"]["fingerprint"] != plan.inputs["slide"]["fingerprint"]:
+        raise ResultsDifferError(
+            f"{request.folder} holds results of another slide of this name; give another folder with -o, or "
+            "--overwrite to lose them"
+        )
+    changed = differences(before, plan.inputs)
     if changed:
         raise ResultsDifferError(
             f"{request.folder} holds scores made from other inputs ({'; '.join(changed)}); give --overwrite to "
@@ -217,11 +275,11 @@ def _refuse_other_scores(request: Request, plan: Plan) -> None:
 def _open_store(request: Request, plan: Plan, px: NDArray[np.uint32], px_mm2: float) -> ScoreStore:
     """The store to fill: an interrupted one with the same inputs, or a new one."""
     folder = request.folder
-    if ScoreStore.exists(folder):
-        if not request.overwrite:
-            (folder / "result.json").unlink(missing_ok=True)
-            return ScoreStore(folder)
-        shutil.rmtree(folder)
+    (folder / "result.json").unlink(missing_ok=True)  # first: from here on the folder is not complete
+    if ScoreStore.exists(folder) and not request.overwrite:
+        return ScoreStore(folder)
+    for name in (*OUTPUTS, "log.txt"):
+        remove(folder / name)
     facts = {"inputs": plan.inputs, "features": plan.spec.recipe.names}
     return ScoreStore.create(folder, plan.grid, px, px_mm2, facts)
 
@@ -254,7 +312,8 @@ def _score(request: Request, plan: Plan, settings: Settings, scoring: Scoring) -
         slide=request.slide.resolve(),
         mpp=plan.info.known_mpp,
         fingerprint=plan.inputs["slide"]["fingerprint"],
-        model=settings.model.name,
+        model=portable_name(settings.model.name),
+        model_fingerprint=plan.spec.fingerprint,
         device=plan.device,
         grid=plan.grid,
         batch_tiles=settings.model.batch_tiles,
@@ -268,21 +327,26 @@ def _score(request: Request, plan: Plan, settings: Settings, scoring: Scoring) -
     return Work(left, total, seconds)
 
 
+def _whole(store: ScoreStore, px: NDArray[np.uint32]) -> Scores:
+    """The scores, once it is sure that no chunk of the ledger was lost on disk."""
+    scores = store.read()
+    if not np.array_equal(scores.px.sum(axis=-1), px.sum(axis=-1)):
+        raise StoreError(f"{store.folder} has lost part of its scores; run with --overwrite")
+    return scores
+
+
 def _result(request: Request, plan: Plan, findings: Findings) -> dict[str, Any]:
     """The content of `result.json`; it holds no times, so equal runs give equal files."""
     info, mpp = plan.info, plan.info.known_mpp
     scores = findings.scores
-    unreadable = int((scores.state == State.UNREADABLE).sum())
-    warnings = [plan.spec.notice]
-    if unreadable:
-        warnings.append(f"{unreadable} cells could not be read in full and are left out as unreadable")
+    warnings = [plan.spec.notice, *_doubts(info, scores)]
     return {
         "schema_version": RESULT_VERSION,
         "slide_id": request.slide_id,
         "path": str(request.slide),
         **findings.score.to_dict(),
         "n_tiles": int((scores.state == State.SCORED).sum()),
-        "mask_removed_mm2": findings.mask.area_mm2(),
+        "mask_mm2": findings.mask.area_mm2(),
         "warnings": warnings,
         "provenance": {
             "fingerprints": dict(plan.fingerprints),
@@ -305,6 +369,17 @@ def _result(request: Request, plan: Plan, findings: Findings) -> dict[str, Any]:
             "versions": versions(),
         },
     }
+
+
+def _doubts(info: SlideInfo, scores: Scores) -> list[str]:
+    """What a reader of the number must know about this slide."""
+    doubts = []
+    if info.mpp_source not in {"metadata", "TIFF resolution", "--mpp"}:
+        doubts.append(f"pixel size {info.known_mpp} um from {info.mpp_source}")
+    unreadable = int((scores.state == State.UNREADABLE).sum())
+    if unreadable:
+        doubts.append(f"{unreadable} cells could not be read in full and are left out as unreadable")
+    return doubts
 
 
 def _export(request: Request, plan: Plan, settings: Settings, findings: Findings) -> None:

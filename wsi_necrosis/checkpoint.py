@@ -23,6 +23,7 @@ from safetensors.numpy import save as dump_safetensors
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError, SettingsError
+from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics import Recipe
 from wsi_necrosis.replacing import replacing, write_text
 
@@ -31,6 +32,7 @@ SPEC_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
+PROSE = frozenset({"title", "notice", "trained_on", "metrics", "created_with"})
 FORBID = ConfigDict(extra="forbid")
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -175,9 +177,21 @@ class ModelSpec:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides scores: the weights, and the description but for its prose."""
+        facts = TypeAdapter(ModelSpec).dump_python(self, mode="json")
+        return digest({key: value for key, value in facts.items() if key not in PROSE})
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Radiomic features that the model expects, in order."""
         return self.standardise.names
+
+
+def portable_name(name_or_folder: str | Path) -> str:
+    """A shipped model's name, or a folder as an absolute path: what a worker elsewhere can find."""
+    folder = model_folder(name_or_folder)
+    return folder.name if folder.parent == SHIPPED else str(folder.resolve())
 
 
 def shipped_models() -> tuple[str, ...]:

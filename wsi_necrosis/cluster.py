@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from asyncio import CancelledError
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,19 +18,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from distributed import Client, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+from dask.system import CPU_COUNT
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
 from numpy.typing import NDArray
 
+from wsi_necrosis.checkpoint import load_spec
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.grid import Block, TileGrid
 from wsi_necrosis.inference import Scorer, Stopwatch
+from wsi_necrosis.memory import ENVIRONMENT, keep_freed_memory
 from wsi_necrosis.model import load_model
 from wsi_necrosis.provenance import VERSION, slide_fingerprint
 from wsi_necrosis.scores import ScoreStore
 from wsi_necrosis.settings import ClusterSettings
 from wsi_necrosis.slide import open_slide
 
+NO_DOOR = "127.0.0.1:0"  # Dask serves HTTP in any case; slides are nobody else's business
+PATIENCE_S = 20  # for a scheduler to answer and have a worker
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +47,7 @@ class Job:
     mpp: Mpp
     fingerprint: str
     model: str
+    model_fingerprint: str
     device: str
     grid: TileGrid
     batch_tiles: int
@@ -50,7 +57,7 @@ class Job:
     @property
     def key(self) -> str:
         """Name under which workers keep what they opened for this job."""
-        return f"wsi-necrosis-{self.fingerprint}-{os.fspath(self.folder)}"
+        return f"wsi-necrosis-{self.fingerprint}-{self.model_fingerprint}-{os.fspath(self.folder)}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class JobPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Open slide, model and store; called by Dask."""
+        keep_freed_memory()
         check_sight(self.job)
         slide = open_slide(self.job.slide, self.job.mpp)
         model = load_model(self.job.model, self.job.device)
@@ -89,10 +97,12 @@ def check_sight(job: Job) -> None:
     Raises
     ------
     UsageError
-        Versions, slide or output folder differ from the client's.
+        Version, model, slide or output folder differ from the client's.
     """
     if job.version != VERSION:
         raise UsageError(f"a worker runs wsi-necrosis {VERSION}, the client {job.version}; install the same")
+    if load_spec(job.model).fingerprint != job.model_fingerprint:
+        raise UsageError(f"a worker sees another model {job.model}; use a folder that all share")
     if not ScoreStore.exists(job.folder):
         raise UsageError(
             f"a worker does not see {job.folder}; put the output on a file system that all share"
@@ -137,20 +147,34 @@ def run_blocks(
         A block failed; blocks that are done are kept.
     """
     with connected(settings) as client:
-        client.register_plugin(JobPlugin(job))
-        futures = [client.submit(score_block, job.key, block, px, pure=False) for block, px in blocks]
+        futures: list[Future] = []
         try:
+            client.register_plugin(JobPlugin(job))
+            futures += [client.submit(score_block, job.key, block, px, pure=False) for block, px in blocks]
             for future in as_completed(futures):
                 yield _result(future)
         finally:
-            client.cancel(futures)
-            with suppress(ValueError):  # workers that went away took their plugin along
+            # What went away took futures and plugin along; the error that ended it says more.
+            with suppress(ValueError, OSError, TimeoutError):
+                client.cancel(futures)
                 client.unregister_worker_plugin(job.key)
+
+
+def check_scheduler(settings: ClusterSettings) -> None:
+    """Refuse an address at which no scheduler with workers answers.
+
+    Raises
+    ------
+    UsageError
+        The message names the address.
+    """
+    if settings.scheduler:
+        _remote(settings.scheduler).close()
 
 
 def count_workers(settings: ClusterSettings) -> int:
     """Blocks at once on this machine."""
-    return settings.workers or len(os.sched_getaffinity(0))
+    return settings.workers or CPU_COUNT
 
 
 @contextmanager
@@ -163,12 +187,14 @@ def connected(settings: ClusterSettings) -> Iterator[Client]:
     workers = count_workers(settings)
     shape: dict[str, Any] = {"n_workers": 1, "threads_per_worker": workers}
     if settings.processes:
-        shape = {"n_workers": workers, "threads_per_worker": 1}
+        shape = {"n_workers": workers, "threads_per_worker": 1, "env": ENVIRONMENT}
     with (
         LocalCluster(
             **shape,
             processes=settings.processes,
-            dashboard_address=None,
+            dashboard_address=NO_DOOR,
+            worker_dashboard_address=NO_DOOR,
+            scheduler_kwargs={"dashboard": False},
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         ) as cluster,
@@ -179,17 +205,22 @@ def connected(settings: ClusterSettings) -> Iterator[Client]:
 
 def _remote(address: str) -> Client:
     try:
-        return Client(address, timeout="20s")
+        client = Client(address, timeout=PATIENCE_S)
+        client.wait_for_workers(1, timeout=PATIENCE_S)
+        return client
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`, or leave "
+            f"no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler`, or leave "
             "--scheduler away to run on this machine"
         ) from None
 
 
 def _result(future: Any) -> BlockDone:
     """A future's result; errors of our own pass, others are named as a block's failure."""
-    error = future.exception()
+    try:
+        error = future.exception()
+    except (CancelledError, OSError, TimeoutError) as lost:
+        error = lost
     if error is None:
         return future.result()  # type: ignore[no-any-return]  # Dask's futures carry no types
     if isinstance(error, WsiNecrosisError):

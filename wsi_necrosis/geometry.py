@@ -6,6 +6,7 @@ Suffixes: `_l0` level-0 pixels, `_px` pixels at the working mpp, `_um` micrometr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -20,6 +21,11 @@ class Mpp:
     def px_mm2(self) -> float:
         """Area of one pixel in mm2."""
         return self.x * self.y / 1e6
+
+    @property
+    def side(self) -> float:
+        """Side in um of a square pixel of the same area."""
+        return math.sqrt(self.x * self.y)
 
     def scaled(self, x: float, y: float) -> Mpp:
         """Size of a pixel that spans `x` by `y` of these."""

@@ -57,7 +57,7 @@ class TileGrid:
     px_l0 : tuple of float
         Level-0 pixels per working pixel, (x, y).
     mpp : Mpp
-        Size of a working pixel; within 2 % of the model's.
+        Size of a working pixel; within 2 % of the model's, or that of a slide up to 10 % coarser.
     tile_px, stride_px : int
         Sides of a tile and of a cell in working pixels.
     block_cells : int

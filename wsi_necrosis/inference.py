@@ -96,7 +96,7 @@ class Scorer:
         good = batch.readable
         cells, pixels = tuple(batch.cells[good].T), batch.pixels[good]
         with watch.stage("radiomics"):
-            features, _ = extract(pixels, batch.foreground[good], self.model.spec.recipe, self.model.spec.mpp)
+            features, _ = extract(pixels, batch.foreground[good], self.model.spec.recipe, self.grid.mpp.side)
         with watch.stage("network"):
             prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
         found.prob[cells] = prediction.prob

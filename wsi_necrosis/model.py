@@ -8,8 +8,6 @@ backbone's own mean and std are used.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -24,9 +22,7 @@ from torch import Tensor, nn
 
 from wsi_necrosis.checkpoint import ModelSpec, load_spec, load_tensors
 from wsi_necrosis.errors import ModelError, UsageError
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT_BYTES = 1 << 30
+from wsi_necrosis.memory import keep_freed_memory
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -196,10 +192,14 @@ class TileModel:
             )
 
     def _precision(self) -> AbstractContextManager[Any]:
-        """bf16 on CUDA; float32 elsewhere, so that one type of processor gives the same bits."""
-        if self.device.startswith("cuda"):
-            return torch.autocast("cuda", dtype=torch.bfloat16)
+        if compute_dtype(self.device) == "bfloat16":
+            return torch.autocast(self.device, dtype=torch.bfloat16)
         return nullcontext()
+
+
+def compute_dtype(device: str) -> str:
+    """What a device computes in: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
+    return "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def choose_device(wanted: Device | str) -> str:
@@ -218,20 +218,6 @@ def choose_device(wanted: Device | str) -> str:
     if not there[wanted]:
         raise UsageError(f"device {wanted!r} is not available on this machine; take --device auto or cpu")
     return wanted
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory for the next batch; for the whole process, and safe to repeat.
-
-    By default large blocks go back to the system and come again page by page, which halves the speed
-    of a small network on a processor. Elsewhere than on glibc nothing happens.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def load_model(name_or_folder: str | Path, device: str = "cpu") -> TileModel:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as package_version
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 VERSION = package_version("wsi-necrosis")
+RESULT_VERSION = 1  # schema of result.json
 SCORE_VERSION = 1  # raised by hand whenever the same slide and model would score otherwise
 NUMERIC_PACKAGES = (
     "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "pyradiomics-bhklab", "openslide-python",
@@ -150,9 +150,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif before != after:
             found.append(f"{name}: {before} -> {after}")
     return found
-
-
-def peak_memory_mb() -> int:
-    """Largest resident memory of this process and of its ended children, in MiB."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) // 1024

@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import csr_array
 
+from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box
 
 logger = logging.getLogger(__name__)
@@ -110,14 +112,19 @@ class Pyramid:
         self._levels = levels
         self._reopening = threading.Lock()
         self._retired: list[Levels] = []  # failed, but other threads may still be inside them
+        self._readers = 0
         self._closed = False
+        self._traffic = threading.Condition()  # guards the two above
 
     def close(self) -> None:
-        """Let go of the file; closing twice does no harm."""
-        if not self._closed:
+        """Let go of the file when the reads under way have ended; closing twice does no harm."""
+        with self._traffic:
+            if self._closed:
+                return
             self._closed = True
-            for levels in (self._levels, *self._retired):
-                levels.close()
+            self._traffic.wait_for(lambda: self._readers == 0)
+        for levels in (self._levels, *self._retired):
+            levels.close()
 
     def read(self, box: Box, px_l0: tuple[float, float], shape: tuple[int, int]) -> Region:
         """Average level pixels over a box.
@@ -136,7 +143,30 @@ class Pyramid:
         Where a wanted pixel is a whole number of level pixels, these start at the nearest whole
         level pixel: a shift of at most half a level pixel, the same for neighbouring boxes.
         Elsewhere every level pixel counts by the share of it that is covered.
+
+        Raises
+        ------
+        SlideError
+            The slide is closed.
         """
+        with self._reading():
+            return self._read(box, px_l0, shape)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Keep the file open meanwhile; OpenSlide aborts the process if it is closed under a reader."""
+        with self._traffic:
+            if self._closed:
+                raise SlideError("the slide is closed; open it again")
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._traffic:
+                self._readers -= 1
+                self._traffic.notify_all()
+
+    def _read(self, box: Box, px_l0: tuple[float, float], shape: tuple[int, int]) -> Region:
         level = level_for(self._levels.downsamples, px_l0)
         scale = self._levels.downsamples[level]
         across = _Span.along(box.x_l0 / scale, px_l0[0] / scale, shape[1])

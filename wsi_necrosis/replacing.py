@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
         The disk refused, for instance because it is full. Nothing is left beside.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    _remove(partial)
+    remove(partial)
     try:
         yield partial
         _swap(partial, path)
@@ -39,7 +40,50 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path} cannot be written ({reason}); check space and permissions, then run again"
         ) from error
     finally:
-        _remove(partial)
+        remove(partial)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that could not be made or written to; nothing is created.
+
+    Raises
+    ------
+    StoreError
+        A file is in the way, or permission is missing.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise StoreError(
+            f"{folder} cannot be written, as {nearest} is no writable folder; choose another with -o"
+        )
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Make a folder this process's own; leftovers of killed processes in it are deleted.
+
+    Raises
+    ------
+    StoreError
+        Another process works on it, or it cannot be made.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = lock.open("w")
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written ({error.strerror}); choose another with -o") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"another run works on {folder}; wait for it, or choose another with -o"
+            ) from None
+        for leftover in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
+            remove(leftover)
+        yield
+        lock.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -71,17 +115,18 @@ def _swap(partial: Path, path: Path) -> None:
         partial.replace(path)
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
-    _remove(aside)
+    remove(aside)
     path.rename(aside)
     try:
         partial.rename(path)
     except OSError:
         aside.rename(path)
         raise
-    _remove(aside)
+    remove(aside)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file or a folder; one that is not there is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

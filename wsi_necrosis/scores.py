@@ -8,7 +8,7 @@ rename, so a run that was killed at any moment resumes with whole blocks only.
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -24,9 +24,10 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import Block, TileGrid
-from wsi_necrosis.replacing import write_json
+from wsi_necrosis.replacing import remove, replacing, write_json
 
 STORE_VERSION = 1
+log = logging.getLogger(__name__)
 PX_TERMS = ("background", "tissue", "unreadable", "outside_region")
 
 
@@ -105,7 +106,7 @@ class ScoreStore:
             self._group = zarr.open_group(folder / "scores.zarr", mode="r+")
         except (FileNotFoundError, ValueError) as error:
             raise StoreError(
-                f"{folder} holds no readable scores.zarr ({error}); run the slide again"
+                f"{folder} holds no readable scores.zarr ({error}); run with --overwrite"
             ) from None
         self.plan: Mapping[str, Any] = dict(self._group.attrs)
         if self.plan.get("store_version") != STORE_VERSION:
@@ -140,16 +141,20 @@ class ScoreStore:
         plan : mapping
             JSON-ready facts kept with the store: `inputs` and `features` (names) at least.
         """
-        partial, final = folder / "scores.zarr.partial", folder / "scores.zarr"
-        for stale in (partial, final, folder / "blocks"):
-            shutil.rmtree(stale, ignore_errors=True)
-        (folder / "blocks").mkdir(parents=True)
         facts = {"store_version": STORE_VERSION, "classes": CLASSES, "px_terms": PX_TERMS, "px_mm2": px_mm2}
-        group = zarr.create_group(partial, attributes={**plan, **facts, "grid": asdict(grid)})
         empty = empty_block(px, len(plan["features"]))
-        for field in fields(BlockScores):
-            _create_array(group, field.name, getattr(empty, field.name), grid.block_cells)
-        partial.rename(final)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove(folder / "blocks")
+            (folder / "blocks").mkdir()
+        except OSError as error:
+            raise StoreError(
+                f"{folder} cannot be written ({error.strerror}); choose another with -o"
+            ) from error
+        with replacing(folder / "scores.zarr") as partial:
+            group = zarr.create_group(partial, attributes={**plan, **facts, "grid": asdict(grid)})
+            for field in fields(BlockScores):
+                _create_array(group, field.name, getattr(empty, field.name), grid.block_cells)
         return cls(folder)
 
     @property
@@ -169,9 +174,10 @@ class ScoreStore:
         """Whether a block has a record that agrees with its chunks."""
         try:
             record = json.loads(self._record(block).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            return bool(record == {"checksums": _checksums(self.read_block(block))})
+        except (OSError, ValueError, RuntimeError) as error:  # zarr's codecs raise these on damaged chunks
+            log.info("block %s of %s is scored again: %s", block.name, self.folder, error)
             return False
-        return bool(record.get("checksums") == _checksums(self.read_block(block)))
 
     def read_block(self, block: Block) -> BlockScores:
         """A block's chunk of every array."""

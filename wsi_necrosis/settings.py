@@ -66,7 +66,6 @@ class ClusterSettings(Section):
     workers: Annotated[int, Field(ge=0)]
     processes: bool
     scheduler: str
-    retries: Annotated[int, Field(ge=0)]
 
 
 class QuantifySettings(Section):

@@ -44,7 +44,8 @@ class SlideInfo:
     mpp : Mpp or None
         Size of a level-0 pixel, if it is known and plausible.
     mpp_source : str
-        "metadata", "TIFF resolution", "--mpp", "unknown", or "implausible metadata (...)".
+        "metadata", "TIFF resolution", "--mpp" (with what the slide states, where that is another size),
+        "unknown", or "implausible metadata (...)".
     objective : float or None
         Magnification that the file states.
     """
@@ -113,6 +114,7 @@ def settle_mpp(path: Path, stated: Mpp | None, source: str, given: Mpp | None) -
     if given is not None:
         if stated is not None and _is_plausible(stated) and _differ(given, stated):
             logger.warning("%s: --mpp %s is used although the slide states %s", path, given, stated)
+            return given, f"--mpp, while the slide states {stated}"
         return given, "--mpp"
     if stated is None:
         return None, "unknown"

@@ -38,13 +38,12 @@ HALO_PX = 64  # overlap of strips: more than the reach of all windows but closin
 STRIP_PX = 512
 
 FOREGROUND_SPREAD = 12  # grey levels between channels: glass with noise and JPEG has less, pale eosin more
-FOREGROUND_DARK = (
-    215  # a channel below this is dense (optical density 0.05 over usual glass) whatever its hue
-)
+# A channel below this is dense (optical density 0.05 over usual glass) whatever its hue.
+FOREGROUND_DARK = 215
 
 
 class Kind(IntEnum):
-    """What a mask pixel is; the first of unreadable, outside, tissue, speck, glass that applies."""
+    """What a mask pixel is; the first of outside, unreadable, tissue, speck, glass that applies."""
 
     GLASS = 0
     TISSUE = 1

@@ -26,7 +26,8 @@ from wsi_necrosis.checkpoint import Standardiser
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, VIABLE
 from wsi_necrosis.dataset import LabelledTile, cut_crops, leave_case_out
 from wsi_necrosis.errors import MissingExtraError, ModelError, UsageError
-from wsi_necrosis.model import Backbone, Classifier, Logits, keep_freed_memory
+from wsi_necrosis.memory import keep_freed_memory
+from wsi_necrosis.model import Backbone, Classifier, Logits
 from wsi_necrosis.radiomics import Recipe, extract
 from wsi_necrosis.settings import CropSettings, FitSettings, NetworkSettings, TrainSettings
 from wsi_necrosis.tissue import foreground

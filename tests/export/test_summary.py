@@ -5,6 +5,7 @@ from pathlib import Path
 from wsi_necrosis.export.summary import write_summary
 
 RESULT = {
+    "schema_version": 1,
     "slide_id": "b.svs",
     "path": "/slides/b, with a comma.svs",
     "status": "scored",
@@ -60,5 +61,8 @@ def test_a_damaged_result_is_left_out_and_nothing_gives_no_file(tmp_path: Path) 
     put(tmp_path, "a.svs")
     put(tmp_path, "b.svs")
     (tmp_path / "slides" / "b.svs" / "result.json").write_text("{")
+    put(tmp_path, "c.svs", schema_version=0)
+    put(tmp_path, "d.svs")
+    (tmp_path / "slides" / "d.svs" / "result.json").write_text("[]")
     write_summary(tmp_path)
     assert [row["slide_id"] for row in rows(tmp_path)] == ["a.svs"]

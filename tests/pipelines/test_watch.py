@@ -69,7 +69,16 @@ def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_become_an_error_that_says_how_to_resume(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     with pytest.raises(InterruptedRunError, match=rf"{number.name}.*resumes"), interruptible():
         signal.raise_signal(number)
-    assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == signal.SIG_IGN  # a second one does not break the ending
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+def test_handlers_come_back_when_nothing_happened() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsi_necrosis.provenance import RESULT_VERSION
 from wsi_necrosis.replacing import write_text
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,12 @@ def _results(out: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((out / "slides").rglob("result.json")):
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError) as error:
-            log.warning("%s is left out of summary.csv: %s; run its slide again", path, error)
+            result = json.loads(path.read_text(encoding="utf-8"))
+            if result["schema_version"] != RESULT_VERSION:
+                raise ValueError(f"its schema version is {result['schema_version']}, not {RESULT_VERSION}")
+            found.append(result)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s is left out of summary.csv: %r; run its slide again", path, error)
     return found
 
 
