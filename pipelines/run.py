@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wsi_necrosis.analysis import SlideReport, Watcher, make_plan
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.grid import cell_pixels
+from wsi_necrosis.grid import Term, cell_pixels
 from wsi_necrosis.settings import Settings
 from wsi_necrosis.slide import open_slide, read_overview
 from wsi_necrosis.tissue import find_tissue
@@ -25,7 +25,7 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
         plan = make_plan(opened, settings)
         mask = find_tissue(read_overview(opened, settings.tissue.mpp_um), settings.tissue)
     px = cell_pixels(plan.grid, mask)
-    tissue = px[..., 1] > 0
+    tissue = px[..., Term.TISSUE] > 0
     facts = {
         "slide": slide,
         "mpp": f"{plan.info.known_mpp} um ({plan.info.mpp_source})",
@@ -34,7 +34,7 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
         "cells": f"{plan.grid.shape[0]} x {plan.grid.shape[1]} of {plan.grid.stride_px} px",
         "tiles to score": int(tissue.sum()),
         "blocks": sum(bool(tissue[block.cells].any()) for block in plan.grid.blocks()),
-        "tissue": f"{px[..., 1].sum(dtype=int) * mask.px_mm2:.2f} mm2",
+        "tissue": f"{px[..., Term.TISSUE].sum(dtype=int) * mask.px_mm2:.2f} mm2",
         "scoring": plan.fingerprints["scoring"],
     }
     return "\n".join(f"{name:>15}  {value}" for name, value in facts.items())

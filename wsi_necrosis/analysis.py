@@ -21,7 +21,7 @@ from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.export.tiles_table import write_tiles_table
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.grid import TileGrid, cell_pixels, lay_grid
+from wsi_necrosis.grid import Term, TileGrid, cell_pixels, lay_grid
 from wsi_necrosis.heatmap import stitch
 from wsi_necrosis.inference import Stopwatch
 from wsi_necrosis.memory import peak_memory_mb
@@ -304,9 +304,9 @@ class Work:
 
 def _score(request: Request, plan: Plan, settings: Settings, scoring: Scoring) -> Work:
     blocks = [(block, scoring.px[block.cells]) for block in plan.grid.blocks()]
-    blocks = [(block, px) for block, px in blocks if px[..., 1].any()]
+    blocks = [(block, px) for block, px in blocks if px[..., Term.TISSUE].any()]
     waiting = [(block, px) for block, px in blocks if not scoring.store.is_done(block)]
-    total, left = (sum(int((px[..., 1] > 0).sum()) for _, px in some) for some in (blocks, waiting))
+    total, left = (sum(int((px[..., Term.TISSUE] > 0).sum()) for _, px in some) for some in (blocks, waiting))
     scoring.watcher.scoring(total, total - left)
     job = Job(
         slide=request.slide.resolve(),

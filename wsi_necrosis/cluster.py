@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from wsi_necrosis.checkpoint import load_spec
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.grid import Block, TileGrid
+from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.inference import Scorer, Stopwatch
 from wsi_necrosis.memory import ENVIRONMENT, keep_freed_memory
 from wsi_necrosis.model import load_model
@@ -122,7 +122,7 @@ def score_block(key: str, block: Block, px: NDArray[np.uint32]) -> BlockDone:
     found = plugin.scorer.score(block, px, watch)
     with watch.stage("write"):
         plugin.store.write_block(block, found)
-    return BlockDone(block, int((px[..., 1] > 0).sum()), watch.seconds)
+    return BlockDone(block, int((px[..., Term.TISSUE] > 0).sum()), watch.seconds)
 
 
 def run_blocks(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,15 @@ from wsi_necrosis.tissue import Kind, TissueMask
 
 COARSEST = 1.10  # slide mpp over model mpp; beyond it pixels would have to be invented
 SNAP = 0.02  # within this, the nearest whole reduction of a level is taken as it is
+
+
+class Term(IntEnum):
+    """What the mask pixels of a cell are; the last index of every `px` array."""
+
+    BACKGROUND = 0
+    TISSUE = 1
+    UNREADABLE = 2
+    OUTSIDE_REGION = 3
 
 
 @dataclass(frozen=True)
@@ -193,24 +203,28 @@ def cell_pixels(grid: TileGrid, mask: TissueMask) -> NDArray[np.uint32]:
     Returns
     -------
     uint32 array (rows, cols, 4)
-        Background (glass and specks), tissue, unreadable, outside the region of interest; their sum
-        over all cells is the number of mask pixels.
+        By `Term`; glass and specks are background. The sum over all cells is the number of mask pixels.
     """
     rows, cols = grid.shape
     width, height = grid.cell_l0
     row_edges = _edges(mask.kind.shape[0], mask.px_l0[1], rows, height)
     col_edges = _edges(mask.kind.shape[1], mask.px_l0[0], cols, width)
-    counts = np.zeros((rows, cols, 4), np.uint32)
+    counts = np.zeros((rows, cols, len(Term)), np.uint32)
     for row in range(rows):
         band = mask.kind[row_edges[row] : row_edges[row + 1]]
-        for term, kinds in enumerate(_KINDS):
+        for term, kinds in _KINDS.items():
             column_sums = np.isin(band, kinds).sum(axis=0)
             running = np.concatenate([[0], np.cumsum(column_sums)])
             counts[row, :, term] = np.diff(running[col_edges])
     return counts
 
 
-_KINDS = ((Kind.GLASS, Kind.SPECK), (Kind.TISSUE,), (Kind.UNREADABLE,), (Kind.OUTSIDE,))
+_KINDS = {
+    Term.BACKGROUND: (Kind.GLASS, Kind.SPECK),
+    Term.TISSUE: (Kind.TISSUE,),
+    Term.UNREADABLE: (Kind.UNREADABLE,),
+    Term.OUTSIDE_REGION: (Kind.OUTSIDE,),
+}
 
 
 def _edges(n_px: int, px_l0: int, n_cells: int, cell_l0: float) -> NDArray[np.int64]:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.classes import TITLES
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.grid import TileGrid
-from wsi_necrosis.scores import PX_TERMS, Scores, State, cell_class
+from wsi_necrosis.grid import Term, TileGrid
+from wsi_necrosis.scores import Label, Scores, State, cell_class
 from wsi_necrosis.settings import QuantifySettings
 
 CHANNELS = ("p_non_tumour", "p_non_viable", "p_viable", "uncertainty")
-N_LABELS = 6  # none, three classes, abstained, unreadable
 SMALLEST = 64  # cells on the longer side of the last pyramid level
 CHUNK_CELLS = 1024  # side of a chunk, whole powers of two so that no 2 x 2 window is cut
 
@@ -39,13 +38,17 @@ class Colour:
 # QuPath's own classes and colours, so that its users see what they know.
 PALETTE: Mapping[int, Colour] = MappingProxyType(
     {
-        1: Colour(TITLES[0], "Stroma", (150, 200, 150)),
-        2: Colour(TITLES[1], "Necrosis", (50, 50, 50)),
-        3: Colour(TITLES[2], "Tumor", (200, 0, 0)),
-        4: Colour("Abstained", "Ignore*", (180, 180, 180)),
-        5: Colour("Unreadable", "Region*", (0, 0, 180)),
+        Label.NON_TUMOUR: Colour(TITLES[0], "Stroma", (150, 200, 150)),
+        Label.NON_VIABLE: Colour(TITLES[1], "Necrosis", (50, 50, 50)),
+        Label.VIABLE: Colour(TITLES[2], "Tumor", (200, 0, 0)),
+        Label.ABSTAINED: Colour("Abstained", "Ignore*", (180, 180, 180)),
+        Label.UNREADABLE: Colour("Unreadable", "Region*", (0, 0, 180)),
     }
 )
+
+
+# A lone viable cell must stay in sight.
+WINNERS_OF_A_TIE = (Label.VIABLE, Label.NON_VIABLE, Label.NON_TUMOUR, Label.ABSTAINED, Label.UNREADABLE)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Heatmap:
     channels : float32 array (4, rows, cols)
         `CHANNELS`, each from 0 to 1; NaN outside scored tissue.
     label : uint8 array (rows, cols)
-        0 none, 1 non-tumour, 2 non-viable, 3 viable, 4 abstained, 5 unreadable.
+        `scores.Label` of each cell.
     origin_um : tuple of float
         Top-left corner (x, y) of cell (0, 0) in micrometres from the corner of level 0.
     cell_um : tuple of float
@@ -104,7 +107,7 @@ def stitch(scores: Scores, settings: QuantifySettings) -> Heatmap:
     Heatmap
     """
     grid = scores.grid
-    shown = (scores.state == State.SCORED) & (scores.px[..., PX_TERMS.index("tissue")] > 0)
+    shown = (scores.state == State.SCORED) & (scores.px[..., Term.TISSUE] > 0)
     stacked = np.concatenate([np.moveaxis(scores.prob, -1, 0), scores.uncertainty[None]])
     label = cell_class(scores, settings.max_uncertainty)
     mpp = Mpp(grid.mpp.x / grid.px_l0[0], grid.mpp.y / grid.px_l0[1])
@@ -135,7 +138,7 @@ def pyramid(heatmap: Heatmap) -> list[Level]:
     known = da.isfinite(channels)
     sums = da.where(known, channels, 0).astype(np.float64)
     counts = known.astype(np.uint32)
-    votes = da.stack([label == value for value in range(N_LABELS)]).astype(np.uint32)
+    votes = da.stack([label == value for value in Label]).astype(np.uint32)
     lazy = []
     for _ in range(_n_halvings(heatmap.label.shape)):
         sums, counts, votes = (_halved(array) for array in (sums, counts, votes))
@@ -161,7 +164,7 @@ def _halved(array: da.Array) -> da.Array:
 
 
 def _mode(votes: da.Array) -> da.Array:
-    order = np.array([3, 2, 1, 4, 5], np.uint8)  # who wins a tie
+    order = np.array(WINNERS_OF_A_TIE, np.uint8)
     first = da.argmax(votes[order], axis=0)
     winner = first.map_blocks(lambda places: order[places], dtype=order.dtype)
     return da.where(votes[order].sum(axis=0) > 0, winner, 0).astype(np.uint8)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.grid import Block, TileGrid
+from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.model import Prediction, TileModel
 from wsi_necrosis.radiomics import extract
 from wsi_necrosis.scores import BlockScores, State, empty_block
@@ -68,7 +68,7 @@ class Scorer:
         block : Block
             The block.
         px : uint32 array (rows, cols, 4)
-            Mask pixels of the block's cells by `scores.PX_TERMS`.
+            Mask pixels of the block's cells by `grid.Term`.
         watch : Stopwatch
             Receives the seconds of reading, radiomics and network.
 
@@ -79,14 +79,14 @@ class Scorer:
             that term.
         """
         found = empty_block(px, len(self.model.spec.recipe.names))
-        wanted = px[..., 1] > 0
+        wanted = px[..., Term.TISSUE] > 0
         if not wanted.any():
             return found
         with watch.stage("read"):
             batch = read_block(self.slide, self.grid, block, wanted)
         lost = tuple(batch.cells[~batch.readable].T)
-        found.px[(*lost, 2)] += found.px[(*lost, 1)]
-        found.px[(*lost, 1)] = 0
+        found.px[(*lost, Term.UNREADABLE)] += found.px[(*lost, Term.TISSUE)]
+        found.px[(*lost, Term.TISSUE)] = 0
         found.state[lost] = State.UNREADABLE
         if batch.readable.any():
             self._fill(found, batch, watch)

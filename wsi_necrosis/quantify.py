@@ -14,9 +14,10 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
+from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.scores import PX_TERMS, Scores, State, cell_class
+from wsi_necrosis.grid import Term
+from wsi_necrosis.scores import Label, Scores, State, cell_class
 from wsi_necrosis.settings import QuantifySettings
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,6 @@ TOO_FEW_BLOCKS = "interval: not available (too little tissue)"
 NO_PERCENTAGE = "interval: not available (no percentage)"
 NO_UPPER_LIMIT = "upper limit: not available (classifier error unknown for this site)"
 
-BACKGROUND, TISSUE, UNREADABLE_PX, OUTSIDE = range(len(PX_TERMS))
-ABSTAINED = 1 + len(CLASSES)  # label of `scores.cell_class`
 PROB_TOLERANCE = 1e-2  # of a sum of probabilities; half-precision networks stay well within it
 
 
@@ -175,7 +174,7 @@ class _Cells:
     @property
     def classed(self) -> NDArray[np.bool_]:
         """Cells that have a class."""
-        return (self.label > 0) & (self.label < ABSTAINED)
+        return (self.label > 0) & (self.label < Label.ABSTAINED)
 
     @property
     def likely_tumour(self) -> NDArray[np.bool_]:
@@ -242,7 +241,7 @@ def measure(scores: Scores, settings: QuantifySettings) -> NecrosisScore:
 def _check(scores: Scores) -> None:
     """Every tissue pixel lies in a scored cell, and scored cells hold probabilities."""
     scored = scores.state == State.SCORED
-    waiting = int(np.count_nonzero((scores.px[..., TISSUE] > 0) & ~scored))
+    waiting = int(np.count_nonzero((scores.px[..., Term.TISSUE] > 0) & ~scored))
     if waiting:
         raise StoreError(
             f"the score store is incomplete: {waiting} cells with tissue have no score; run again"
@@ -266,23 +265,23 @@ def _cells(scores: Scores, max_uncertainty: float) -> _Cells:
     side_mm = scores.grid.stride_px * scores.grid.mpp.x / 1e3, scores.grid.stride_px * scores.grid.mpp.y / 1e3
     row, col = np.indices((rows, cols))
     centre_mm = np.stack([(col + 0.5) * side_mm[0], (row + 0.5) * side_mm[1]], axis=-1)
-    tissue = scores.px[..., TISSUE].astype(np.int64)
+    tissue = scores.px[..., Term.TISSUE].astype(np.int64)
     return _Cells(label.ravel(), tissue.ravel(), prob.reshape(-1, len(CLASSES)), centre_mm.reshape(-1, 2))
 
 
 def _ledger(scores: Scores, cells: _Cells) -> AreaLedger:
-    px = scores.px.reshape(-1, len(PX_TERMS)).sum(axis=0, dtype=np.int64)
+    px = scores.px.reshape(-1, len(Term)).sum(axis=0, dtype=np.int64)
     # float64 weights are exact up to 2**53 pixels
-    tissue = np.bincount(cells.label, weights=cells.tissue, minlength=ABSTAINED + 2).astype(np.int64)
+    tissue = np.bincount(cells.label, weights=cells.tissue, minlength=len(Label)).astype(np.int64)
     soft_mm2 = cells.soft.sum(axis=0) * scores.px_mm2
     return AreaLedger(
-        outside_region=int(px[OUTSIDE]),
-        unreadable=int(px[UNREADABLE_PX]),
-        background=int(px[BACKGROUND]),
-        abstained=int(tissue[ABSTAINED]),
-        non_tumour=int(tissue[1 + NON_TUMOUR]),
-        non_viable=int(tissue[1 + NON_VIABLE]),
-        viable=int(tissue[1 + VIABLE]),
+        outside_region=int(px[Term.OUTSIDE_REGION]),
+        unreadable=int(px[Term.UNREADABLE]),
+        background=int(px[Term.BACKGROUND]),
+        abstained=int(tissue[Label.ABSTAINED]),
+        non_tumour=int(tissue[Label.NON_TUMOUR]),
+        non_viable=int(tissue[Label.NON_VIABLE]),
+        viable=int(tissue[Label.VIABLE]),
         pixel_mm2=float(scores.px_mm2),
         soft_mm2=cast(tuple[float, float, float], tuple(soft_mm2.tolist())),
     )
@@ -296,7 +295,7 @@ def _bounds(cells: _Cells) -> tuple[float, float]:
     """V / (V + X + U) and (V + U) / (V + X + U) in percent; U is tissue of abstained likely tumour."""
     soft = cells.soft.sum(axis=0)
     viable, non_viable = float(soft[VIABLE]), float(soft[NON_VIABLE])
-    unknown = float(cells.tissue[(cells.label == ABSTAINED) & cells.likely_tumour].sum())
+    unknown = float(cells.tissue[(cells.label == Label.ABSTAINED) & cells.likely_tumour].sum())
     return _percent(viable, non_viable + unknown), _percent(viable + unknown, non_viable)
 
 

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.grid import Block, TileGrid
+from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.replacing import remove, replacing, write_json
 
 STORE_VERSION = 1
 log = logging.getLogger(__name__)
-PX_TERMS = ("background", "tissue", "unreadable", "outside_region")
 
 
 class State(IntEnum):
@@ -38,6 +37,17 @@ class State(IntEnum):
     NO_TISSUE = 1
     SCORED = 2
     UNREADABLE = 3
+
+
+class Label(IntEnum):
+    """What a cell counts as, once settings have decided; classes are 1 + their index."""
+
+    NONE = 0
+    NON_TUMOUR = 1
+    NON_VIABLE = 2
+    VIABLE = 3
+    ABSTAINED = 4
+    UNREADABLE = 5
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class BlockScores:
     uncertainty : float32 array (rows, cols)
         Entropy of `prob` / ln 3; NaN where not scored.
     px : uint32 array (rows, cols, 4)
-        Mask pixels of the cell by `PX_TERMS`.
+        Mask pixels of the cell by `grid.Term`.
     radiomics : float32 array (rows, cols, features)
         Features of the cell's tile in the order of the model's recipe; NaN where not scored.
     gate : float32 array (rows, cols, 2)
@@ -135,13 +145,18 @@ class ScoreStore:
         grid : TileGrid
             Where the cells lie.
         px : uint32 array (rows, cols, 4)
-            Mask pixels of each cell by `PX_TERMS`.
+            Mask pixels of each cell by `grid.Term`.
         px_mm2 : float
             Area of one mask pixel in mm2.
         plan : mapping
             JSON-ready facts kept with the store: `inputs` and `features` (names) at least.
         """
-        facts = {"store_version": STORE_VERSION, "classes": CLASSES, "px_terms": PX_TERMS, "px_mm2": px_mm2}
+        facts = {
+            "store_version": STORE_VERSION,
+            "classes": CLASSES,
+            "px_terms": [term.name.lower() for term in Term],
+            "px_mm2": px_mm2,
+        }
         empty = empty_block(px, len(plan["features"]))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -208,12 +223,12 @@ def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
     def nans(*tail: int) -> NDArray[np.float32]:
         return np.full((*shape, *tail), np.nan, np.float32)
 
-    state = np.where(px[..., 1] > 0, State.NOT_LOOKED, State.NO_TISSUE).astype(np.uint8)
+    state = np.where(px[..., Term.TISSUE] > 0, State.NOT_LOOKED, State.NO_TISSUE).astype(np.uint8)
     return BlockScores(nans(len(CLASSES)), nans(), px.copy(), nans(n_features), nans(2), state)
 
 
 def cell_class(scores: Scores, max_uncertainty: float) -> NDArray[np.uint8]:
-    """Class of every cell by largest probability: 0 none, 1 + class, 4 abstained, 5 unreadable.
+    """`Label` of every cell; its class is that of largest probability.
 
     Parameters
     ----------
@@ -230,8 +245,8 @@ def cell_class(scores: Scores, max_uncertainty: float) -> NDArray[np.uint8]:
     best = np.argmax(np.where(scored[..., None], scores.prob, 0), axis=-1).astype(np.uint8) + 1
     uncertainty = np.fmin(scores.uncertainty, 1)  # rounding may carry an entropy just past its maximum
     abstained = scored & (uncertainty > max_uncertainty)
-    label = np.where(scored, np.where(abstained, 4, best), 0)
-    return np.where(scores.state == State.UNREADABLE, 5, label).astype(np.uint8)
+    label = np.where(scored, np.where(abstained, Label.ABSTAINED, best), Label.NONE)
+    return np.where(scores.state == State.UNREADABLE, Label.UNREADABLE, label).astype(np.uint8)
 
 
 def _create_array(group: zarr.Group, name: str, data: NDArray[Any], block_cells: int) -> None:

@@ -113,11 +113,7 @@ def load_settings(
     tree = shipped_yaml("default.yaml")
     if preset is not None:
         tree = _merged(tree, shipped_yaml(f"presets/{preset}.yaml"))
-    if config is not None:
-        tree = _merged(tree, read_yaml(config))
-    for override in overrides:
-        tree = _merged(tree, _parse_override(override))
-    return validated(Settings, tree)
+    return validated(Settings, _overlaid(tree, config, overrides))
 
 
 def validated(schema: type[S], tree: Mapping[str, Any]) -> S:
@@ -169,6 +165,14 @@ def _parse_override(text: str) -> dict[str, Any]:
     for key in reversed(dotted.strip().split(".")):
         tree = {key: tree}
     return dict(tree)
+
+
+def _overlaid(tree: dict[str, Any], config: Path | None, overrides: Iterable[str]) -> dict[str, Any]:
+    """A user's file and `section.key=value` strings over `tree`."""
+    over = [] if config is None else [read_yaml(config)]
+    for layer in (*over, *map(_parse_override, overrides)):
+        tree = _merged(tree, layer)
+    return tree
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,9 +285,4 @@ def load_train_settings(config: Path | None = None, overrides: Iterable[str] = (
     SettingsError
         A file is missing or no YAML, a key is unknown, or a value is out of range.
     """
-    tree = shipped_yaml("train.yaml")
-    if config is not None:
-        tree = _merged(tree, read_yaml(config))
-    for override in overrides:
-        tree = _merged(tree, _parse_override(override))
-    return validated(TrainSettings, tree)
+    return validated(TrainSettings, _overlaid(shipped_yaml("train.yaml"), config, overrides))

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from skimage.measure import label as connected
 
 from wsi_necrosis.classes import VIABLE
-from wsi_necrosis.grid import TileGrid
+from wsi_necrosis.grid import Term, TileGrid
 from wsi_necrosis.heatmap import PALETTE, Heatmap
 from wsi_necrosis.replacing import replacing
-from wsi_necrosis.scores import PX_TERMS, Scores
+from wsi_necrosis.scores import Scores
 from wsi_necrosis.slide import SlideInfo
 
 Ring = list[list[float]]
@@ -80,7 +80,7 @@ def _regions(scores: Scores, heatmap: Heatmap) -> _Regions:
     names = connected(heatmap.label, connectivity=1, background=0)
     values, first, index = np.unique(names, return_index=True, return_inverse=True)
     kept = values > 0
-    tissue = scores.px[..., PX_TERMS.index("tissue")].ravel().astype(np.float64)
+    tissue = scores.px[..., Term.TISSUE].ravel().astype(np.float64)
     viable = np.nan_to_num(heatmap.channels[VIABLE].ravel())
     index = index.ravel()
     area = np.bincount(index, tissue, len(values))[kept]

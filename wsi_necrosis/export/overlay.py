@@ -39,6 +39,7 @@ from wsi_necrosis.export.picture import (
 from wsi_necrosis.heatmap import PALETTE
 from wsi_necrosis.quantify import NecrosisScore
 from wsi_necrosis.replacing import replacing
+from wsi_necrosis.scores import Label
 from wsi_necrosis.settings import ExportSettings
 from wsi_necrosis.slide import Overview
 
@@ -187,10 +188,10 @@ def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore)
 def _table(score: NecrosisScore) -> Iterator[tuple[int, tuple[str, str]]]:
     """Yield label, area by largest probability and area by sums of probability; empty extras are left out."""
     areas = score.ledger.area_mm2()
-    for label in (3, 2, 1):
+    for label in (Label.VIABLE, Label.NON_VIABLE, Label.NON_TUMOUR):
         name = CLASSES[label - 1]
         yield label, (_mm2(areas[name]), _mm2(areas[f"soft_{name}"]))
-    for label, name in ((4, "abstained"), (5, "unreadable")):
+    for label, name in ((Label.ABSTAINED, "abstained"), (Label.UNREADABLE, "unreadable")):
         if areas[name] > 0:
             yield label, (_mm2(areas[name]), "")
 

@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 from wsi_necrosis.classes import VIABLE
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.heatmap import PALETTE, Heatmap
+from wsi_necrosis.scores import Label
 from wsi_necrosis.slide import Overview
 from wsi_necrosis.tissue import Kind, TissueMask
 
 WHITE = (255, 255, 255)
-UNREADABLE_LABEL = 5
 HEAT_COLOURS = "YlOrRd"  # ColorBrewer; evenly graded, red for viable, safe for the colour-blind
 GREYNESS = 0.7  # share of the stain that is taken out under class colours
 LARGEST_ZOOM = 16  # screen pixels per overview pixel; beyond it a tiny slide is only blocks
@@ -87,7 +87,7 @@ def class_map(layers: Layers, frame: Frame, opacity: float) -> RGB:
     """
     unreadable = _cover(layers.mask, Kind.UNREADABLE, frame)
     label = _nearest(layers.heatmap, layers.heatmap.label, frame)
-    label = np.where(unreadable > 0.5, UNREADABLE_LABEL, label)
+    label = np.where(unreadable > 0.5, Label.UNREADABLE, label)
     tissue = np.maximum(_cover(layers.mask, Kind.TISSUE, frame), unreadable)
     alpha = np.where(_outline(label, max(1, max(frame.size) // 600)), 1, opacity)
     alpha = np.where(label > 0, alpha * tissue, 0)

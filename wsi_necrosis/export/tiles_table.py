@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from wsi_necrosis.grid import Term
 from wsi_necrosis.replacing import replacing
-from wsi_necrosis.scores import PX_TERMS, Scores, State
+from wsi_necrosis.scores import Scores, State
 
 PROB_COLUMNS = ("prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor")
 
@@ -34,7 +35,7 @@ def tiles_table(scores: Scores) -> pa.Table:
     state = scores.state[row, col]
     scored = state == State.SCORED
     prob = scores.prob[row, col]
-    tissue = scores.px[row, col, PX_TERMS.index("tissue")]
+    tissue = scores.px[row, col, Term.TISSUE]
     columns: dict[str, pa.Array] = {
         "row": pa.array(row.astype(np.int32)),
         "col": pa.array(col.astype(np.int32)),
