@@ -23,7 +23,7 @@ from wsi_necrosis.training import Samples, cross_predict, fit, initial_backbone,
 
 from .model_card import render
 
-VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "pyradiomics-bhklab")
+VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
 
 log = logging.getLogger(__name__)
 

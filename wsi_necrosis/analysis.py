@@ -35,11 +35,13 @@ from wsi_necrosis.provenance import (
     versions,
 )
 from wsi_necrosis.quantify import NecrosisScore, measure
+from wsi_necrosis.radiomics import Recipe, prepare
 from wsi_necrosis.replacing import claimed, remove, require_writable, write_json
 from wsi_necrosis.scores import Scores, ScoreStore, State
 from wsi_necrosis.settings import Settings
 from wsi_necrosis.slide import Overview, Slide, SlideInfo, open_slide, read_overview
-from wsi_necrosis.tissue import TissueMask, find_tissue
+from wsi_necrosis.stain import fit_stains
+from wsi_necrosis.tissue import Kind, TissueMask, find_tissue
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +152,7 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         "model": {"name": spec.name, "fingerprint": spec.fingerprint},
         "tissue": settings.tissue.model_dump(),
         "grid": settings.grid.model_dump(),
+        "radiomics": settings.radiomics.model_dump(),
         "backend": {
             "device": device,
             "dtype": compute_dtype(device),
@@ -191,6 +194,7 @@ def analyse(request: Request, settings: Settings, watcher: Watcher) -> SlideRepo
         _refuse_other_scores(request, plan)
         with watch.stage("model"):
             load_model(settings.model.name, plan.device)  # a damaged one stops here, not in the workers
+            prepare(plan.spec.recipe, plan.grid.mpp.side, settings.radiomics.engine)
         require_writable(request.folder)
         check_scheduler(settings.cluster)
         with watch.stage("tissue"):
@@ -218,7 +222,8 @@ def _carry_out(request: Request, plan: Plan, settings: Settings, known: Prepared
     known.watcher.folder_ready(request.folder)
     _log_plan(request, plan, mask)
     with watch.stage("score"):
-        work = _score(request, plan, settings, Scoring(store, px, known.watcher))
+        stains = slide_stains(plan.spec.recipe, known.overview, mask)
+        work = _score(request, plan, settings, Scoring(store, px, stains, known.watcher))
     with watch.stage("measure"):
         scores = _whole(store, px)
         findings = Findings(known.overview, mask, scores, measure(scores, settings.quantify))
@@ -286,11 +291,21 @@ def _open_store(request: Request, plan: Plan, px: NDArray[np.uint32], px_mm2: fl
 
 @dataclass(frozen=True)
 class Scoring:
-    """The store to fill, the mask pixels of its cells, and who is told of progress."""
+    """The store to fill, mask pixels of its cells, stain vectors if fitted, and who is told of progress."""
 
     store: ScoreStore
     px: NDArray[np.uint32]
+    stains: NDArray[np.float64] | None
     watcher: Watcher
+
+
+def slide_stains(recipe: Recipe, overview: Overview, mask: TissueMask) -> NDArray[np.float64] | None:
+    """The slide's own stain vectors, fitted once on its tissue, if the recipe asks for them."""
+    if recipe.stains == "fixed":
+        return None
+    stains = fit_stains(overview.rgb[mask.kind == Kind.TISSUE])
+    log.info("stain vectors of the slide: %s", np.round(stains, 4).tolist())
+    return stains
 
 
 @dataclass(frozen=True)
@@ -318,6 +333,8 @@ def _score(request: Request, plan: Plan, settings: Settings, scoring: Scoring) -
         grid=plan.grid,
         batch_tiles=settings.model.batch_tiles,
         folder=request.folder.resolve(),
+        engine=settings.radiomics.engine,
+        stains=scoring.stains,
     )
     seconds: dict[str, float] = {}
     for done in run_blocks(job, waiting, settings.cluster) if waiting else ():

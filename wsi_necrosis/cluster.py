@@ -30,6 +30,7 @@ from wsi_necrosis.inference import Scorer, Stopwatch
 from wsi_necrosis.memory import ENVIRONMENT, keep_freed_memory
 from wsi_necrosis.model import load_model
 from wsi_necrosis.provenance import VERSION, slide_fingerprint
+from wsi_necrosis.radiomics import Engine, prepare
 from wsi_necrosis.scores import ScoreStore
 from wsi_necrosis.settings import ClusterSettings
 from wsi_necrosis.slide import open_slide
@@ -52,6 +53,8 @@ class Job:
     grid: TileGrid
     batch_tiles: int
     folder: Path
+    engine: Engine = "compiled"
+    stains: NDArray[np.float64] | None = None
     version: str = VERSION
 
     @property
@@ -82,7 +85,10 @@ class JobPlugin(WorkerPlugin):
         check_sight(self.job)
         slide = open_slide(self.job.slide, self.job.mpp)
         model = load_model(self.job.model, self.job.device)
-        self.scorer = Scorer(slide, model, self.job.grid, self.job.batch_tiles)
+        prepare(model.spec.recipe, self.job.grid.mpp.side, self.job.engine)
+        self.scorer = Scorer(
+            slide, model, self.job.grid, self.job.batch_tiles, self.job.engine, self.job.stains
+        )
         self.store = ScoreStore(self.job.folder)
 
     def teardown(self, worker: Worker) -> None:

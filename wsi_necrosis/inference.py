@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.model import Prediction, TileModel
-from wsi_necrosis.radiomics import extract
+from wsi_necrosis.radiomics import Engine, extract
 from wsi_necrosis.scores import BlockScores, State, empty_block
 from wsi_necrosis.slide import Slide
 from wsi_necrosis.tiles import TileBatch, read_block
@@ -53,12 +53,18 @@ class Scorer:
         The slide's grid for the model.
     batch_tiles : int
         Tiles per forward pass.
+    engine : {"compiled", "reference"}
+        Engine of the radiomics.
+    stains : float64 array (3, 3), optional
+        The slide's own stain vectors, for a recipe that asks for them.
     """
 
     slide: Slide
     model: TileModel
     grid: TileGrid
     batch_tiles: int
+    engine: Engine = "compiled"
+    stains: NDArray[np.float64] | None = None
 
     def score(self, block: Block, px: NDArray[np.uint32], watch: Stopwatch) -> BlockScores:
         """Score every cell of a block that holds tissue.
@@ -96,7 +102,10 @@ class Scorer:
         good = batch.readable
         cells, pixels = tuple(batch.cells[good].T), batch.pixels[good]
         with watch.stage("radiomics"):
-            features, _ = extract(pixels, batch.foreground[good], self.model.spec.recipe, self.grid.mpp.side)
+            features, _ = extract(
+                pixels, batch.foreground[good], self.model.spec.recipe, self.grid.mpp.side,
+                engine=self.engine, stains=self.stains,
+            )  # fmt: skip
         with watch.stage("network"):
             prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
         found.prob[cells] = prediction.prob

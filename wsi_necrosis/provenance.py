@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 VERSION = package_version("wsi-necrosis")
 RESULT_VERSION = 1  # schema of result.json
-SCORE_VERSION = 1  # raised by hand whenever the same slide and model would score otherwise
+SCORE_VERSION = 2  # raised by hand whenever the same slide and model would score otherwise
 NUMERIC_PACKAGES = (
-    "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "pyradiomics-bhklab", "openslide-python",
-    "openslide-bin", "pillow",
+    "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "numba", "pyradiomics-bhklab",
+    "openslide-python", "openslide-bin", "pillow",
 )  # fmt: skip
 
 PIECES = 64

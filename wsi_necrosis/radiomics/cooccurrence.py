@@ -1,0 +1,166 @@
+"""Grey level co-occurrence: how often levels i and j lie at an offset from one another.
+
+Formulas are those of pyradiomics's GLCM with `symmetricalGLCM = True` and no weighting: each offset has
+its own matrix, and a feature is the mean over the offsets that any two pixels of the mask have.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from wsi_necrosis.radiomics.kernel import EPSILON, compiled
+
+MCC = 19  # its place among the features
+
+Levels = npt.NDArray[np.uint8]
+
+
+def glcm(
+    levels: Levels, pad: int, n_levels: int, n_held: int, offsets: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """GLCM features in the order of `recipe.GLCM`; 0 where no two pixels of the mask meet.
+
+    Parameters
+    ----------
+    levels
+        1 to `n_levels` in the mask, 0 outside it and in a border of `pad` pixels; uint8 (h, w).
+    pad
+        Width of the border, at least the largest offset.
+    n_levels
+        Highest level.
+    n_held
+        Number of levels that occur.
+    offsets
+        Rows and columns from a pixel to its partner, int64 (n, 2), one of each opposite pair.
+    """
+    counts = _count(levels, pad, n_levels, offsets)
+    found = [_features(_symmetric(count)) for count in counts if count[1:, 1:].any()]
+    mean: npt.NDArray[np.float64] = np.mean(found, axis=0) if found else np.zeros(24)
+    if n_held == 1:
+        mean[MCC] = 1.0  # one level correlates with itself, as pyradiomics has it
+    return mean
+
+
+def _symmetric(count: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    both = (count + count.T)[1:, 1:]
+    share: npt.NDArray[np.float64] = both / both.sum()
+    return share
+
+
+@compiled
+def _count(levels: Levels, pad: int, n_levels: int, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    height, width = levels.shape
+    counts = np.zeros((len(offsets), n_levels + 1, n_levels + 1), np.int64)
+    for y in range(pad, height - pad):
+        for offset in range(len(offsets)):
+            count = counts[offset]
+            here = levels[y, pad : width - pad]
+            x = pad + offsets[offset, 1]
+            there = levels[y + offsets[offset, 0], x : x + here.size]
+            for i in range(here.size):
+                count[here[i], there[i]] += 1
+    return counts
+
+
+@compiled
+def _features(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Features of one symmetric matrix of shares, (n_levels, n_levels); level i is row i - 1."""
+    n = len(p)
+    px = p.sum(axis=0)
+    plus, minus = np.zeros(2 * n + 1), np.zeros(n)
+    mean = 0.0
+    for i in range(n):
+        mean += (i + 1) * px[i]
+    auto, energy, top, h_xy, h_xy1, h_xy2, h_x = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    prominence, shade, tendency, covariance, variance = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        if px[i] == 0:
+            continue
+        h_x -= px[i] * np.log2(px[i] + EPSILON)
+        variance += px[i] * (i + 1 - mean) ** 2
+        for j in range(n):
+            product = px[i] * px[j]
+            if product == 0:
+                continue
+            log_product = np.log2(product + EPSILON)
+            h_xy2 -= product * log_product
+            share = p[i, j]
+            if share == 0:
+                continue
+            plus[i + j + 2] += share
+            minus[abs(i - j)] += share
+            auto += share * (i + 1) * (j + 1)
+            energy += share * share
+            top = max(top, share)
+            h_xy -= share * np.log2(share + EPSILON)
+            h_xy1 -= share * log_product
+            both = i + j + 2 - 2 * mean
+            tendency += share * both**2
+            shade += share * both**3
+            prominence += share * both**4
+            covariance += share * (i + 1 - mean) * (j + 1 - mean)
+    distance, distance_squared, distance_entropy, inverse_squared = 0.0, 0.0, 0.0, 0.0
+    nearness, nearness_squared, relative, relative_squared = 0.0, 0.0, 0.0, 0.0
+    for k in range(n):
+        share = minus[k]
+        distance += share * k
+        distance_squared += share * k**2
+        distance_entropy -= share * np.log2(share + EPSILON)
+        inverse_squared += share / k**2 if k else 0.0
+        nearness += share / (1 + k)
+        nearness_squared += share / (1 + k**2)
+        relative += share / (1 + k / n)
+        relative_squared += share / (1 + k**2 / n**2)
+    distance_variance = 0.0
+    for k in range(n):
+        distance_variance += minus[k] * (k - distance) ** 2
+    total, total_entropy = 0.0, 0.0
+    for k in range(2, 2 * n + 1):
+        total += plus[k] * k
+        total_entropy -= plus[k] * np.log2(plus[k] + EPSILON)
+    correlation = 1.0 if variance == 0 else covariance / (variance + EPSILON)
+    imc1 = (h_xy - h_xy1) / h_x if h_x != 0 else 0.0
+    imc2 = np.sqrt(max(1 - np.exp(-2 * (h_xy2 - h_xy)), 0.0))
+    return np.array(
+        [
+            auto, prominence, shade, tendency, distance_squared, correlation, distance, distance_entropy,
+            distance_variance, nearness, nearness_squared, relative_squared, relative, imc1, imc2,
+            inverse_squared, mean, energy, h_xy, _second_correlation(p, px), top, total, total_entropy, variance,
+        ]
+    )  # fmt: skip
+
+
+@compiled
+def _second_correlation(p: npt.NDArray[np.float64], px: npt.NDArray[np.float64]) -> float:
+    """Maximal correlation coefficient: root of the second largest eigenvalue of Q.
+
+    Q = (P / (px px^T + epsilon)) P. But for epsilon it is similar to the square of the symmetric
+    S = P / sqrt(px px^T), whose eigenvectors are cheap; epsilon then enters by the Rayleigh quotient of
+    Q at the left and the right eigenvector that belong to S, which errs by the square of its effect.
+    """
+    present = np.flatnonzero(px)
+    n = present.size
+    if n < 2:
+        return 0.0
+    root = np.sqrt(px[present])
+    s = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            s[i, j] = p[present[i], present[j]] / (root[i] * root[j])
+    values, vectors = np.linalg.eigh(s)
+    largest = 0 if abs(values[0]) > abs(values[n - 1]) else n - 1
+    second = -1
+    for k in range(n):
+        if k != largest and (second < 0 or abs(values[k]) > abs(values[second])):
+            second = k
+    vector = vectors[:, second]
+    quotient = 0.0
+    for k in range(n):
+        left, right = 0.0, 0.0
+        for i in range(n):
+            share = p[present[i], present[k]]
+            left += root[i] * vector[i] * share / (px[present[i]] * px[present[k]] + EPSILON)
+            right += share * vector[i] / root[i]
+        quotient += left * right
+    return float(np.sqrt(max(quotient, 0.0)))

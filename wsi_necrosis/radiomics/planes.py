@@ -1,0 +1,163 @@
+"""A tile as planes of numbers: densities of its stains, and the levels that texture is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from wsi_necrosis.radiomics.kernel import compiled
+from wsi_necrosis.stain import LUMA, density_table, stain_matrix
+
+Plane = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One channel of a tile under one mask, ready to be measured by either engine.
+
+    Attributes
+    ----------
+    values : float32 array (h, w)
+        From 0 to below `top`.
+    mask : bool array (h, w)
+        Pixels to measure.
+    width : float
+        Width of a bin; bins begin at 0.
+    top : float
+        Upper end of the range.
+    """
+
+    values: Plane
+    mask: Mask
+    width: float
+    top: float
+
+    @property
+    def bins(self) -> int:
+        """Bins between 0 and `top`."""
+        return int(np.ceil(self.top / self.width))
+
+
+def split(
+    tile: npt.NDArray[np.uint8], channels: Iterable[str], stains: npt.NDArray[np.float64] | None
+) -> dict[str, Plane]:
+    """Planes by channel, float32 (h, w), the stains' as `stain.separate_stains` gives them.
+
+    Parameters
+    ----------
+    tile
+        RGB, uint8 (h, w, 3).
+    channels
+        Some of `recipe.CHANNELS` and "residual".
+    stains
+        Stain vectors as rows, (3, 3); None takes the fixed matrix.
+    """
+    wanted = set(channels)
+    found: dict[str, Plane] = {}
+    if wanted & {"haematoxylin", "eosin", "residual"}:
+        matrix = stain_matrix() if stains is None else stains
+        unmixing = np.linalg.inv(matrix).astype(np.float32)
+        found.update(
+            zip(("haematoxylin", "eosin", "residual"), _unmix(tile, density_table(), unmixing), strict=True)
+        )
+    if wanted & {"grey", "luminance"}:
+        weighted = np.arange(256, dtype=np.float32)[:, None] * np.array(LUMA, np.float32)
+        luminance = np.minimum(_luminance(tile, weighted), np.float32(255))
+        if "luminance" in wanted:
+            found["luminance"] = np.rint(luminance)
+        if "grey" in wanted:
+            found["grey"] = -np.log((luminance + np.float32(1)) / np.float32(256))
+    return found
+
+
+def to_range(plane: Plane, top: float) -> Plane:
+    """The plane clipped to [0, top), without negative zeros."""
+    return _clip(plane, np.nextafter(np.float32(top), np.float32(0)))
+
+
+@compiled
+def _unmix(tile: npt.NDArray[np.uint8], table: Plane, unmixing: Plane) -> Plane:
+    height, width, _ = tile.shape
+    planes = np.empty((3, height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            red, green, blue = table[tile[y, x, 0]], table[tile[y, x, 1]], table[tile[y, x, 2]]
+            for stain in range(3):
+                planes[stain, y, x] = (
+                    red * unmixing[0, stain] + green * unmixing[1, stain] + blue * unmixing[2, stain]
+                )
+    return planes
+
+
+@compiled
+def _luminance(tile: npt.NDArray[np.uint8], weighted: Plane) -> Plane:
+    height, width, _ = tile.shape
+    plane = np.empty((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            plane[y, x] = weighted[tile[y, x, 0], 0] + weighted[tile[y, x, 1], 1] + weighted[tile[y, x, 2], 2]
+    return plane
+
+
+@compiled
+def _clip(plane: Plane, last: np.float32) -> Plane:
+    clipped = np.empty(plane.shape, np.float32)
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            value = plane[y, x]
+            clipped[y, x] = min(value, last) if value > 0 else np.float32(0)
+    return clipped
+
+
+@compiled
+def to_levels(
+    values: Plane, mask: Mask, width: float, bins: int, pad: int
+) -> tuple[npt.NDArray[np.uint8], Plane, npt.NDArray[np.int64]]:
+    """Bin the pixels of a mask, counting levels from the lowest bin that it holds, as pyradiomics does.
+
+    Parameters
+    ----------
+    values
+        float32 (h, w), from 0.
+    mask
+        bool (h, w).
+    width, bins
+        Width and number of the bins, at most 255.
+    pad
+        Width of the border of zeros around the levels.
+
+    Returns
+    -------
+    levels
+        uint8 (h + 2 pad, w + 2 pad): 1 and more in the mask, 0 outside it.
+    inside
+        The values in the mask, float32 (n,).
+    counts
+        Pixels of each bin, int64 (bins,).
+    """
+    height, row_width = values.shape
+    levels = np.zeros((height + 2 * pad, row_width + 2 * pad), np.uint8)
+    inside = np.empty(height * row_width, np.float32)
+    counts = np.zeros(bins, np.int64)
+    n = 0
+    for y in range(height):
+        for x in range(row_width):
+            if mask[y, x]:
+                level = min(int(np.float64(values[y, x]) / width), bins - 1)
+                counts[level] += 1
+                levels[y + pad, x + pad] = level + 1
+                inside[n] = values[y, x]
+                n += 1
+    lowest = 0
+    while lowest < bins and counts[lowest] == 0:
+        lowest += 1
+    if 0 < lowest < bins:
+        for y in range(height):
+            for x in range(row_width):
+                if mask[y, x]:
+                    levels[y + pad, x + pad] -= lowest
+    return levels, inside[:n].copy(), counts
