@@ -67,10 +67,11 @@ def _count(levels: Levels, pad: int, n_levels: int, offsets: npt.NDArray[np.int6
 def _features(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Features of one symmetric matrix of shares, (n_levels, n_levels); level i is row i - 1."""
     n = len(p)
-    px = p.sum(axis=0)
-    plus, minus = np.zeros(2 * n + 1), np.zeros(n)
+    px, plus, minus = np.zeros(n), np.zeros(2 * n + 1), np.zeros(n)
     mean = 0.0
     for i in range(n):
+        for j in range(n):
+            px[i] += p[i, j]
         mean += (i + 1) * px[i]
     auto, energy, top, h_xy, h_xy1, h_xy2, h_x = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     prominence, shade, tendency, covariance, variance = 0.0, 0.0, 0.0, 0.0, 0.0

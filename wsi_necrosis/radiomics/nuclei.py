@@ -178,7 +178,8 @@ def _blurred(plane: Density, weights: Numbers) -> Density:
         for step in range(reach, 0, -1):
             left = line[reach - step : reach - step + width]
             _weigh_pair(column, left, line[reach + step : reach + step + width], weights[step])
-        blurred[y] = column
+        for i in range(width):
+            blurred[y, i] = column[i]
     return blurred
 
 

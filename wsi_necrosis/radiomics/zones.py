@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wsi_necrosis.radiomics.kernel import compiled
-from wsi_necrosis.radiomics.sizes import size_features
+from wsi_necrosis.radiomics.sizes import entries, size_features
 
 Levels = npt.NDArray[np.uint8]
 SMALL = 64  # zones up to this size are counted in a table, larger ones are few and are sorted
+LEVEL = 2**32  # in the key of a large zone
 
 
 def glszm(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.float64]:
@@ -24,7 +25,9 @@ def glszm(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.float64]:
     n_levels
         Highest level.
     """
-    zones = _zones(levels, pad, n_levels)
+    small, large = _zones(levels, pad, n_levels)
+    keys, counts = np.unique(large, return_counts=True)
+    zones = np.concatenate([entries(small), np.stack([keys // LEVEL, keys % LEVEL, counts], axis=1)])
     return size_features(zones) if len(zones) else np.zeros(16)
 
 
@@ -48,8 +51,8 @@ def _join(parent: npt.NDArray[np.int32], one: int, other: int) -> int:
 
 
 @compiled
-def _zones(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.int64]:
-    """Level, size and number of the zones of each kind: int64 (n, 3)."""
+def _zones(levels: Levels, pad: int, n_levels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Small zones counted by level and size, and `level * LEVEL + size` of each large one."""
     height, width = levels.shape
     parent = np.empty(height * width + 1, np.int32)
     size = np.zeros(height * width + 1, np.int32)
@@ -92,33 +95,16 @@ def _zones(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.int64]:
 @compiled
 def _tally(
     parent: npt.NDArray[np.int32], size: npt.NDArray[np.int32], level: npt.NDArray[np.uint8], n_levels: int
-) -> npt.NDArray[np.int64]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     small = np.zeros((n_levels + 1, SMALL + 1), np.int64)
+    large = np.empty(size.sum() // SMALL + 1, np.int64)
     n_large = 0
     for zone in range(len(parent)):
-        if parent[zone] == zone:
-            if size[zone] <= SMALL:
-                small[level[zone], size[zone]] += 1
-            else:
-                n_large += 1
-    large = np.empty(n_large, np.int64)
-    n_large = 0
-    for zone in range(len(parent)):
-        if parent[zone] == zone and size[zone] > SMALL:
-            large[n_large] = (np.int64(level[zone]) << 32) | size[zone]
-            n_large += 1
-    large.sort()
-    found = np.empty((np.count_nonzero(small) + n_large, 3), np.int64)
-    n = 0
-    for lev in range(n_levels + 1):
-        for pixels in range(SMALL + 1):
-            if small[lev, pixels]:
-                found[n, 0], found[n, 1], found[n, 2] = lev, pixels, small[lev, pixels]
-                n += 1
-    for i in range(n_large):
-        if i and large[i] == large[i - 1]:
-            found[n - 1, 2] += 1
+        if parent[zone] != zone:
+            continue
+        if size[zone] <= SMALL:
+            small[level[zone], size[zone]] += 1
         else:
-            found[n, 0], found[n, 1], found[n, 2] = large[i] >> 32, large[i] & 0xFFFFFFFF, 1
-            n += 1
-    return found[:n]
+            large[n_large] = level[zone] * LEVEL + size[zone]
+            n_large += 1
+    return small, large[:n_large]
