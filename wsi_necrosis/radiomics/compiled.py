@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wsi_necrosis.radiomics.cooccurrence import glcm
 from wsi_necrosis.radiomics.firstorder import first_order
 from wsi_necrosis.radiomics.neighbours import gldm_and_ngtdm
-from wsi_necrosis.radiomics.planes import Image, to_levels
+from wsi_necrosis.radiomics.planes import Image, inside, to_levels
 from wsi_necrosis.radiomics.runs import glrlm
 from wsi_necrosis.radiomics.zones import glszm
 
@@ -20,12 +20,12 @@ def measure_image(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Features of one image by family, each in the order of `recipe.FAMILIES`."""
     pad = max(distances)
-    levels, inside, counts = to_levels(image.values, image.mask, image.width, image.bins, pad)
+    levels, counts = to_levels(image.values, image.mask, image.width, image.bins, pad)
     n_levels = int(levels.max(initial=0))
     offsets = _offsets(distances)
     found = {}
     if "firstorder" in families:
-        found["firstorder"] = first_order(inside, counts)
+        found["firstorder"] = first_order(inside(image.values, image.mask), counts)
     if "glcm" in families:
         found["glcm"] = glcm(levels, pad, n_levels, int(np.count_nonzero(counts)), offsets)
     if "glrlm" in families:

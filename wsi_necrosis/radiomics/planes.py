@@ -113,10 +113,15 @@ def _clip(plane: Plane, last: np.float32) -> Plane:
     return clipped
 
 
+def inside(values: Plane, mask: Mask) -> Plane:
+    """The values in a mask, float32 (n,)."""
+    return values.ravel() if mask.all() else _inside(values, mask)
+
+
 @compiled
 def to_levels(
     values: Plane, mask: Mask, width: float, bins: int, pad: int
-) -> tuple[npt.NDArray[np.uint8], Plane, npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Bin the pixels of a mask, counting levels from the lowest bin that it holds, as pyradiomics does.
 
     Parameters
@@ -134,30 +139,37 @@ def to_levels(
     -------
     levels
         uint8 (h + 2 pad, w + 2 pad): 1 and more in the mask, 0 outside it.
-    inside
-        The values in the mask, float32 (n,).
     counts
         Pixels of each bin, int64 (bins,).
     """
     height, row_width = values.shape
     levels = np.zeros((height + 2 * pad, row_width + 2 * pad), np.uint8)
-    inside = np.empty(height * row_width, np.float32)
-    counts = np.zeros(bins, np.int64)
-    n = 0
+    counts = np.zeros((2, bins + 1), np.int64)  # of every other pixel, which may go on at once
+    highest, one = np.int32(bins - 1), np.int32(1)
     for y in range(height):
+        row = levels[y + pad, pad : pad + row_width]
         for x in range(row_width):
-            if mask[y, x]:
-                level = min(int(np.float64(values[y, x]) / width), bins - 1)
-                counts[level] += 1
-                levels[y + pad, x + pad] = level + 1
-                inside[n] = values[y, x]
-                n += 1
+            level = min(np.int32(np.float64(values[y, x]) / width), highest) + one
+            row[x] = level if mask[y, x] else 0
+        for x in range(row_width):
+            counts[x % 2, row[x]] += 1
+    total = counts[0, 1:] + counts[1, 1:]
     lowest = 0
-    while lowest < bins and counts[lowest] == 0:
+    while lowest < bins and total[lowest] == 0:
         lowest += 1
     if 0 < lowest < bins:
-        for y in range(height):
-            for x in range(row_width):
-                if mask[y, x]:
-                    levels[y + pad, x + pad] -= lowest
-    return levels, inside[:n].copy(), counts
+        for y in range(pad, pad + height):
+            for x in range(pad, pad + row_width):
+                levels[y, x] -= np.uint8(lowest if levels[y, x] else 0)
+    return levels, total
+
+
+@compiled
+def _inside(values: Plane, mask: Mask) -> Plane:
+    found = np.empty(values.size, np.float32)
+    n = 0
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            found[n] = values[y, x]
+            n += mask[y, x]
+    return found[:n].copy()
