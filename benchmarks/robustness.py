@@ -36,7 +36,6 @@ from wsi_necrosis.tissue import foreground
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, TABLE = ROOT / "docs" / "radiomics.md", ROOT / "docs" / "radiomics-robustness.csv"
 BEGIN, END = "<!-- robustness: begin -->", "<!-- robustness: end -->"
-INTRO = f"# Radiomics\n\nWhat the features are worth.\n\n{BEGIN}\n{END}\n"
 
 Numbers = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -353,7 +352,7 @@ def write_table(columns: dict[str, Numbers], keep: npt.NDArray[np.bool_]) -> Non
 
 def write_section(text: str) -> None:
     """Replace what lies between the page's markers."""
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else INTRO
+    page = PAGE.read_text(encoding="utf-8")
     before, marker, rest = page.partition(BEGIN)
     _, other, after = rest.partition(END)
     if not (marker and other):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
 
 from wsi_necrosis.analysis import Request, SlideReport, analyse
 from wsi_necrosis.checkpoint import load_spec, model_folder
@@ -361,3 +362,25 @@ def test_a_changed_description_of_a_model_is_another_model(
 def test_no_tumour_by_class_still_reads_well(undisturbed: SlideReport) -> None:
     result = {**undisturbed.result, "percent_viable_hard": None}
     assert "by class: no tumour" in describe(SlideReport(undisturbed.folder, result))
+
+
+def test_a_recipe_may_ask_for_the_slides_own_stains(small: Path, tmp_path: Path) -> None:
+    model = tmp_path / "own-stains"
+    shutil.copytree(model_folder("phantom"), model)
+    spec = json.loads((model / "model.json").read_text())
+    spec["recipe"]["stains"] = "slide"
+    (model / "model.json").write_text(json.dumps(spec))
+    fixed, own = (
+        run(small, tmp_path / name.replace("/", "-"), f"model.name={name}")
+        for name in ("phantom", str(model))
+    )
+    stores = [ScoreStore(report.folder) for report in (fixed, own)]
+    features = [zarr.open_array(store.folder / "scores.zarr" / "radiomics")[:] for store in stores]
+    assert np.isfinite(features[1][stores[1].read().state == State.SCORED]).all()
+    assert not np.allclose(*features, equal_nan=True)
+
+
+def test_both_engines_score_alike(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:
+    other = run(small, tmp_path / "reference", "radiomics.engine=reference")
+    for name, theirs in other.result["ledger"]["mm2"].items():
+        assert theirs == pytest.approx(undisturbed.result["ledger"]["mm2"][name], rel=1e-6), name

@@ -10,6 +10,7 @@ from wsi_necrosis.stain import (
     EOSIN,
     HAEMATOXYLIN,
     STAINS,
+    fit_stains,
     grey_density,
     optical_density,
     separate_stains,
@@ -85,3 +86,37 @@ def test_other_arrays_are_refused(pixels: np.ndarray) -> None:
     for function in (optical_density, separate_stains, grey_density):
         with pytest.raises(ValueError, match=r"uint8 of shape \(\.\.\., 3\)"):
             function(pixels)
+
+
+def mixed(vectors: np.ndarray, count: int = 4000) -> np.ndarray:
+    """Pixels of tissue that holds both stains in any proportion."""
+    rng = np.random.default_rng(5)
+    density = rng.dirichlet((0.3, 0.3), count) * rng.uniform(0.4, 1.6, (count, 1)) @ vectors
+    return np.clip(256 * np.exp(-density) - 1, 0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [np.array([HAEMATOXYLIN, [0.15, 0.9, 0.4]]), np.array([[0.5, 0.75, 0.43], [0.2, 0.93, 0.3]])],
+)
+def test_stains_of_a_slide_are_found(vectors: np.ndarray) -> None:
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = fit_stains(mixed(vectors))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
+    degrees = np.degrees(np.arccos(np.clip((found[:2] * vectors).sum(axis=1), -1, 1)))
+    assert degrees.max() < 3
+    np.testing.assert_allclose(found[2] @ found[:2].T, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.empty((0, 3), np.uint8),
+        np.full((50, 3), (120, 60, 140), np.uint8),
+        np.full((5000, 3), 250, np.uint8),
+        np.full((5000, 3), (120, 60, 140), np.uint8),
+    ],
+    ids=["none", "few", "pale", "alike"],
+)
+def test_without_two_stains_the_fixed_ones_are_taken(pixels: np.ndarray) -> None:
+    np.testing.assert_array_equal(fit_stains(pixels), stain_matrix())

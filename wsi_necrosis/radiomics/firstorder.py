@@ -36,7 +36,7 @@ def _order_statistics(keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     Bits of floats that are not negative are ordered as the floats are. A first count by the upper bits
     finds the bucket of each rank, a second one the key within it.
     """
-    counts = np.zeros(1 << (32 - HALF), np.int64)
+    counts = np.zeros(1 << (31 - HALF), np.int32)  # the sign is never set
     for key in keys:
         counts[key >> HALF] += 1
     n = keys.size
