@@ -114,14 +114,14 @@ def fit_stains(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     Parameters
     ----------
     rgb
-        Pixels of tissue, uint8, shape (n, 3).
+        Pixels of tissue, uint8, shape (..., 3).
 
     Returns
     -------
     float64, shape (3, 3): haematoxylin, eosin and their cross product as rows of unit length. The fixed
     `stain_matrix()` where fewer than 100 pixels are stained, or all of them alike.
     """
-    density = optical_density(rgb).astype(np.float64)
+    density = optical_density(rgb).reshape(-1, 3).astype(np.float64)
     stained = density[(density > FAINTEST_OD).all(axis=1)]
     if len(stained) < FEWEST_PIXELS:
         return stain_matrix()
@@ -137,6 +137,14 @@ def fit_stains(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         return stain_matrix()
     unit: npt.NDArray[np.float64] = rows / lengths
     return unit
+
+
+def is_stain_matrix(stains: npt.NDArray[np.float64]) -> bool:
+    """Whether the rows are three vectors of length one, no two of them alike: float64 (3, 3)."""
+    if np.shape(stains) != (3, 3) or not np.isfinite(stains).all():
+        return False
+    unit = np.allclose(np.linalg.norm(stains, axis=1), 1, atol=1e-3)
+    return bool(unit and abs(np.linalg.det(stains)) > ALIKE**2)
 
 
 def _checked(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

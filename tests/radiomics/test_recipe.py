@@ -126,8 +126,18 @@ def test_an_unknown_recipe_is_refused_with_those_that_exist() -> None:
         ({"luminance_width": 1.0}, "not 1.0"),
         ({"distances": ()}, r"not \(\)"),
         ({"distances": (1, 0)}, r"not \(1, 0\)"),
+        ({"distances": (1, 1)}, r"not \(1, 1\)"),
+        ({"distances": (1.5,)}, r"not \(1.5,\)"),
+        ({"bins": 32.5}, "not 32.5 and"),
+        ({"luminance_width": 2.2}, "quarters of a grey level"),
     ],
 )
 def test_a_recipe_out_of_range_is_refused(faulty: dict[str, Any], culprit: str) -> None:
     with pytest.raises(SettingsError, match=culprit):
         Recipe(**{"name": "own", "features": (Feature("firstorder", "Mean"),), **faulty})
+
+
+@pytest.mark.parametrize("faulty", [{"blur_um": -1.0}, {"min_um2": 600.0}, {"open_um": -0.1}])
+def test_a_nucleus_rule_out_of_range_is_refused(faulty: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="nucleus rule"):
+        NucleusRule(**faulty)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsi_necrosis.radiomics.recipe import RECIPES, Feature, NucleusRule, Recipe, find_recipe
-from wsi_necrosis.stain import stain_matrix
+from wsi_necrosis.stain import is_stain_matrix, stain_matrix
 
 __all__ = ["RECIPES", "Engine", "Feature", "NucleusRule", "Recipe", "extract", "find_recipe", "prepare"]
 
@@ -31,10 +31,11 @@ def extract(
     """Features of a batch of tiles; every tile is measured by itself.
 
     First-order and texture features equal pyradiomics's for a single-slice float image of the channel,
-    clipped to the recipe's range, with the settings `binWidth` (`recipe.od_max / recipe.bins` for
-    densities, `recipe.luminance_width` for luminance), `force2D = True`, `distances = recipe.distances`,
-    `symmetricalGLCM = True`, `gldm_a = 0`, and neither weighting, normalisation nor resampling. Levels
-    are counted from the lowest bin that the mask holds, as pyradiomics counts them.
+    clipped to the recipe's range, if bin edges are exact (see `Recipe`), with the settings `binWidth`
+    (`recipe.od_max / recipe.bins` for densities, `recipe.luminance_width` for luminance),
+    `force2D = True`, `distances = recipe.distances`, `symmetricalGLCM = True`, `gldm_a = 0`, and neither
+    weighting, normalisation nor resampling. Levels are counted from the lowest bin that the mask holds,
+    as pyradiomics counts them.
 
     Every value is finite for every input. Where a mask is empty its features are 0, and so is what needs
     neighbours where no two pixels of the mask touch. A tile of one colour has the values that
@@ -68,7 +69,8 @@ def extract(
     Raises
     ------
     ValueError
-        Shapes or types do not fit each other, or `mpp` is not positive.
+        Shapes or types do not fit each other, `mpp` is not positive, the engine is unknown, or `stains`
+        are missing, not wanted, or no stain vectors.
 
     Examples
     --------
@@ -86,6 +88,10 @@ def extract(
         raise ValueError(
             f"recipe {recipe.name!r} takes {recipe.stains} stain vectors; give stains accordingly"
         )
+    if stains is not None and not is_stain_matrix(stains):
+        raise ValueError(
+            f"stains are three different vectors of length one, not {np.asarray(stains).tolist()}"
+        )
     if engine not in ("compiled", "reference"):
         raise ValueError(f"engine is 'compiled' or 'reference', not {engine!r}")
     if not mpp > 0:
@@ -102,8 +108,10 @@ def prepare(recipe: Recipe, mpp: float, engine: Engine = "compiled") -> None:
     The first call on a machine compiles the kernels, which takes some seconds and is said in the log;
     later processes load them from numba's cache.
     """
+    log.info("preparing the %s radiomics engine; the first time on a machine takes up to 20 s", engine)
     start = time.perf_counter()
     noise = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
     stains = None if recipe.stains == "fixed" else stain_matrix()
-    extract(noise, np.ones((1, 16, 16), bool), recipe, mpp, engine=engine, stains=stains)
+    for mask in (np.ones((1, 16, 16), bool), np.eye(16, dtype=bool)[None]):
+        extract(noise, mask, recipe, mpp, engine=engine, stains=stains)
     log.info("%s radiomics engine ready in %.1f s", engine, time.perf_counter() - start)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TypeVar, cast
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import numba
+
+log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -16,10 +20,11 @@ def compiled(function: F) -> F:
     """Compile a function of arrays and numbers with numba, on its first call.
 
     It releases the interpreter's lock, so that blocks in threads do not wait for one another, and its
-    machine code is kept beside the module (or in the user's cache where that is read-only). The cache
-    follows the function's own file: a kernel calls no kernel of another file.
+    machine code is kept beside the module, in the user's cache where that is read-only, and nowhere
+    where that is too. The cache follows the function's own file: a kernel calls no kernel of another file,
+    and whoever changes this one removes the caches (`*.nbi`).
     """
-    return cast(F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    return cast(F, _compiled(function))
 
 
 def compiled_sum(function: F) -> F:
@@ -27,5 +32,18 @@ def compiled_sum(function: F) -> F:
 
     The order is fixed when the kernel is compiled, so that one processor gives one answer.
     """
-    decorate = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-    return cast(F, decorate(function))
+    return cast(F, _compiled(function, fastmath={"reassoc", "nsz"}))
+
+
+def _compiled(function: Callable[..., object], **options: Any) -> Any:
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+    except RuntimeError:  # numba finds no folder that it may write to
+        _say_that_nothing_is_kept()
+        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+
+
+@cache
+def _say_that_nothing_is_kept() -> None:
+    """Once, not for every kernel."""
+    log.warning("radiomics are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder")

@@ -46,7 +46,7 @@ def _compare(
     inner = width - 2 * pad
     dependence = np.zeros((n_levels + 1, len(offsets) + 2), np.int64)
     difference = np.zeros(n_levels + 1)
-    equal, held, total = np.empty(inner, np.uint16), np.empty(inner, np.uint16), np.empty(inner, np.uint16)
+    equal, held, total = np.empty(inner, np.uint16), np.empty(inner, np.uint16), np.empty(inner, np.uint32)
     for y in range(pad, height - pad):
         here = levels[y, pad : pad + inner]
         equal[:] = 1
@@ -58,7 +58,7 @@ def _compare(
             for i in range(inner):
                 equal[i] += np.uint16(there[i] == here[i])
                 held[i] += np.uint16(there[i] != 0)
-                total[i] += np.uint16(there[i])
+                total[i] += np.uint32(there[i])
         for i in range(inner):
             level = here[i]
             if level:

@@ -145,6 +145,11 @@ class NucleusRule:
     pale_od
         Mean haematoxylin density below which a nucleus is pale: the lower quartile of the nuclei of 48
         osteosarcoma tiles at 0.5 um/px.
+
+    Raises
+    ------
+    SettingsError
+        A length or an area is out of range.
     """
 
     min_od: float = 0.5
@@ -156,6 +161,13 @@ class NucleusRule:
     min_um2: float = 20.0
     max_um2: float = 500.0
     pale_od: float = 0.85
+
+    def __post_init__(self) -> None:
+        lengths = (self.blur_um, self.background_um, self.open_um)
+        if min(lengths) < 0 or not 0 <= self.min_um2 <= self.max_um2:
+            raise SettingsError(
+                f"radiomics: lengths and areas of the nucleus rule do not fit one another: {self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,8 @@ class Recipe:
         `bins` equal bins, the same for every tile and channel. Where `od_max / bins` is a binary
         fraction, as in the shipped recipes, bin edges are exact.
     luminance_width
-        A fixed bin width, in grey levels of 0 to 255, for the channel "luminance".
+        A fixed bin width, in grey levels of 0 to 255, for the channel "luminance"; in quarters, so that
+        bin edges are exact.
     distances
         Largest of the row and column offsets at which GLCM, GLDM and NGTDM compare pixels, in pixels.
     nucleus
@@ -203,20 +216,22 @@ class Recipe:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise SettingsError(f"radiomics recipe {self.name!r} lists {', '.join(twice)} twice; keep one")
-        if not 2 <= self.bins <= MOST_BINS or not 0 < self.od_max < 6:
+        if type(self.bins) is not int or not 2 <= self.bins <= MOST_BINS or not 0 < self.od_max < 6:
             raise SettingsError(
                 f"radiomics recipe {self.name!r}: bins are 2 to {MOST_BINS} and od_max is above 0 and below 6, "
                 f"not {self.bins} and {self.od_max}"
             )
-        if not 256 / MOST_BINS < self.luminance_width <= 128:
+        if not 1.25 <= self.luminance_width <= 128 or self.luminance_width * 4 % 1:
             raise SettingsError(
-                f"radiomics recipe {self.name!r}: luminance_width is above {256 / MOST_BINS:.2f} and at most 128 "
-                f"grey levels, not {self.luminance_width}"
+                f"radiomics recipe {self.name!r}: luminance_width is a whole number of quarters of a grey level "
+                f"from 1.25 to 128, not {self.luminance_width}"
             )
         _known("recipe's stains", self.stains, ("fixed", "slide"))
-        if not self.distances or not all(1 <= distance <= FARTHEST for distance in self.distances):
+        allowed = range(1, FARTHEST + 1)
+        whole = all(type(distance) is int and distance in allowed for distance in self.distances)
+        if not self.distances or not whole or len(set(self.distances)) < len(self.distances):
             raise SettingsError(
-                f"radiomics recipe {self.name!r}: distances are whole numbers from 1 to {FARTHEST}, "
+                f"radiomics recipe {self.name!r}: distances are whole numbers from 1 to {FARTHEST}, none twice, "
                 f"not {self.distances}"
             )
 

@@ -28,6 +28,8 @@ def measure_tiles(
     """Features of a batch, float64 (n, F); see `wsi_necrosis.radiomics.extract`."""
     values = np.empty((len(tiles), len(recipe.features)))
     columns = _columns(recipe)
+    # One layout, so that kernels are compiled once.
+    tiles, tissue = np.require(tiles, None, ["C", "W"]), np.require(tissue, None, ["C", "W"])
     for row, tile, mask in zip(values, tiles, tissue, strict=True):
         planes = split(tile, _channels(recipe), stains)
         masks = {"tissue": mask}
