@@ -9,7 +9,7 @@ from wsi_necrosis.radiomics.kernel import compiled
 from wsi_necrosis.radiomics.sizes import entries, size_features
 
 Levels = npt.NDArray[np.uint8]
-# Places among `sizes.SIZE_FEATURES`, in the order of `recipe.GLDM`.
+# Places among those of `sizes.size_features`, in the order of `recipe.GLDM`.
 ORDER = (13, 8, 9, 15, 0, 2, 3, 4, 5, 6, 7, 10, 11, 12)
 
 

@@ -10,7 +10,7 @@ from wsi_necrosis.radiomics.sizes import entries, size_features
 
 Levels = npt.NDArray[np.uint8]
 DIRECTIONS = ((0, 1), (1, -1), (1, 0), (1, 1))
-# Places among `sizes.SIZE_FEATURES`, in the order of `recipe.GLRLM`.
+# Places among those of `sizes.size_features`, in the order of `recipe.GLRLM`.
 ORDER = (0, 1, 2, 3, 4, 5, 6, 7, 13, 8, 9, 14, 15, 10, 11, 12)
 
 

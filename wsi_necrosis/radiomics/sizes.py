@@ -11,14 +11,6 @@ import numpy.typing as npt
 from wsi_necrosis.radiomics.kernel import EPSILON, compiled
 
 Entries = npt.NDArray[np.int64]
-# Places of `size_features`; names are pyradiomics's for zones.
-SIZE_FEATURES = (
-    "GrayLevelNonUniformity", "GrayLevelNonUniformityNormalized", "GrayLevelVariance",
-    "HighGrayLevelZoneEmphasis", "LargeAreaEmphasis", "LargeAreaHighGrayLevelEmphasis",
-    "LargeAreaLowGrayLevelEmphasis", "LowGrayLevelZoneEmphasis", "SizeZoneNonUniformity",
-    "SizeZoneNonUniformityNormalized", "SmallAreaEmphasis", "SmallAreaHighGrayLevelEmphasis",
-    "SmallAreaLowGrayLevelEmphasis", "ZoneEntropy", "ZonePercentage", "ZoneVariance",
-)  # fmt: skip
 
 
 @compiled
@@ -43,7 +35,7 @@ def entries(counts: npt.NDArray[np.integer]) -> Entries:
 
 @compiled
 def size_features(counted: Entries) -> npt.NDArray[np.float64]:
-    """Features in the order of `SIZE_FEATURES` from level, size and count of each entry, int64 (n, 3).
+    """Features in the order of `recipe.GLSZM` from level, size and count of each entry, int64 (n, 3).
 
     Levels and sizes are 1 or more, and no pair comes twice; there is at least one entry.
     """
