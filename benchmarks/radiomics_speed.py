@@ -24,7 +24,8 @@ from radiomics import getFeatureClasses
 
 from wsi_necrosis.memory import keep_freed_memory
 from wsi_necrosis.radiomics import RECIPES, compiled, extract, prepare
-from wsi_necrosis.radiomics.nuclei import describe_nuclei, find_nuclei
+from wsi_necrosis.radiomics.nuclei import find_nuclei
+from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
 from wsi_necrosis.radiomics.planes import Image, split, to_range
 from wsi_necrosis.radiomics.recipe import FAMILIES
 

@@ -18,7 +18,8 @@ from skimage.morphology import disk
 from skimage.segmentation import relabel_sequential
 
 from wsi_necrosis.radiomics import nuclei
-from wsi_necrosis.radiomics.nuclei import describe_nuclei, find_nuclei
+from wsi_necrosis.radiomics.nuclei import find_nuclei
+from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
 from wsi_necrosis.radiomics.recipe import NUCLEI, NucleusRule
 from wsi_necrosis.stain import separate_stains, stain_matrix
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from wsi_necrosis.radiomics.kernel import compiled
 from wsi_necrosis.stain import LUMA, density_table, stain_matrix
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -173,3 +175,8 @@ def _inside(values: Plane, mask: Mask) -> Plane:
             found[n] = values[y, x]
             n += mask[y, x]
     return found[:n].copy()
+
+
+def plain(plane: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """Return the array itself, or a copy that is contiguous and writable: one kind, so one compilation."""
+    return np.require(plane, requirements=("C", "W"))

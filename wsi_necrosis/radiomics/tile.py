@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.radiomics.nuclei import describe_nuclei, find_nuclei
-from wsi_necrosis.radiomics.planes import Image, Mask, Plane, split, to_range
+from wsi_necrosis.radiomics.nuclei import find_nuclei
+from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
+from wsi_necrosis.radiomics.planes import Image, Mask, Plane, plain, split, to_range
 from wsi_necrosis.radiomics.recipe import FAMILIES, Recipe
 
 Numbers = npt.NDArray[np.float64]
@@ -28,8 +29,7 @@ def measure_tiles(
     """Features of a batch, float64 (n, F); see `wsi_necrosis.radiomics.extract`."""
     values = np.empty((len(tiles), len(recipe.features)))
     columns = _columns(recipe)
-    # One layout, so that kernels are compiled once.
-    tiles, tissue = np.require(tiles, None, ["C", "W"]), np.require(tissue, None, ["C", "W"])
+    tiles, tissue = plain(tiles), plain(tissue)
     for row, tile, mask in zip(values, tiles, tissue, strict=True):
         planes = split(tile, _channels(recipe), stains)
         masks = {"tissue": mask}
