@@ -27,9 +27,10 @@ from scipy.stats import f, rankdata
 
 from wsi_necrosis.checkpoint import Standardiser
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.dataset import LabelledTile, read_labels
+from wsi_necrosis.dataset import Field, LabelledTile, read_tiles
 from wsi_necrosis.radiomics import RECIPES, Feature, extract, prepare
 from wsi_necrosis.replacing import replacing
+from wsi_necrosis.settings import load_train_settings
 from wsi_necrosis.stain import optical_density, stain_matrix
 from wsi_necrosis.tissue import foreground
 
@@ -432,7 +433,10 @@ Rule: keep a feature whose smallest ICC over {", ".join(RULE)} is at least
 def main() -> None:
     start = time.perf_counter()
     data = Path(os.environ.get("WSI_NECROSIS_DATA", ROOT.parent / "shared" / "data"))
-    tiles = read_labels(data / "tcia_os", SOURCE_MPP)
+    source = load_train_settings(None, [f"data.tiles={data / 'tcia_os'}", f"data.mpp_um={SOURCE_MPP}"]).data
+    tiles = read_tiles(
+        source, data, Field(CROP_PX, SOURCE_MPP * REDUCTION)
+    )  # a table: nothing is cut or written
     prepare(RECIPE, SOURCE_MPP * REDUCTION)
     values, compared = pairs(tiles)
     columns = table(tiles, values, compared)

@@ -27,6 +27,9 @@ app = typer.Typer(
     help="Percent viable tumour on whole-slide images. Research use only.",
 )
 
+models_app = typer.Typer(no_args_is_help=True, help="The models that come with the package, and your own.")
+app.add_typer(models_app, name="models")
+
 SlidePath = Annotated[Path, typer.Argument(help="Whole-slide image: SVS, NDPI, MRXS, SCN, BIF, TIFF, DICOM.")]
 OutPath = Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")]
 MppText = Annotated[
@@ -43,6 +46,10 @@ Config = Annotated[Path | None, typer.Option("--config", help="YAML file over th
 Preset = Annotated[str | None, typer.Option("--preset", help="Shipped preset over the shipped settings.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=V", help="One setting; repeatable.")
+]
+ModelNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[MODEL]...", help="Names or checkpoint folders. [default: all shipped]"),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no result on the screen.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
@@ -127,16 +134,70 @@ def config(preset: Preset = None, config_file: Config = None, overrides: Overrid
 
 @app.command()
 def train(
-    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="For example configs/train.yaml.")],
+    config_file: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file over the shipped configs/train.yaml.")
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new checkpoint.")] = Path("model"),
     overrides: Overrides = None,
 ) -> None:
-    """Train a tile model on labelled tiles, and measure it case by case."""
+    """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
     from . import train as job
-    from .watch import spoken_log
+    from .watch import interruptible, spoken_log
 
-    with spoken_log():
+    with interruptible(), spoken_log():
         job.train(config_file, overrides or [], out)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="Shipped model or checkpoint folder.")
+    ] = "default",
+    tiles: Annotated[
+        Path | None, typer.Option("--tiles", help="Labelled tiles: a folder, or a table.")
+    ] = None,
+    out: OutPath = Path("wsi-necrosis-evaluation"),
+    card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
+    unknown: Annotated[
+        Path | None, typer.Option("--unknown", help="Table of pictures and slides that should be refused.")
+    ] = None,
+    tuned: Annotated[
+        bool, typer.Option("--tuned", help="Compare tuned backbones too: an hour and more.")
+    ] = False,
+) -> None:
+    """Judge a model on labelled tiles; on its own training tiles, its way of being made, case by case."""
+    if tiles is None:
+        raise SettingsError("evaluate: give the labelled tiles with --tiles")
+    from . import evaluate as job
+    from .watch import interruptible, spoken_log
+
+    with interruptible(), spoken_log():
+        found = job.evaluate(job.Options(model, tiles, out, card, unknown, tuned))
+    typer.echo(found)
+
+
+@models_app.command("ls")
+def models_ls() -> None:
+    """List the models that come with the package."""
+    from . import models as job
+
+    typer.echo(job.list_models())
+
+
+@models_app.command("show")
+def models_show(names: ModelNames = None) -> None:
+    """Say what models are, what they were trained on, and how good they are."""
+    from . import models as job
+
+    typer.echo(job.show(names or []))
+
+
+@models_app.command("validate")
+def models_validate(names: ModelNames = None) -> None:
+    """Check that models are whole: description, hash, weights, and a first answer."""
+    from . import models as job
+
+    typer.echo(job.validate(names or []))
 
 
 def main() -> None:

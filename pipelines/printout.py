@@ -46,6 +46,10 @@ def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("tumour", f"{viable + non_viable:.2f} mm2: viable {viable:.2f}, non-viable {non_viable:.2f}"),
         ("non-tumour", f"{mm2['soft_non_tumour']:.2f} mm2"),
+        (
+            "abstained",
+            f"{mm2['abstained']:.2f} mm2, of which {result['ood_mm2']:.2f} unlike the training tiles",
+        ),
         ("not measured", f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"),
         ("tiles", f"{result['n_tiles']}"),
     ]

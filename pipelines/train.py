@@ -1,4 +1,4 @@
-"""`wsi-necrosis train`: from labelled tiles to a checkpoint folder and its model card."""
+"""`wsi-necrosis train`: from labelled tiles to a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ import logging
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wsi_necrosis.agreement import one_hot, percent_viable, tile_figures
+from wsi_necrosis.backbones import initial_backbone, input_of
 from wsi_necrosis.checkpoint import ModelSpec, Standardiser, TrainingData, save_checkpoint
-from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.dataset import cases_of, read_labels
+from wsi_necrosis.dataset import Field, LabelledTile, cases_of, read_tiles
+from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.model import Network
-from wsi_necrosis.radiomics import Recipe, find_recipe
-from wsi_necrosis.replacing import write_text
+from wsi_necrosis.replacing import remove, require_writable
+from wsi_necrosis.samples import Samples, Shelf
 from wsi_necrosis.settings import TrainSettings, load_train_settings
-from wsi_necrosis.training import Samples, cross_predict, fit, initial_backbone, prepare
+from wsi_necrosis.training import Epoch, Fitted, heads_of
+from wsi_necrosis.validation import Bench, hold_out
 
-from .model_card import render
+from .fit_log import fit_bar, write_fit_log
+from .learned import PICTURE_DIGITS, Learned, learned
 
 VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
+NO_SIGN = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone, which are not used
 
 log = logging.getLogger(__name__)
 
 
-def train(config: Path, overrides: Iterable[str], out: Path) -> None:
-    """Train a model, judge it by leaving cases out, and write checkpoint and model card to `out`.
+def train(config: Path | None, overrides: Iterable[str], out: Path) -> None:
+    """Train a model, learn from left-out cases how sure it may be, and write the checkpoint to `out`.
+
+    An interrupted training goes on where it was with the same command. Its states lie in `out/fits`, which is deleted
+    at the end. `out/training.csv` holds every epoch of every fit.
 
     Raises
     ------
@@ -37,92 +39,112 @@ def train(config: Path, overrides: Iterable[str], out: Path) -> None:
         Settings, tiles or the backbone's weights are missing or do not fit.
     """
     settings = load_train_settings(config, overrides)
-    tiles = read_labels(settings.data.path, settings.data.mpp_um, settings.data.mixed)
-    backbone = initial_backbone(settings.network, settings.fit.seed)
-    features = find_recipe(settings.network.recipe)
-    samples = prepare(tiles, features, backbone, settings.crops)
-    metrics = leave_case_out_figures(samples, settings)
-    fitted = fit(samples, settings.network, settings.fit, settings.fit.seed)
-    spec = describe(samples, settings, features, fitted.standardise, metrics)
-    spec = save_checkpoint(out, spec, Network(backbone, fitted.classifier).tensors())
-    card = (out / settings.output.model_card).resolve()
-    card.parent.mkdir(parents=True, exist_ok=True)
-    write_text(card, render(spec, settings))
-    log.info("model in %s, model card in %s", out, card)
-
-
-def leave_case_out_figures(samples: Samples, settings: TrainSettings) -> dict[str, Any]:
-    """Figures by tile, by crop and by case, each with mean and standard deviation over the test seeds."""
+    check(settings)
+    require_writable(out)
+    tiles = read_tiles(settings.data, out, Field(settings.crops.tile_px, settings.crops.mpp_um))
+    bench = make_bench(Shelf(tiles).samples(settings), settings, out / "fits")
     seeds = settings.fit.test_seeds
-    runs = [cross_predict(samples, settings, seed) for seed in seeds]
-    crops = runs[0].shape[1]
-    by_tile = [prob.mean(axis=1) for prob in runs]
-    return {
-        "protocol": "one case left out at a time, predictions pooled over the cases",
-        "seeds": list(seeds),
-        "n_tiles": len(samples.tiles),
-        "n_crops_per_tile": crops,
-        "tile": _over_seeds([tile_figures(samples.labels, prob) for prob in by_tile]),
-        "crop": _over_seeds(
-            [
-                tile_figures(np.repeat(samples.labels, crops), prob.reshape(-1, prob.shape[-1]))
-                for prob in runs
-            ]
-        ),
-        "cases": {case: _case_figures(samples, by_tile, case) for case in cases_of(samples.tiles)},
+    n_fits = len(seeds) * len(cases_of(tiles)) + settings.network.members
+    with fit_bar(n_fits * settings.fit.epochs) as watch:
+        bench = Bench(bench.samples, bench.backbone, settings, bench.work, watch, bench.threads)
+        held = hold_out(bench, seeds)
+        members = fit_members(bench)
+    spec = describe(bench.samples, settings, members[0].standardise, learned(bench.samples, held, settings))
+    spec = save_checkpoint(out, spec, assembled(bench, members).tensors())
+    histories: dict[str, Sequence[Epoch]] = {
+        f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)
     }
+    write_fit_log(out / "training.csv", {**held.history, **histories})
+    remove(out / "fits")
+    log.info("model %s (%s) in %s", spec.name, spec.weights_sha256[:8], out)
+
+
+def check(settings: TrainSettings) -> None:
+    """Refuse settings that cannot be carried out together, before anything is read.
+
+    Raises
+    ------
+    SettingsError
+        Several members would each need a backbone of their own, or there is no backbone to tune.
+    """
+    tuned = settings.fit.tune in {"partial", "full"}
+    if tuned and settings.network.members > 1:
+        raise SettingsError(
+            f"fit.tune {settings.fit.tune!r} gives each member a backbone of its own, and a checkpoint holds one; "
+            "set network.members=1"
+        )
+    if settings.fit.tune != "frozen" and settings.network.fusion == "radiomics":
+        raise SettingsError(
+            f"fit.tune {settings.fit.tune!r} needs a backbone, and network.fusion 'radiomics' has none; "
+            "set fit.tune=frozen"
+        )
+
+
+def make_bench(samples: Samples, settings: TrainSettings, work: Path | None = None) -> Bench:
+    """What every fit under these settings needs; a backbone that learns uses all workers' threads."""
+    with_backbone = settings.network.fusion != "radiomics"
+    backbone = initial_backbone(settings.network, settings.fit.seed) if with_backbone else None
+    threads = 1 if settings.fit.tune == "frozen" else settings.crops.workers
+    return Bench(samples, backbone, settings, work, threads=threads)
+
+
+def fit_members(bench: Bench) -> list[Fitted]:
+    """The classifiers that ship, fitted to all tiles; they differ in their seed."""
+    first = bench.settings.fit.seed
+    return [
+        bench.fit(f"member {at + 1}", bench.samples, first + at)
+        for at in range(bench.settings.network.members)
+    ]
+
+
+def assembled(bench: Bench, members: Sequence[Fitted]) -> Network:
+    """The network of fitted members and the backbone, tuned or as it was."""
+    tuned = members[0].backbone
+    return Network(bench.backbone if tuned is None else tuned, [member.classifier for member in members])
 
 
 def describe(
-    samples: Samples,
-    settings: TrainSettings,
-    features: Recipe,
-    standardise: Standardiser,
-    metrics: dict[str, Any],
+    samples: Samples, settings: TrainSettings, standardise: Standardiser, taught: Learned
 ) -> ModelSpec:
     """What the checkpoint says of itself."""
-    network, data = settings.network, settings.data
-    cases, n_tiles = cases_of(samples.tiles), len(samples.tiles)
+    network = settings.network
+    with_backbone = network.fusion != "radiomics"
+    mean, std = input_of(network) if with_backbone else (NO_SIGN, NO_SIGN)
+    data = training_data(samples.tiles, settings)
+    notice = network.notice.replace("{n_tiles}", str(data.n_tiles)).replace("{n_cases}", str(len(data.cases)))
+    training = settings.model_dump(mode="json")
+    del training["data"]["tiles"]  # a place on somebody's machine
     return ModelSpec(
         name=network.name,
         title=network.title,
-        notice=network.notice.replace("{n_tiles}", str(n_tiles)).replace("{n_cases}", str(len(cases))),
-        backbone=network.backbone,
+        notice=notice,
+        backbone=network.backbone if with_backbone else "",
         tile_px=settings.crops.tile_px,
         mpp=settings.crops.mpp_um,
-        mean=network.mean,
-        std=network.std,
+        mean=mean,
+        std=std,
+        fusion=network.fusion,
+        heads=heads_of(settings.fit),
         hidden=network.hidden,
         gate_hidden=network.gate_hidden,
         dropout=network.dropout,
-        recipe=features,
+        members=network.members,
+        recipe=samples.recipe,
         standardise=standardise,
-        trained_on=TrainingData(data.source, data.doi, data.licence, data.centre, cases, n_tiles),
-        metrics=metrics,
+        normalise=settings.crops.normalise,
+        calibration=taught.calibration,
+        novelty=taught.novelty,
+        trained_on=data,
+        training=training,
+        metrics=dict(taught.metrics),
         created_with={name: version(name) for name in VERSIONED},
     )
 
 
-def _over_seeds(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {name: _mean_sd([run[name] for run in runs]) for name in runs[0]}
-
-
-def _mean_sd(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": round(float(np.mean(values)), 4), "sd": round(float(np.std(values)), 4)}
-
-
-def _case_figures(samples: Samples, by_tile: Sequence[NDArray[np.float64]], case: str) -> dict[str, Any]:
-    """Labels of a case, and its percent viable as labelled and as found, every tile counting alike."""
-    rows = np.array([tile.case == case for tile in samples.tiles])
-    labels = samples.labels[rows]
-    truth = percent_viable(one_hot(labels))
-    soft = [percent_viable(prob[rows]) for prob in by_tile]
-    hard = [percent_viable(one_hot(prob[rows].argmax(axis=1))) for prob in by_tile]
-    return {
-        "tiles": {name: int((labels == at).sum()) for at, name in enumerate(CLASSES)},
-        "percent_viable": {
-            "truth": None if np.isnan(truth) else round(truth, 2),
-            "soft": _mean_sd(soft),
-            "hard": None if np.isnan(hard).any() else _mean_sd(hard),
-        },
-    }
+def training_data(tiles: Sequence[LabelledTile], settings: TrainSettings) -> TrainingData:
+    """Where the tiles came from, and which pictures they were."""
+    data = settings.data
+    pictures = tuple(sorted(tile.sha256[:PICTURE_DIGITS] for tile in tiles))
+    return TrainingData(
+        data.source, data.doi, data.licence, data.centre, cases_of(tiles), len(tiles), pictures
+    )

@@ -90,9 +90,9 @@ def _average_colours(network: Network) -> None:
 
 def _read_materials(network: Network) -> None:
     """Both branches to (+tumour, -tumour, +viability, -viability), each through its ReLU."""
-    for tensor in network.classifier.state_dict().values():
+    for tensor in network.members[0].state_dict().values():
         tensor.fill_(0)
-    classifier = network.classifier
+    classifier = network.members[0]
     linear, norm = classifier.image[0], classifier.image[1]
     norm.running_var.fill_(1)
     norm.weight.fill_(1)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ import tifffile
 import torch
 import zarr
 
-from wsi_necrosis.analysis import Request, SlideReport, analyse
-from wsi_necrosis.checkpoint import load_spec, model_folder
+from tests.phantom_model import phantom_network, phantom_spec
+from wsi_necrosis.analysis import Request, SlideReport, analyse, slide_normaliser, slide_stains
+from wsi_necrosis.checkpoint import load_spec, model_folder, save_checkpoint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
     InterruptedRunError,
@@ -28,13 +30,20 @@ from wsi_necrosis.errors import (
     StoreError,
     UsageError,
 )
-from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.phantom import PhantomTruth, write_phantom
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.normalise import fit_normaliser
+from wsi_necrosis.novelty import Novelty
+from wsi_necrosis.novelty import describe as describe_tiles
+from wsi_necrosis.phantom import PhantomTruth, phantom_tiles, write_phantom
 from wsi_necrosis.pipelines.printout import describe
 from wsi_necrosis.pipelines.watch import QuietWatcher
+from wsi_necrosis.radiomics import find_recipe
 from wsi_necrosis.replacing import claimed
 from wsi_necrosis.scores import BlockScores, ScoreStore, State
 from wsi_necrosis.settings import load_settings
+from wsi_necrosis.slide import Overview
+from wsi_necrosis.stain import fit_stains
+from wsi_necrosis.tissue import Kind, TissueMask
 
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
 OUTPUTS = {
@@ -357,6 +366,126 @@ def test_a_changed_description_of_a_model_is_another_model(
     assert load_spec(copy).weights_sha256 == load_spec("phantom").weights_sha256
     with pytest.raises(ResultsDifferError, match=r"model\.fingerprint"):
         run(small, undisturbed.folder, f"model.name={copy}")
+
+
+def test_a_store_of_another_version_is_refused_and_kept(
+    small: Path, undisturbed: SlideReport, tmp_path: Path
+) -> None:
+    folder = tmp_path / "slide"
+    shutil.copytree(undisturbed.folder, folder)
+    path = folder / "scores.zarr" / "zarr.json"
+    path.write_text(path.read_text().replace('"store_version": 2', '"store_version": 1'))
+    assert run(small, folder).result == undisturbed.result  # a finished one is not opened
+    old = json.loads((folder / "result.json").read_text()) | {"schema_version": 1}
+    (folder / "result.json").write_text(json.dumps(old))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(StoreError, match=r"store version 1, this program reads 2; run with --overwrite"):
+        run(small, folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert run(small, folder, overwrite=True).result == undisturbed.result
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom's model, trained as if on necrosis and stroma alone: viable tumour is unlike these."""
+    rng = np.random.default_rng(0)
+    known = np.concatenate(
+        [phantom_tiles(name, 60, 32, rng) for name in ("non_viable", "non_tumour")]
+        + [phantom_tiles("glass", 60, 32, rng)]
+    )
+    novelty = Novelty.fit(describe_tiles(known), limit=3.0, shrinkage=0.2)
+    spec = replace(phantom_spec(), novelty=novelty)
+    folder = tmp_path_factory.mktemp("stranger") / "model"
+    save_checkpoint(folder, spec, phantom_network(spec).tensors())
+    return folder
+
+
+def test_unusual_tissue_abstains_and_the_reader_is_told(
+    small: Path, undisturbed: SlideReport, stranger: Path, tmp_path: Path
+) -> None:
+    report = run(small, tmp_path / "slide", f"model.name={stranger}")
+    result, plain = report.result, undisturbed.result
+    mm2 = result["ledger"]["mm2"]
+    assert result["status"] == "scored"
+    assert mm2["abstained"] == result["ood_mm2"] > 0.9 * plain["ledger"]["mm2"]["viable"]
+    assert sum(result["ledger"]["px"].values()) == result["ledger"]["total_px"]
+    low, high = result["bounds_percent"]
+    assert low <= result["percent_viable"] < plain["percent_viable"] <= high
+    tissue = sum(mm2[name] for name in ("abstained", *CLASSES))
+    said = (
+        f"{100 * result['ood_mm2'] / tissue:.0f} % of the tissue ({result['ood_mm2']:.2f} mm2) is unlike the"
+    )
+    assert result["warnings"][1:] == [f"{said} training tiles and abstains"]
+    shown = describe(report)
+    abstained, odd = mm2["abstained"], result["ood_mm2"]
+    assert f"abstained         {abstained:.2f} mm2, of which {odd:.2f} unlike the training tiles" in shown
+    assert f"note: {said}" in shown
+    assert not any("abstains" in warning for warning in plain["warnings"])
+
+
+def test_thresholds_of_the_unusual_are_of_the_measuring(small: Path, stranger: Path, tmp_path: Path) -> None:
+    """The same scores under three settings; nothing is scored again."""
+    folder, model = tmp_path / "slide", f"model.name={stranger}"
+    run(small, folder, model)
+    stamp = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
+    foreign = run(small, folder, model, "quantify.max_ood_share=0.1").result
+    assert (foreign["status"], foreign["reason"]) == ("not_evaluable", "out_of_domain")
+    assert foreign["percent_viable"] is foreign["bounds_percent"] is foreign["interval"] is None
+    assert "not evaluable: out of domain" in describe(SlideReport(folder, foreign))
+    lenient = run(small, folder, model, "quantify.max_ood=.inf").result
+    assert (lenient["status"], lenient["ood_mm2"]) == ("scored", 0.0)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == stamp
+
+
+def test_a_little_unusual_tissue_is_not_said_to_be_none(small: Path, stranger: Path, tmp_path: Path) -> None:
+    run(small, tmp_path / "slide", f"model.name={stranger}")
+    ood = ScoreStore(tmp_path / "slide").read().ood
+    highest = np.sort(ood[np.isfinite(ood)])[-3]
+    result = run(
+        small, tmp_path / "slide", f"model.name={stranger}", f"quantify.max_ood={highest:.9g}"
+    ).result
+    assert result["warnings"][1].startswith("less than 1 % of the tissue (0.00 mm2) is unlike")
+
+
+def stained(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Pixels (n, n, 3) that mix two stains."""
+    weights = rng.uniform(0.2, 1.2, (n, n, 2))
+    density = weights @ np.array([[0.55, 0.72, 0.43], [0.15, 0.85, 0.5]])
+    return np.clip(256 * np.exp(-density) - 1, 0, 255).astype(np.uint8)
+
+
+def painted_overview() -> tuple[Overview, TissueMask]:
+    """Tissue with small holes of glass in it that the mask counts as tissue, and glass around."""
+    rgb = np.full((80, 80, 3), 243, np.uint8)
+    rgb[10:70, 10:70] = stained(np.random.default_rng(0), 60)
+    rgb[12:68:4, 12:68:4] = 243
+    kind = np.full((80, 80), Kind.GLASS, np.uint8)
+    kind[10:70, 10:70] = Kind.TISSUE
+    plane, mpp = Box(0, 0, 640, 640), Mpp(4.0, 4.0)
+    return Overview(rgb, kind < 0, plane, (8, 8), mpp), TissueMask(kind, plane, (8, 8), mpp)
+
+
+@pytest.mark.parametrize("method", ["macenko", "reinhard"])
+def test_normalisers_are_fitted_to_tissue_without_its_holes(method: str) -> None:
+    overview, mask = painted_overview()
+    tissue = overview.rgb[(overview.rgb < 240).any(axis=-1)]
+    assert len(tissue) < (mask.kind == Kind.TISSUE).sum()
+    found = slide_normaliser(replace(phantom_spec(), normalise=method), overview, mask)
+    assert found == fit_normaliser(method, tissue)
+    assert slide_normaliser(phantom_spec(), overview, mask) is None
+
+
+def test_own_stains_are_those_of_the_normalised_slide() -> None:
+    """Tiles are normalised before their radiomics, so the vectors that separate them must be too."""
+    overview, mask = painted_overview()
+    normaliser = slide_normaliser(replace(phantom_spec(), normalise="macenko"), overview, mask)
+    recipe = replace(find_recipe("phantom"), stains="slide")
+    found = slide_stains(recipe, overview, mask, normaliser)
+    tissue = overview.rgb[mask.kind == Kind.TISSUE]
+    np.testing.assert_array_equal(found, fit_stains(normaliser.apply(tissue)))
+    np.testing.assert_array_equal(slide_stains(recipe, overview, mask), fit_stains(tissue))
+    assert np.abs(found - fit_stains(tissue)).max() > 0.01
+    assert slide_stains(find_recipe("phantom"), overview, mask, normaliser) is None
 
 
 def test_no_tumour_by_class_still_reads_well(undisturbed: SlideReport) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from wsi_necrosis.calibration import Temperature
 from wsi_necrosis.checkpoint import (
     SHIPPED,
     SPEC_FILE,
@@ -25,8 +28,22 @@ from wsi_necrosis.checkpoint import (
     shipped_models,
 )
 from wsi_necrosis.errors import ModelError
+from wsi_necrosis.novelty import NUMBERS, Novelty
 
 SPEC = load_spec("phantom")
+UNIT = tuple(tuple(float(row == col) for col in range(NUMBERS)) for row in range(NUMBERS))
+NOVELTY = Novelty((0.0,) * NUMBERS, (1.0,) * NUMBERS, UNIT, 2.5)
+FULL = replace(
+    SPEC,
+    fusion="concat",
+    heads="flat",
+    members=2,
+    normalise="reinhard",
+    calibration=Temperature(1.25),
+    novelty=NOVELTY,
+    training={"fit": {"epochs": 3, "test_seeds": [1, 2]}},
+)
+NOVELTY_TREE = asdict(NOVELTY)
 TENSORS = {"weight": np.array([[1.0, -2.5]], np.float32), "count": np.array(7, np.int64)}
 
 
@@ -39,6 +56,32 @@ def folder(tmp_path: Path) -> Path:
 def edit(folder: Path, **changes: object) -> None:
     path = folder / SPEC_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_part_of_a_description_survives(tmp_path: Path) -> None:
+    saved = save_checkpoint(tmp_path / "full", FULL, TENSORS)
+    assert load_spec(tmp_path / "full") == saved == replace(FULL, weights_sha256=saved.weights_sha256)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calibration": Temperature(0.8)},
+        {"novelty": replace(NOVELTY, limit=2.0)},
+        {"novelty": None},
+        {"normalise": "macenko"},
+        {"fusion": "gate"},
+        {"heads": "hierarchical"},
+        {"members": 1},
+    ],
+)
+def test_what_decides_scores_makes_another_model(change: dict[str, object]) -> None:
+    assert replace(FULL, **change).fingerprint != FULL.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"training": {}}, {"metrics": {"a": 1}}, {"title": "other"}])
+def test_what_tells_of_a_model_does_not(change: dict[str, object]) -> None:
+    assert replace(FULL, **change).fingerprint == FULL.fingerprint
 
 
 def test_what_is_saved_is_loaded(folder: Path) -> None:
@@ -64,7 +107,7 @@ def test_the_same_weights_have_the_same_hash(folder: Path, tmp_path: Path) -> No
 
 
 def test_both_shipped_models_describe_themselves() -> None:
-    assert shipped_models() == ("default", "phantom")
+    assert shipped_models() == ("default", "first-order", "phantom")
     for name in shipped_models():
         spec = load_spec(name)
         assert spec.name == name
@@ -101,9 +144,23 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         load_tensors(folder, load_spec(folder))
 
 
-def test_another_format_version_is_refused(folder: Path) -> None:
-    edit(folder, format_version=2)
-    with pytest.raises(ModelError, match="format version 2"):
+@pytest.mark.parametrize("version", [1, 3, "2", None])
+def test_another_format_version_is_refused(folder: Path, version: object) -> None:
+    edit(folder, format_version=version, calibration={"kind": "none"})
+    said = (
+        rf"{folder / SPEC_FILE} has format version {version!r}, this program reads 2; use the program version"
+    )
+    with pytest.raises(ModelError, match=rf"{said} that made the model, or train it again"):
+        load_spec(folder)
+
+
+@pytest.mark.parametrize("key", ["name", "backbone", "recipe", "standardise", "trained_on", "mean"])
+def test_a_missing_key_is_named(folder: Path, key: str) -> None:
+    path = folder / SPEC_FILE
+    tree = json.loads(path.read_text())
+    del tree[key]
+    path.write_text(json.dumps(tree))
+    with pytest.raises(ModelError, match=rf"model\.json is damaged at {key}: .*equired; train it again"):
         load_spec(folder)
 
 
@@ -122,14 +179,60 @@ def test_a_description_that_is_none_is_refused(folder: Path, text: str) -> None:
         ("recipe", {"name": "x"}, "recipe"),
         ("recipe", None, "recipe"),
         ("standardise", {"names": ["a"], "centre": [], "scale": [], "clip": 5}, "standardise"),
-        ("calibration", {"kind": "magic"}, "calibration"),
+        ("calibration", {"kind": "magic"}, r"calibration\.kind: Unexpected"),
+        ("calibration", {"value": 0}, "calibration: .*above 0"),
+        ("calibration", {"value": float("nan")}, "calibration: .*finite"),
+        ("novelty", {}, r"novelty\.centre: .*required"),
+        ("novelty", NOVELTY_TREE | {"centre": [0.0] * 14}, "novelty: .*15 numbers"),
+        ("novelty", NOVELTY_TREE | {"scale": [1.0] * 16}, "novelty: .*15 numbers"),
+        ("novelty", NOVELTY_TREE | {"precision": [[1.0] * 15] * 14}, "novelty: .*15 numbers"),
+        ("novelty", NOVELTY_TREE | {"precision": [[1.0] * 14] * 15}, "novelty: .*15 numbers"),
+        ("novelty", NOVELTY_TREE | {"limit": 0.0}, "novelty: .*above 0"),
+        ("novelty", NOVELTY_TREE | {"limit": float("nan")}, "novelty: .*finite"),
+        ("novelty", NOVELTY_TREE | {"scale": [0.0] * 15}, "novelty: .*above 0"),
+        ("novelty", NOVELTY_TREE | {"kind": "other"}, r"novelty\.kind: Unexpected"),
+        ("fusion", "sum", "fusion: .*'radiomics'"),
+        ("heads", "three", "heads: .*'flat'"),
+        ("normalise", "vahadane", "normalise: .*'macenko'"),
+        ("members", 0, "members: .*greater than or equal to 1"),
         ("classes", ["viable", "non_viable", "non_tumour"], "classes"),
     ],
 )
 def test_a_damaged_description_names_the_place(folder: Path, key: str, value: object, where: str) -> None:
     edit(folder, **{key: value})
-    with pytest.raises(ModelError, match=where):
+    with pytest.raises(ModelError, match=where) as refusal:
         load_spec(folder)
+    assert str(refusal.value).startswith(str(folder / SPEC_FILE))
+    assert "train it" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": ""}, "fusion 'gate' and no backbone; train it again"),
+        ({"backbone": "", "fusion": "image"}, "fusion 'image' and no backbone"),
+        ({"backbone": "", "fusion": "concat"}, "fusion 'concat' and no backbone"),
+        ({"bare": True}, "fusion 'gate' and no radiomic feature"),
+        ({"bare": True, "fusion": "radiomics", "backbone": ""}, "fusion 'radiomics' and no radiomic feature"),
+        ({"fusion": "radiomics"}, "fusion 'radiomics' and a backbone all the same"),
+    ],
+)
+def test_a_branch_must_have_something_to_look_at(folder: Path, change: dict, message: str) -> None:
+    bare = {
+        "recipe": SPEC.recipe.to_dict() | {"features": []},
+        "standardise": {"names": [], "centre": [], "scale": [], "clip": 5.0},
+    }
+    edit(folder, **{key: value for key, value in change.items() if key != "bare"})
+    if "bare" in change:
+        edit(folder, **bare)
+    with pytest.raises(ModelError, match=message):
+        load_spec(folder)
+
+
+@pytest.mark.parametrize("change", [{"fusion": "image"}, {"fusion": "radiomics", "backbone": ""}])
+def test_one_branch_is_enough(folder: Path, change: dict) -> None:
+    edit(folder, **change)
+    assert load_spec(folder).fusion == change["fusion"]
 
 
 def test_features_must_be_those_of_the_recipe(folder: Path) -> None:
@@ -142,8 +245,18 @@ def test_weights_of_another_hash_are_refused(folder: Path) -> None:
     data = bytearray((folder / WEIGHTS_FILE).read_bytes())
     data[-1] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(data)
-    with pytest.raises(ModelError, match="SHA-256"):
-        load_tensors(folder, load_spec(folder))
+    spec = load_spec(folder)
+    with pytest.raises(ModelError, match=r"SHA-256 .* belong to another model; fetch both files again"):
+        load_tensors(folder, spec)
+
+
+def test_weights_that_are_a_pickle_are_refused_whatever_their_name(folder: Path) -> None:
+    data = pickle.dumps({"weight": [1.0]})
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    edit(folder, weights_sha256=hashlib.sha256(data).hexdigest())
+    spec = load_spec(folder)
+    with pytest.raises(ModelError, match=r"is not a safetensors file .*; fetch the model again"):
+        load_tensors(folder, spec)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])

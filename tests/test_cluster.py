@@ -11,6 +11,7 @@ from wsi_necrosis.analysis import Request, analyse
 from wsi_necrosis.checkpoint import load_spec
 from wsi_necrosis.cluster import Job, check_sight, connected, count_workers, run_blocks
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
+from wsi_necrosis.normalise import Normaliser
 from wsi_necrosis.phantom import write_phantom
 from wsi_necrosis.pipelines.watch import QuietWatcher
 from wsi_necrosis.provenance import slide_fingerprint
@@ -57,6 +58,8 @@ def test_a_job_travels(job: Job) -> None:
     assert again == job
     assert len(pickle.dumps(job)) < 10_000
     check_sight(again)
+    fitted = dataclasses.replace(job, normaliser=Normaliser("macenko", ((0.9, 0.1, 0.0),) * 3))
+    assert pickle.loads(pickle.dumps(fitted)) == fitted != job  # noqa: S301  # our own bytes
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def scores(shape: tuple[int, int], seed: int = 0) -> Scores:
     plane = Box(30, 50, shape[1] * 200, shape[0] * 100)
     grid = TileGrid(plane, (4.0, 2.0), Mpp(1.0, 1.0), 100, 50, 8)
     uncertainty = np.where(scored, rng.random(shape), np.nan).astype(np.float32)
-    return Scores(grid, 1e-5, prob, uncertainty, px, state)
+    ood = np.where(scored, rng.random(shape), np.nan).astype(np.float32)
+    return Scores(grid, 1e-5, prob, uncertainty, ood, px, state)
 
 
 def test_each_cell_has_its_own_answer() -> None:
@@ -42,17 +43,18 @@ def test_each_cell_has_its_own_answer() -> None:
         np.testing.assert_array_equal(heat.channels[k][scored], store.prob[scored, k])
     np.testing.assert_array_equal(heat.channels[3][scored], store.uncertainty[scored])
     assert np.isnan(heat.channels[:, ~scored]).all()
-    np.testing.assert_array_equal(heat.label, cell_class(store, 1.0))
+    np.testing.assert_array_equal(heat.label, cell_class(store, SHIPPED))
     assert (*(f"p_{name}" for name in CLASSES), "uncertainty") == CHANNELS
 
 
-def test_abstained_cells_keep_their_probabilities() -> None:
+@pytest.mark.parametrize(("limit", "of"), [("max_uncertainty", "uncertainty"), ("max_ood", "ood")])
+def test_abstained_cells_keep_their_probabilities(limit: str, of: str) -> None:
     store = scores((7, 5))
-    heat = stitch(store, SHIPPED.model_copy(update={"max_uncertainty": 0.5}))
-    unsure = (store.state == State.SCORED) & (store.uncertainty > 0.5)
-    assert unsure.any()
-    assert (heat.label[unsure] == 4).all()
-    assert np.isfinite(heat.channels[:, unsure]).all()
+    heat = stitch(store, SHIPPED.model_copy(update={limit: 0.5}))
+    silent = (store.state == State.SCORED) & (getattr(store, of) > 0.5)
+    assert silent.any()
+    np.testing.assert_array_equal(heat.label == 4, silent)
+    assert np.isfinite(heat.channels[:, silent]).all()
 
 
 def test_scored_cells_without_tissue_stay_empty() -> None:

@@ -1,16 +1,23 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tests.phantom_model import phantom_network
 from tests.test_tiles import ArraySlide
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import Block, TileGrid
 from wsi_necrosis.inference import Scorer, Stopwatch, entropy, predict_padded
 from wsi_necrosis.model import TileModel, load_model
+from wsi_necrosis.normalise import Normaliser
+from wsi_necrosis.novelty import Novelty, describe
 from wsi_necrosis.phantom import phantom_tiles
+from wsi_necrosis.radiomics import extract
 from wsi_necrosis.scores import State
+from wsi_necrosis.tissue import foreground
 
 GRID = TileGrid(Box(0, 0, 96, 64), (1.0, 1.0), Mpp(1.0, 1.0), 32, 32, 4)
 BLOCK = Block(0, 0, 0, 0, 2, 3)
@@ -45,8 +52,43 @@ def test_cells_with_tissue_are_scored_and_others_are_not(model: TileModel, rgb: 
     assert np.isnan(found.prob[1, 0]).all()
     assert np.isfinite(found.radiomics[found.state == State.SCORED]).all()
     assert np.allclose(found.gate[found.state == State.SCORED].sum(axis=-1), 1)
+    assert (found.ood[found.state == State.SCORED] == 0).all()  # this model does not measure it
+    assert np.isnan(found.ood[1, 0])
     assert (found.px == px).all()
     assert set(watch.seconds) == {"read", "radiomics", "network"}
+
+
+def test_cells_say_how_unlike_the_training_tiles_they_are(model: TileModel, rgb: np.ndarray) -> None:
+    """By a model that was trained on the cell of necrosis alone."""
+    known = np.repeat(describe(rgb[None, :32, 32:64]), 3, axis=0)
+    spec = replace(model.spec, novelty=Novelty.fit(known, limit=0.5, shrinkage=1.0))
+    watchful = TileModel(spec, phantom_network(spec))
+    found = Scorer(ArraySlide(rgb), watchful, GRID, 4).score(
+        BLOCK, tissue_everywhere_but_on_glass(), Stopwatch()
+    )
+    assert found.ood[0, 1] < 1
+    others = np.array([[True, False, True], [False, True, True]])
+    assert (found.ood[others] > 1).all()
+    assert np.isnan(found.ood[1, 0])
+    assert np.isfinite(found.prob[others]).all()  # facts, not decisions
+
+
+def test_stains_are_normalised_before_anything_looks_at_them(model: TileModel, rgb: np.ndarray) -> None:
+    paler = Normaliser("macenko", ((0.2, 0.0, 0.0), (0.0, 0.12, 0.0), (0.0, 0.0, 0.1)))
+    assert (
+        foreground(rgb[None]) != foreground(paler.apply(rgb)[None])
+    ).any()  # masks of radiomics change too
+    px, watch = tissue_everywhere_but_on_glass(), Stopwatch()
+    found = Scorer(ArraySlide(rgb), model, GRID, 4, normaliser=paler).score(BLOCK, px, watch)
+    by_hand = Scorer(ArraySlide(paler.apply(rgb)), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    for name in ("prob", "uncertainty", "radiomics", "gate", "state", "px"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(by_hand, name))
+    plain = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    assert not np.allclose(found.radiomics, plain.radiomics, equal_nan=True)
+    assert set(watch.seconds) == {"read", "normalise", "radiomics", "network"}
+    tile = paler.apply(rgb[:32, :32])[None]
+    features, _ = extract(tile, foreground(tile), model.spec.recipe, 1.0)
+    np.testing.assert_array_equal(found.radiomics[0, 0], features[0].astype(np.float32))
 
 
 def test_an_unreadable_tile_costs_its_cell_and_no_other(model: TileModel, rgb: np.ndarray) -> None:
@@ -76,6 +118,7 @@ def test_padding_never_shows(model: TileModel, batch: int) -> None:
     prediction = predict_padded(model, pixels, features, batch)
     assert prediction.prob.shape == (7, 3)
     assert prediction.gate.shape == (7, 2)
+    assert prediction.novelty.shape == (7,)
     whole = predict_padded(model, pixels, features, 7)
     np.testing.assert_allclose(prediction.prob, whole.prob, atol=1e-5)
 

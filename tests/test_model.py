@@ -2,22 +2,52 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tests.phantom_model import STEEPNESS, phantom_network, phantom_spec
-from wsi_necrosis.checkpoint import load_spec, load_tensors, save_checkpoint
+from wsi_necrosis.calibration import Temperature
+from wsi_necrosis.checkpoint import ModelSpec, Standardiser, load_spec, load_tensors, save_checkpoint
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import ModelError, UsageError
-from wsi_necrosis.model import Logits, Network, Prediction, TileModel, choose_device, load_model
+from wsi_necrosis.model import (
+    Classifier,
+    Logits,
+    Network,
+    Prediction,
+    Shape,
+    TileModel,
+    choose_device,
+    load_model,
+)
+from wsi_necrosis.novelty import Novelty, describe
 from wsi_necrosis.phantom import phantom_tiles
-from wsi_necrosis.radiomics import extract
+from wsi_necrosis.radiomics import extract, find_recipe
 from wsi_necrosis.tissue import foreground
 
 SIDE = 32
 PURE = (*CLASSES, "glass")
+NOTHING = {"recipe": find_recipe("none"), "standardise": Standardiser((), (), (), 5.0)}
+KINDS: dict[str, dict[str, Any]] = {
+    "gate": {},
+    "concat": {"fusion": "concat"},
+    "image": {"fusion": "image", **NOTHING},
+    "radiomics": {"fusion": "radiomics", "backbone": ""},
+    "ensemble": {"members": 2, "heads": "flat"},
+    "macenko": {"normalise": "macenko"},
+}
+
+
+def save_random_model(folder: Path, kind: str, **changes: Any) -> ModelSpec:
+    """Write a tiny model of one of `KINDS`, with random weights, for the phantom's tiles."""
+    spec = replace(phantom_spec(), name=kind, hidden=8, **KINDS[kind], **changes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Network.of(spec)
+    return save_checkpoint(folder, spec, network.tensors())
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +166,91 @@ def test_heads_multiply_to_three_classes() -> None:
     np.testing.assert_allclose(logits.prob().numpy(), [[0.2, 0.2, 0.6]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_models_of_every_kind_predict(tmp_path: Path, tiles: dict[str, np.ndarray], kind: str) -> None:
+    save_random_model(tmp_path / "model", kind)
+    model = load_model(tmp_path / "model")
+    pixels = np.concatenate([tiles[name][:4] for name in PURE])
+    found = predict(model, pixels)
+    np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
+    assert found.prob.dtype == found.gate.dtype == found.novelty.dtype == np.float32
+    assert np.ptp(found.prob, axis=0).max() > 1e-3  # it looks at them
+    assert not found.novelty.any()
+    np.testing.assert_array_equal(found.prob, predict(model, pixels).prob)
+    sums = {"concat": np.nan, "image": 1, "radiomics": 1}.get(kind, 1)
+    np.testing.assert_allclose(found.gate.sum(axis=1), sums, atol=1e-6)
+    if kind in {"image", "radiomics"}:
+        assert (found.gate[:, int(kind == "radiomics")] == 1).all()
+
+
+def test_a_model_without_a_branch_does_not_look_there(tmp_path: Path, tiles: dict[str, np.ndarray]) -> None:
+    save_random_model(tmp_path / "model", "radiomics")
+    model, pixels = load_model(tmp_path / "model"), tiles["viable"]
+    features, _ = extract(pixels, foreground(pixels), model.spec.recipe, 1.0)
+    blind = model.predict(np.zeros_like(pixels), features)
+    np.testing.assert_array_equal(blind.prob, model.predict(pixels, features).prob)
+    assert not any(name.startswith("backbone") for name in load_tensors(tmp_path / "model", model.spec))
+
+
+def test_members_are_averaged(tmp_path: Path, tiles: dict[str, np.ndarray]) -> None:
+    spec = save_random_model(tmp_path / "both", "ensemble")
+    tensors = load_tensors(tmp_path / "both", spec)
+    alone = []
+    for member in ("0", "1"):
+        own = {
+            name.replace(f"members.{member}.", "members.0."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(("backbone.", f"members.{member}."))
+        }
+        save_checkpoint(tmp_path / member, replace(spec, members=1), own)
+        alone.append(predict(load_model(tmp_path / member), tiles["viable"]))
+    both = predict(load_model(tmp_path / "both"), tiles["viable"])
+    assert not np.allclose(alone[0].prob, alone[1].prob)
+    np.testing.assert_allclose(both.prob, (alone[0].prob + alone[1].prob) / 2, atol=1e-6)
+    np.testing.assert_allclose(both.gate, (alone[0].gate + alone[1].gate) / 2, atol=1e-6)
+
+
+def test_flat_heads_are_one_softmax() -> None:
+    shape = Shape(0, 3, "radiomics", "flat", 8, 1, 0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = Classifier(shape).eval()
+    z = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -4.0]])
+    with torch.inference_mode():
+        prob = classifier(z[:, :0], z).prob()
+        flat = classifier.flat(classifier.radiomics(z)).softmax(dim=1)
+    np.testing.assert_allclose(prob.numpy(), flat.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gate", "ensemble"])
+def test_temperature_changes_probabilities_and_nothing_else(
+    tmp_path: Path, tiles: dict[str, np.ndarray], kind: str
+) -> None:
+    save_random_model(tmp_path / "raw", kind)
+    save_random_model(tmp_path / "sharp", kind, calibration=Temperature(0.25))
+    raw, found = (predict(load_model(tmp_path / name), tiles["viable"]) for name in ("raw", "sharp"))
+    for one, other in ((VIABLE, NON_VIABLE), (VIABLE, NON_TUMOUR)):
+        odds = [np.log(of.prob[:, one] / of.prob[:, other]) for of in (raw, found)]
+        np.testing.assert_allclose(odds[1], odds[0] / 0.25, rtol=1e-3, atol=1e-4)
+    assert np.abs(raw.prob - found.prob).max() > 0.01
+    np.testing.assert_array_equal(raw.gate, found.gate)
+    np.testing.assert_array_equal(raw.novelty, found.novelty)
+    np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
+
+
+def test_novelty_is_that_of_the_tiles_and_changes_no_probability(tiles: dict[str, np.ndarray]) -> None:
+    known = np.concatenate([describe(tiles[name]) for name in CLASSES])
+    novelty = Novelty.fit(known, limit=2.0, shrinkage=0.1)
+    spec = replace(phantom_spec(), novelty=novelty)
+    plain = predict(TileModel(phantom_spec(), phantom_network(phantom_spec())), tiles["viable"])
+    found = predict(TileModel(spec, phantom_network(spec)), tiles["viable"])
+    np.testing.assert_array_equal(found.prob, plain.prob)
+    np.testing.assert_array_equal(found.novelty, novelty.of(tiles["viable"]))
+    assert found.novelty.max() < 1
+    inverted = predict(TileModel(spec, phantom_network(spec)), 255 - tiles["viable"])
+    assert inverted.novelty.min() > 1
+
+
 def test_auto_finds_a_device_and_a_missing_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("auto") in {"cpu", "cuda", "mps"}
     assert choose_device("cpu") == "cpu"
@@ -148,19 +263,38 @@ def test_auto_finds_a_device_and_a_missing_one_is_an_error(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("missing", "coarse.bias is missing"), ("extra", "surplus is unexpected"), ("shape", "has shape")],
+    [
+        ("missing", "members.0.coarse.bias is missing"),
+        ("extra", "surplus is unexpected"),
+        ("shape", r"members.0.coarse.bias has shape \(3,\), not \(2,\)"),
+        ("fewer members", "members.1.image.0.weight is missing.* and .* more"),
+        ("more members", "members.1.coarse.bias is unexpected.* and 16 more"),
+        ("other heads", "members.0.flat.weight is missing"),
+        ("format 1", "members.0.* is missing"),
+    ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, fault: str, message: str) -> None:
-    tensors = phantom_network(phantom_spec()).tensors()
+    spec = phantom_spec()
+    tensors = phantom_network(spec).tensors()
     if fault == "missing":
-        del tensors["classifier.coarse.bias"]
+        del tensors["members.0.coarse.bias"]
     elif fault == "extra":
         tensors["surplus"] = np.zeros(1)
+    elif fault == "shape":
+        tensors["members.0.coarse.bias"] = np.zeros(3)
+    elif fault == "fewer members":
+        spec = replace(spec, members=2)
+    elif fault == "more members":
+        tensors = Network.of(replace(spec, members=2)).tensors()
+    elif fault == "other heads":
+        spec = replace(spec, heads="flat")
     else:
-        tensors["classifier.coarse.bias"] = np.zeros(3)
-    save_checkpoint(tmp_path / "model", phantom_spec(), tensors)
-    with pytest.raises(ModelError, match=message):
+        tensors = {name.replace("members.0.", "classifier."): tensor for name, tensor in tensors.items()}
+    save_checkpoint(tmp_path / "model", spec, tensors)
+    with pytest.raises(ModelError, match=message) as refusal:
         load_model(tmp_path / "model")
+    assert "the weights of model 'phantom' do not fit its description" in str(refusal.value)
+    assert "fetch the model again" in str(refusal.value)
 
 
 def test_an_unknown_backbone_is_refused() -> None:

@@ -1,9 +1,10 @@
 import json
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -12,13 +13,15 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import TileGrid
 from wsi_necrosis.quantify import NecrosisScore, measure
-from wsi_necrosis.scores import Scores, State
+from wsi_necrosis.scores import Label, Scores, State, cell_class
 from wsi_necrosis.settings import QuantifySettings, load_settings
 
 SHIPPED = load_settings().quantify
 ANY_AMOUNT = SHIPPED.model_copy(update={"min_tumour_mm2": 0.0})
 VIABLE, NON_VIABLE, NON_TUMOUR = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 NONE = (np.nan, np.nan, np.nan)
+FAR = np.float32(1e30)
+DISTANCES = (0.0, 0.5, 1.0, float(np.nextafter(np.float32(1), np.float32(2))), 3.0, float(FAR))
 
 
 def settings(**changes: float) -> QuantifySettings:
@@ -30,6 +33,7 @@ def scores(
     tissue: NDArray[np.uint32] | int = 100,
     px_mm2: float = 0.001,
     cell_mm: tuple[float, float] = (0.5, 0.5),
+    ood: NDArray[np.float32] | float = 0.0,
 ) -> Scores:
     """A complete store; cells are scored where `prob` is a number."""
     prob = np.asarray(prob, np.float32)
@@ -43,7 +47,8 @@ def scores(
     mpp = Mpp(cell_mm[0] * 10, cell_mm[1] * 10)  # 100 px to a cell
     grid = TileGrid(Box(0, 0, shape[1] * 100, shape[0] * 100), (1.0, 1.0), mpp, 100, 100, 8)
     state = np.where(scored, State.SCORED, State.NO_TISSUE).astype(np.uint8)
-    return Scores(grid, px_mm2, prob, entropy.astype(np.float32), px, state)
+    distance = np.where(scored, ood, np.nan).astype(np.float32)
+    return Scores(grid, px_mm2, prob, entropy.astype(np.float32), distance, px, state)
 
 
 def random_prob(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -60,15 +65,30 @@ def stores(draw: st.DrawFn) -> Scores:
     px[..., 1] *= state == State.SCORED
     prob = np.where((state == State.SCORED)[..., None], random_prob(rng, shape), np.nan)
     store = scores(np.zeros((*shape, 3)))
-    uncertainty = np.where(state == State.SCORED, rng.random(shape), np.nan)
-    return replace(
-        store, prob=prob.astype(np.float32), uncertainty=uncertainty.astype(np.float32), px=px, state=state
-    )
+    uncertainty = np.where(state == State.SCORED, rng.random(shape), np.nan).astype(np.float32)
+    distance = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from(DISTANCES)))
+    ood = np.where(state == State.SCORED, distance, np.float32(np.nan))
+    return replace(store, prob=prob.astype(np.float32), uncertainty=uncertainty, ood=ood, px=px, state=state)
 
 
-@given(stores(), st.sampled_from([0.0, 0.3, 1.0]))
-def test_ledger_adds_up_to_the_plane_exactly(store: Scores, max_uncertainty: float) -> None:
-    ledger = measure(store, settings(max_uncertainty=max_uncertainty, min_tumour_mm2=0.0)).ledger
+thresholds = st.builds(
+    settings,
+    max_uncertainty=st.sampled_from([0.0, 0.3, 1.0]),
+    max_ood=st.sampled_from([0.1, 1.0, 2.0, np.inf]),
+    max_ood_share=st.sampled_from([0.0, 0.5, 1.0]),
+    min_tumour_mm2=st.sampled_from([0.0, 0.001]),
+)
+
+
+@given(stores(), thresholds)
+def test_ledger_adds_up_to_the_plane_exactly(store: Scores, wanted: QuantifySettings) -> None:
+    score = measure(store, wanted)
+    ledger = score.ledger
+    scored = store.state == State.SCORED
+    odd = scored & (store.ood > wanted.max_ood)
+    silent = odd | (scored & (store.uncertainty > wanted.max_uncertainty))
+    assert ledger.abstained == store.px[silent][:, 1].sum(dtype=int)
+    assert score.ood_mm2 == store.px[odd][:, 1].sum(dtype=int) * store.px_mm2
     terms = store.px.reshape(-1, 4).sum(axis=0, dtype=int)
     classed = ledger.non_tumour + ledger.non_viable + ledger.viable
     assert ledger.total == terms.sum()
@@ -77,9 +97,9 @@ def test_ledger_adds_up_to_the_plane_exactly(store: Scores, max_uncertainty: flo
     assert sum(ledger.soft_mm2) == pytest.approx(classed * store.px_mm2, rel=1e-12, abs=1e-12)
 
 
-@given(stores(), st.sampled_from([0.0, 0.5, 1.0]))
-def test_results_are_consistent_and_finite(store: Scores, max_uncertainty: float) -> None:
-    score = measure(store, settings(max_uncertainty=max_uncertainty, min_tumour_mm2=0.001))
+@given(stores(), thresholds)
+def test_results_are_consistent_and_finite(store: Scores, wanted: QuantifySettings) -> None:
+    score = measure(store, wanted)
     text = json.dumps(score.to_dict(), allow_nan=False)
     assert (score.status == "scored") == (score.reason is None) == (score.percent_viable is not None)
     assert (score.interval is None) == (score.interval_reason is not None)
@@ -89,6 +109,21 @@ def test_results_are_consistent_and_finite(store: Scores, max_uncertainty: float
         low, high = score.bounds_percent
         assert 0 <= low <= score.percent_viable + 1e-9
         assert score.percent_viable - 1e-9 <= high <= 100 + 1e-9
+
+
+@given(stores(), st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.5]))
+def test_bounds_hold_the_percentage_whatever_the_unusual_cells_are(
+    store: Scores, seed: int, spread: float
+) -> None:
+    found = measure(store, settings(min_tumour_mm2=0.0, max_ood_share=1.0))
+    assume(found.bounds_percent is not None)
+    rng = np.random.default_rng(seed)
+    other = rng.dirichlet((spread,) * 3, size=store.state.shape).astype(np.float32)
+    prob = np.where((store.ood > 1)[..., None], other, store.prob)
+    truth = measure(replace(store, prob=prob), settings(min_tumour_mm2=0.0, max_ood=np.inf))
+    low, high = found.bounds_percent
+    assert low - 1e-6 <= truth.percent_viable <= high + 1e-6
+    assert low - 1e-9 <= found.percent_viable <= high + 1e-9
 
 
 @given(stores(), st.integers(2, 50), st.floats(1e-7, 10))
@@ -166,6 +201,88 @@ def test_bounds_count_uncertain_cells_that_may_be_tumour() -> None:
     assert score.percent_viable == pytest.approx(100 * viable / 4, rel=1e-6)
     assert score.bounds_percent == pytest.approx((100 * viable / 5, 100 * (viable + 1) / 5), rel=1e-6)
     assert score.ledger.soft_mm2[1] == pytest.approx(non_viable, rel=1e-6)
+
+
+def test_bounds_count_unusual_cells_in_full() -> None:
+    """Whatever they look like, and also where they are uncertain and look like normal tissue."""
+    unsure_normal = (0.52, 0.24, 0.24)
+    for odd, limit in product((VIABLE, NON_VIABLE, NON_TUMOUR, unsure_normal), (0.5, 1.0)):
+        prob = np.array([[VIABLE, NON_VIABLE, odd, NON_TUMOUR]])
+        store = scores(prob, np.array([[1000, 3000, 1000, 500]]), ood=np.array([[0, 1, 1.01, 0]]))
+        score = measure(store, settings(max_uncertainty=limit))
+        assert (score.status, score.percent_viable) == ("scored", pytest.approx(25))
+        assert score.bounds_percent == pytest.approx((100 * 1 / 5, 100 * 2 / 5))
+        assert score.ledger.abstained == 1000
+        assert score.ood_mm2 == pytest.approx(1.0)
+        assert score.ledger.area_mm2()["abstained"] == pytest.approx(1.0)
+
+
+def test_unusual_tissue_is_part_of_what_abstained() -> None:
+    unsure = (0.3, 0.35, 0.35)
+    store = scores(
+        np.array([[VIABLE, unsure, unsure]]), np.array([[9000, 200, 300]]), ood=np.array([[0, 0, 2]])
+    )
+    score = measure(store, settings(max_uncertainty=0.5))
+    assert score.ledger.abstained == 500
+    assert score.ood_mm2 == pytest.approx(0.3)
+    assert score.to_dict()["ood_mm2"] == pytest.approx(0.3)
+    assert score.bounds_percent == pytest.approx((100 * 9 / 9.5, 100))
+
+
+@pytest.mark.parametrize(
+    ("odd_px", "share", "reason"),
+    [
+        (2000, 0.5, None),  # half of the tissue is not more than half
+        (2001, 0.5, "out_of_domain"),
+        (1, 0.0, "out_of_domain"),
+        (0, 0.0, None),
+        (1_000_000, 1.0, None),
+    ],
+)
+def test_too_much_unusual_tissue_is_out_of_domain(odd_px: int, share: float, reason: str | None) -> None:
+    store = scores(np.array([[VIABLE, NON_VIABLE]]), np.array([[2000, odd_px]]), ood=np.array([[1, FAR]]))
+    score = measure(store, settings(max_ood_share=share))
+    assert (score.reason, score.status) == (reason, "not_evaluable" if reason else "scored")
+    assert score.ood_mm2 == pytest.approx(odd_px * 0.001)
+    assert score.tumour_mm2 == pytest.approx(2.0)
+    if reason:
+        assert score.percent_viable is score.percent_necrosis is score.percent_viable_hard is None
+        assert score.bounds_percent is score.interval is None
+
+
+def test_out_of_domain_comes_after_no_tissue_and_before_too_little_tumour() -> None:
+    empty = scores(np.full((2, 2, 3), np.nan), ood=FAR)
+    all_odd = scores(np.full((2, 2, 3), VIABLE), ood=FAR)
+    some_odd = scores(np.array([[NON_TUMOUR, NON_TUMOUR]]), ood=np.array([[0, FAR]]))
+    assert measure(empty, SHIPPED).reason == "no_tissue"
+    assert measure(all_odd, SHIPPED).reason == "out_of_domain"
+    assert measure(all_odd, settings(max_ood_share=1.0)).reason == "too_little_tumour"
+    assert measure(some_odd, settings(max_ood_share=0.4)).reason == "out_of_domain"
+    assert measure(some_odd, SHIPPED).reason == "too_little_tumour"
+
+
+def test_unusual_cells_without_tissue_count_for_nothing() -> None:
+    store = scores(np.full((1, 2, 3), VIABLE), np.array([[2000, 0]]), ood=np.array([[0, FAR]]))
+    score = measure(store, settings(max_ood_share=0.0))
+    assert (score.status, score.ood_mm2) == ("scored", 0.0)
+
+
+def test_unusual_cells_are_in_no_block_of_the_bootstrap() -> None:
+    prob = random_prob(np.random.default_rng(0), (24, 32))
+    ood = np.zeros((24, 32))
+    ood[:8, :8] = FAR
+    found = measure(scores(prob, ood=ood), SHIPPED)
+    missing = np.where((ood > 0)[..., None], np.nan, prob)
+    assert found.interval == measure(scores(missing), SHIPPED).interval
+    assert (cell_class(scores(prob, ood=ood), SHIPPED)[:8, :8] == Label.ABSTAINED).all()
+
+
+def test_a_scored_cell_without_a_distance_is_refused() -> None:
+    store = scores(np.full((2, 2, 3), VIABLE))
+    ood = store.ood.copy()
+    ood[0, 1] = np.nan
+    with pytest.raises(StoreError, match=r"1 scored cells hold no probabilities or distances; run with"):
+        measure(replace(store, ood=ood), SHIPPED)
 
 
 def test_nothing_abstains_at_an_uncertainty_of_1() -> None:

@@ -11,10 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import Block, TileGrid
-from wsi_necrosis.scores import BlockScores, Scores, ScoreStore, State, cell_class, empty_block
+from wsi_necrosis.scores import BlockScores, Scores, ScoreStore, State, cell_class, empty_block, unusual
+from wsi_necrosis.settings import load_settings
 
 GRID = TileGrid(Box(0, 0, 500, 300), (2.0, 2.0), Mpp(1.0, 1.0), 32, 32, 3)
 PLAN = {"inputs": {"slide": "abc"}, "features": ("mean", "energy")}
+SHIPPED = load_settings().quantify
 
 
 def mask_pixels() -> np.ndarray:
@@ -24,12 +26,13 @@ def mask_pixels() -> np.ndarray:
     return px
 
 
-def found(px: np.ndarray, seed: int) -> BlockScores:
+def found(px: np.ndarray, seed: int, n_features: int = 2) -> BlockScores:
     rng = np.random.default_rng(seed)
-    block = empty_block(px, 2)
+    block = empty_block(px, n_features)
     tissue = px[..., 1] > 0
     block.prob[tissue] = rng.dirichlet(np.ones(3), int(tissue.sum()))
     block.uncertainty[tissue] = rng.random(int(tissue.sum()))
+    block.ood[tissue] = rng.random(int(tissue.sum())) * 2
     block.state[tissue] = State.SCORED
     return block
 
@@ -60,12 +63,27 @@ def test_a_missing_or_foreign_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"scores\.zarr"):
         ScoreStore(tmp_path)
     ScoreStore.create(tmp_path, GRID, mask_pixels(), 1.6e-5, PLAN)
-    text = (tmp_path / "scores.zarr" / "zarr.json").read_text()
-    (tmp_path / "scores.zarr" / "zarr.json").write_text(
-        text.replace('"store_version": 1', '"store_version": 0')
-    )
-    with pytest.raises(StoreError, match="version"):
-        ScoreStore(tmp_path)
+    path = tmp_path / "scores.zarr" / "zarr.json"
+    for version in ("1", "3", '"2"'):
+        path.write_text(path.read_text().replace('"store_version": 2', f'"store_version": {version}'))
+        said = rf"scores\.zarr has store version {version}, this program reads 2; run with --overwrite"
+        with pytest.raises(StoreError, match=said.replace('"', "'")):
+            ScoreStore(tmp_path)
+        path.write_text(path.read_text().replace(f'"store_version": {version}', '"store_version": 2'))
+    ScoreStore(tmp_path)
+
+
+def test_a_store_without_features_keeps_everything_else(tmp_path: Path) -> None:
+    px = mask_pixels()
+    store = ScoreStore.create(tmp_path, GRID, px, 1.6e-5, {**PLAN, "features": ()})
+    block = next(GRID.blocks())
+    written = found(px[block.cells], 1, n_features=0)
+    store.write_block(block, written)
+    again = ScoreStore(tmp_path)
+    assert again.is_done(block)
+    assert same(again.read_block(block), written)
+    assert again.read_block(block).radiomics.shape == (3, 3, 0)
+    np.testing.assert_array_equal(again.read().ood[block.cells], written.ood)
 
 
 @pytest.mark.parametrize("damage", ["no chunk", "short chunk", "record", "no record", "list"])
@@ -90,15 +108,32 @@ def test_a_damaged_block_is_not_done(tmp_path: Path, damage: str) -> None:
     assert not store.is_done(block)
 
 
-def test_cell_class_follows_state_and_uncertainty() -> None:
+def test_cell_class_follows_state_uncertainty_and_distance() -> None:
     prob = np.array(
         [[[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3], [np.nan] * 3]], np.float32
     )
     uncertainty = np.array([[0.5, 0.5, 0.6, 0.95, np.nan]], np.float32)
     state = np.array([[2, 2, 2, 2, 3]], np.uint8)
-    scores = Scores(GRID, 1.0, prob, uncertainty, np.zeros((1, 5, 4), np.uint32), state)
-    assert cell_class(scores, 0.9).tolist() == [[1, 2, 3, 4, 5]]
-    assert cell_class(scores, 1.0).tolist() == [[1, 2, 3, 1, 5]]
+    ood = np.array([[0, 1, 1.5, 0.5, np.nan]], np.float32)
+    scores = Scores(GRID, 1.0, prob, uncertainty, ood, np.zeros((1, 5, 4), np.uint32), state)
+
+    def labels(**changes: float) -> list[int]:
+        return cell_class(scores, SHIPPED.model_copy(update=changes))[0].tolist()
+
+    assert labels() == [1, 2, 4, 1, 5]
+    assert labels(max_uncertainty=0.9) == [1, 2, 4, 4, 5]
+    assert labels(max_uncertainty=0.9, max_ood=1.5) == [1, 2, 3, 4, 5]
+    assert labels(max_ood=0.4) == [1, 4, 4, 4, 5]
+
+
+def test_only_scored_cells_are_unusual() -> None:
+    state = np.array([[0, 1, 2, 2, 2, 3]], np.uint8)
+    ood = np.array([[9, 9, 1, np.nextafter(np.float32(1), np.float32(2)), np.inf, 9]], np.float32)
+    empty = np.zeros((1, 6), np.float32)
+    scores = Scores(
+        GRID, 1.0, np.zeros((1, 6, 3), np.float32), empty, ood, np.zeros((1, 6, 4), np.uint32), state
+    )
+    assert unusual(scores, SHIPPED).tolist() == [[False, False, False, True, True, False]]
 
 
 class StoreMachine(RuleBasedStateMachine):

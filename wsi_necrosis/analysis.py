@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.checkpoint import ModelSpec, load_spec, portable_name
+from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.cluster import Job, check_scheduler, count_workers, run_blocks
 from wsi_necrosis.errors import ResultsDifferError, SettingsError, StoreError
 from wsi_necrosis.export.geojson import write_regions
@@ -26,6 +27,7 @@ from wsi_necrosis.heatmap import stitch
 from wsi_necrosis.inference import Stopwatch
 from wsi_necrosis.memory import peak_memory_mb
 from wsi_necrosis.model import choose_device, compute_dtype, load_model
+from wsi_necrosis.normalise import Normaliser, fit_normaliser
 from wsi_necrosis.provenance import (
     RESULT_VERSION,
     SCORE_VERSION,
@@ -41,7 +43,7 @@ from wsi_necrosis.scores import Scores, ScoreStore, State
 from wsi_necrosis.settings import Settings
 from wsi_necrosis.slide import Overview, Slide, SlideInfo, open_slide, read_overview
 from wsi_necrosis.stain import fit_stains
-from wsi_necrosis.tissue import Kind, TissueMask, find_tissue
+from wsi_necrosis.tissue import Kind, TissueMask, find_tissue, foreground
 
 log = logging.getLogger(__name__)
 
@@ -222,8 +224,9 @@ def _carry_out(request: Request, plan: Plan, settings: Settings, known: Prepared
     known.watcher.folder_ready(request.folder)
     _log_plan(request, plan, mask)
     with watch.stage("score"):
-        stains = slide_stains(plan.spec.recipe, known.overview, mask)
-        work = _score(request, plan, settings, Scoring(store, px, stains, known.watcher))
+        normaliser = slide_normaliser(plan.spec, known.overview, mask)
+        stains = slide_stains(plan.spec.recipe, known.overview, mask, normaliser)
+        work = _score(request, plan, settings, Scoring(store, px, stains, normaliser, known.watcher))
     with watch.stage("measure"):
         scores = _whole(store, px)
         findings = Findings(known.overview, mask, scores, measure(scores, settings.quantify))
@@ -291,21 +294,36 @@ def _open_store(request: Request, plan: Plan, px: NDArray[np.uint32], px_mm2: fl
 
 @dataclass(frozen=True)
 class Scoring:
-    """The store to fill, mask pixels of its cells, stain vectors if fitted, and who is told of progress."""
+    """The store to fill, mask pixels of its cells, what was fitted to the slide's stains, who is told of progress."""
 
     store: ScoreStore
     px: NDArray[np.uint32]
     stains: NDArray[np.float64] | None
+    normaliser: Normaliser | None
     watcher: Watcher
 
 
-def slide_stains(recipe: Recipe, overview: Overview, mask: TissueMask) -> NDArray[np.float64] | None:
-    """The slide's own stain vectors, fitted once on its tissue, if the recipe asks for them."""
+def slide_stains(
+    recipe: Recipe, overview: Overview, mask: TissueMask, normaliser: Normaliser | None = None
+) -> NDArray[np.float64] | None:
+    """The slide's own stain vectors, fitted once on its tissue as tiles show it, if the recipe asks for them."""
     if recipe.stains == "fixed":
         return None
-    stains = fit_stains(overview.rgb[mask.kind == Kind.TISSUE])
+    tissue = overview.rgb[mask.kind == Kind.TISSUE]
+    stains = fit_stains(tissue if normaliser is None else normaliser.apply(tissue))
     log.info("stain vectors of the slide: %s", np.round(stains, 4).tolist())
     return stains
+
+
+def slide_normaliser(spec: ModelSpec, overview: Overview, mask: TissueMask) -> Normaliser | None:
+    """What brings the slide's stains to the model's standard, fitted once on its tissue, if the model asks for it."""
+    if spec.normalise == "none":
+        return None
+    tissue = overview.rgb[mask.kind == Kind.TISSUE]
+    # Without the glass of small holes, as in training: it would shift means and percentiles.
+    normaliser = fit_normaliser(spec.normalise, tissue[foreground(tissue)])
+    log.info("normaliser of the slide's stains: %s", json.dumps(normaliser.to_dict()))
+    return normaliser
 
 
 @dataclass(frozen=True)
@@ -335,6 +353,7 @@ def _score(request: Request, plan: Plan, settings: Settings, scoring: Scoring) -
         folder=request.folder.resolve(),
         engine=settings.radiomics.engine,
         stains=scoring.stains,
+        normaliser=scoring.normaliser,
     )
     seconds: dict[str, float] = {}
     for done in run_blocks(job, waiting, settings.cluster) if waiting else ():
@@ -356,7 +375,7 @@ def _result(request: Request, plan: Plan, findings: Findings) -> dict[str, Any]:
     """The content of `result.json`; it holds no times, so equal runs give equal files."""
     info, mpp = plan.info, plan.info.known_mpp
     scores = findings.scores
-    warnings = [plan.spec.notice, *_doubts(info, scores)]
+    warnings = [plan.spec.notice, *_doubts(plan, scores, findings.score)]
     return {
         "schema_version": RESULT_VERSION,
         "slide_id": request.slide_id,
@@ -388,11 +407,20 @@ def _result(request: Request, plan: Plan, findings: Findings) -> dict[str, Any]:
     }
 
 
-def _doubts(info: SlideInfo, scores: Scores) -> list[str]:
+def _doubts(plan: Plan, scores: Scores, score: NecrosisScore) -> list[str]:
     """What a reader of the number must know about this slide."""
-    doubts = []
+    info, doubts = plan.info, []
+    if plan.spec.novelty is None:
+        doubts.append("this model does not recognise tissue unlike its training tiles")
     if info.mpp_source not in {"metadata", "TIFF resolution", "--mpp"}:
         doubts.append(f"pixel size {info.known_mpp} um from {info.mpp_source}")
+    if score.ood_mm2 > 0:
+        area = score.ledger.area_mm2()
+        percent = 100 * score.ood_mm2 / sum(area[name] for name in ("abstained", *CLASSES))
+        share = f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
+        doubts.append(
+            f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
+        )
     unreadable = int((scores.state == State.UNREADABLE).sum())
     if unreadable:
         doubts.append(f"{unreadable} cells could not be read in full and are left out as unreadable")

@@ -16,24 +16,25 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as dump_safetensors
 
+from wsi_necrosis.calibration import FORBID, Temperature
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError, SettingsError
+from wsi_necrosis.novelty import Novelty
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics import Recipe
 from wsi_necrosis.replacing import replacing, write_text
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
-PROSE = frozenset({"title", "notice", "trained_on", "metrics", "created_with"})
-FORBID = ConfigDict(extra="forbid")
+PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -100,16 +101,8 @@ class Standardiser:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How raw probabilities become honest ones; none yet."""
-
-    kind: Literal["none"] = "none"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-
-
-@dataclass(frozen=True)
 class TrainingData:
-    """What a model has seen."""
+    """What a model has seen; `pictures` are the first 16 digits of the SHA-256 of each tile's file."""
 
     source: str
     doi: str
@@ -117,6 +110,7 @@ class TrainingData:
     centre: str
     cases: tuple[str, ...]
     n_tiles: int
+    pictures: tuple[str, ...] = ()
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
 
@@ -129,23 +123,35 @@ class ModelSpec:
     name, title, notice : str
         Short name, one-line description, and the line that every run prints.
     backbone : str
-        timm name of the image network.
+        timm name of the image network; empty where radiomics alone decide.
     tile_px, mpp : int, float
         Side of a tile in pixels, and the size of a pixel in um.
     mean, std : tuple of float
         Of the backbone's own input, for R, G, B in [0, 1].
+    fusion : {"gate", "concat", "image", "radiomics"}
+        How the two branches are joined, or which of them there is.
+    heads : {"hierarchical", "flat"}
+        Two decisions one after the other, or one among three classes.
     hidden, gate_hidden, dropout : int, int, float
         Width of both branches, width of the gate, dropout while training.
+    members : int
+        Classifiers on the one backbone, whose probabilities are averaged.
     classes : tuple of str
         Order of the probabilities; always `classes.CLASSES`.
     recipe : Recipe
         Which radiomic features are computed, and how.
     standardise : Standardiser
         How these are scaled.
-    calibration : Calibration
+    normalise : {"none", "macenko", "reinhard"}
+        How a slide's stains are brought to one standard before anything else.
+    calibration : Temperature
         How probabilities are corrected.
+    novelty : Novelty or None
+        How unusual tiles are recognised; None where the model cannot.
     trained_on : TrainingData
         Source, licence, cases and centre of the training tiles.
+    training : dict
+        Settings that made the model, as in `configs/train.yaml` but for the place of the tiles.
     metrics : dict
         Leave-case-out figures; empty where there are none.
     created_with : dict
@@ -168,8 +174,14 @@ class ModelSpec:
     recipe: Annotated[Recipe, PlainValidator(_parse_recipe), PlainSerializer(Recipe.to_dict)]
     standardise: Standardiser
     trained_on: TrainingData
-    calibration: Calibration = field(default_factory=Calibration)
+    fusion: Literal["gate", "concat", "image", "radiomics"] = "gate"
+    heads: Literal["hierarchical", "flat"] = "hierarchical"
+    members: Annotated[int, Field(ge=1)] = 1
+    normalise: Literal["none", "macenko", "reinhard"] = "none"
+    calibration: Temperature = field(default_factory=Temperature)
+    novelty: Novelty | None = None
     classes: tuple[str, ...] = CLASSES
+    training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     created_with: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
@@ -248,7 +260,21 @@ def load_spec(name_or_folder: str | Path) -> ModelSpec:
         raise ModelError(f"{path} scales other features than its recipe computes; train it again")
     if spec.classes != CLASSES:
         raise ModelError(f"{path} has the classes {spec.classes}, not {CLASSES}; train it on these classes")
+    _require_branches(spec, path)
     return spec
+
+
+def _require_branches(spec: ModelSpec, path: Path) -> None:
+    """Refuse a fusion of which a branch has nothing to look at, or a backbone that nothing looks at."""
+    if spec.backbone and spec.fusion == "radiomics":
+        raise ModelError(f"{path} has fusion 'radiomics' and a backbone all the same; train it again")
+    there = {
+        "backbone": spec.backbone or spec.fusion == "radiomics",
+        "radiomic feature": spec.recipe.names or spec.fusion == "image",
+    }
+    for name, found in there.items():
+        if not found:
+            raise ModelError(f"{path} has fusion {spec.fusion!r} and no {name}; train it again")
 
 
 def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArray[Any]]:

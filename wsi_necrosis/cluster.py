@@ -29,6 +29,7 @@ from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.inference import Scorer, Stopwatch
 from wsi_necrosis.memory import ENVIRONMENT, keep_freed_memory
 from wsi_necrosis.model import load_model
+from wsi_necrosis.normalise import Normaliser
 from wsi_necrosis.provenance import VERSION, slide_fingerprint
 from wsi_necrosis.radiomics import Engine, prepare
 from wsi_necrosis.scores import ScoreStore
@@ -55,6 +56,7 @@ class Job:
     folder: Path
     engine: Engine = "compiled"
     stains: NDArray[np.float64] | None = None
+    normaliser: Normaliser | None = None
     version: str = VERSION
 
     @property
@@ -81,15 +83,14 @@ class JobPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Open slide, model and store; called by Dask."""
+        job = self.job
         keep_freed_memory()
-        check_sight(self.job)
-        slide = open_slide(self.job.slide, self.job.mpp)
-        model = load_model(self.job.model, self.job.device)
-        prepare(model.spec.recipe, self.job.grid.mpp.side, self.job.engine)
-        self.scorer = Scorer(
-            slide, model, self.job.grid, self.job.batch_tiles, self.job.engine, self.job.stains
-        )
-        self.store = ScoreStore(self.job.folder)
+        check_sight(job)
+        slide = open_slide(job.slide, job.mpp)
+        model = load_model(job.model, job.device)
+        prepare(model.spec.recipe, job.grid.mpp.side, job.engine)
+        self.scorer = Scorer(slide, model, job.grid, job.batch_tiles, job.engine, job.stains, job.normaliser)
+        self.store = ScoreStore(job.folder)
 
     def teardown(self, worker: Worker) -> None:
         """Close the slide; called by Dask."""

@@ -100,7 +100,7 @@ def stitch(scores: Scores, settings: QuantifySettings) -> Heatmap:
     scores : Scores
         The slide's scores; cells that were not looked at stay empty.
     settings : QuantifySettings
-        `max_uncertainty`, above which a cell's label is "abstained"; its probabilities stay.
+        `max_uncertainty` and `max_ood`, above which a cell's label is "abstained"; its probabilities stay.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def stitch(scores: Scores, settings: QuantifySettings) -> Heatmap:
     grid = scores.grid
     shown = (scores.state == State.SCORED) & (scores.px[..., Term.TISSUE] > 0)
     stacked = np.concatenate([np.moveaxis(scores.prob, -1, 0), scores.uncertainty[None]])
-    label = cell_class(scores, settings.max_uncertainty)
+    label = cell_class(scores, settings)
     mpp = Mpp(grid.mpp.x / grid.px_l0[0], grid.mpp.y / grid.px_l0[1])
     return Heatmap(
         channels=np.where(shown, stacked, np.nan).astype(np.float32),

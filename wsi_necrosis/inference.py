@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.model import Prediction, TileModel
+from wsi_necrosis.normalise import Normaliser
 from wsi_necrosis.radiomics import Engine, extract
 from wsi_necrosis.scores import BlockScores, State, empty_block
 from wsi_necrosis.slide import Slide
 from wsi_necrosis.tiles import TileBatch, read_block
+from wsi_necrosis.tissue import foreground
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Scorer:
         Engine of the radiomics.
     stains : float64 array (3, 3), optional
         The slide's own stain vectors, for a recipe that asks for them.
+    normaliser : Normaliser, optional
+        Brings the slide's stains to the standard that the model was trained on, before anything else.
     """
 
     slide: Slide
@@ -65,6 +69,7 @@ class Scorer:
     batch_tiles: int
     engine: Engine = "compiled"
     stains: NDArray[np.float64] | None = None
+    normaliser: Normaliser | None = None
 
     def score(self, block: Block, px: NDArray[np.uint32], watch: Stopwatch) -> BlockScores:
         """Score every cell of a block that holds tissue.
@@ -76,7 +81,7 @@ class Scorer:
         px : uint32 array (rows, cols, 4)
             Mask pixels of the block's cells by `grid.Term`.
         watch : Stopwatch
-            Receives the seconds of reading, radiomics and network.
+            Receives the seconds of reading, normalising, radiomics and network.
 
         Returns
         -------
@@ -100,10 +105,14 @@ class Scorer:
 
     def _fill(self, found: BlockScores, batch: TileBatch, watch: Stopwatch) -> None:
         good = batch.readable
-        cells, pixels = tuple(batch.cells[good].T), batch.pixels[good]
+        cells, pixels, masks = tuple(batch.cells[good].T), batch.pixels[good], batch.foreground[good]
+        if self.normaliser is not None:
+            with watch.stage("normalise"):
+                pixels = self.normaliser.apply(pixels)
+                masks = foreground(pixels)
         with watch.stage("radiomics"):
             features, _ = extract(
-                pixels, batch.foreground[good], self.model.spec.recipe, self.grid.mpp.side,
+                pixels, masks, self.model.spec.recipe, self.grid.mpp.side,
                 engine=self.engine, stains=self.stains,
             )  # fmt: skip
         with watch.stage("network"):
@@ -111,6 +120,7 @@ class Scorer:
         found.prob[cells] = prediction.prob
         found.uncertainty[cells] = entropy(prediction.prob)
         found.radiomics[cells] = features
+        found.ood[cells] = prediction.novelty
         found.gate[cells] = prediction.gate
         found.state[cells] = State.SCORED
 
@@ -130,6 +140,7 @@ def predict_padded(
     return Prediction(
         np.concatenate([part.prob for part in parts])[wanted],
         np.concatenate([part.gate for part in parts])[wanted],
+        np.concatenate([part.novelty for part in parts])[wanted],
     )
 
 

@@ -3,7 +3,8 @@
 An image branch and a radiomics branch are joined by a gate. A coarse head tells tumour from the rest,
 a fine head viable from non-viable tumour; their product gives three classes. After arXiv 2601.09416,
 with two changes: features are standardised by the checkpoint instead of a BatchNorm, and the
-backbone's own mean and std are used.
+backbone's own mean and std are used. Simpler models, which are there to compare with, lack a branch, the
+gate or the hierarchy.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from wsi_necrosis.errors import ModelError, UsageError
 from wsi_necrosis.memory import keep_freed_memory
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Fusion = Literal["gate", "concat", "image", "radiomics"]
+Heads = Literal["hierarchical", "flat"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,18 @@ class Prediction:
     Attributes
     ----------
     prob : float32 array (n, 3)
-        Probabilities in the order of `classes.CLASSES`; each row sums to 1.
+        Calibrated probabilities in the order of `classes.CLASSES`; each row sums to 1.
     gate : float32 array (n, 2)
-        Weight of the image and of the radiomics branch; each row sums to 1.
+        Weight of the image and of the radiomics branch; each row sums to 1. NaN where branches are joined
+        without weights.
+    novelty : float32 array (n,)
+        Distance from the training tiles, over the model's own limit: above 1 a tile is unusual. 0 from a
+        model that does not measure it.
     """
 
     prob: NDArray[np.float32]
     gate: NDArray[np.float32]
+    novelty: NDArray[np.float32]
 
 
 class Logits(NamedTuple):
@@ -81,51 +89,130 @@ class Backbone(nn.Module):
         return cast(Tensor, self.body((x - self.mean) / self.std))
 
 
-class Classifier(nn.Module):
-    """From pooled image features and standardised radiomics to two heads."""
+def backbone_input(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and std of a timm network's own input, for R, G, B in [0, 1].
 
-    def __init__(self, pooled: int, radiomic: int, hidden: int, gate_hidden: int, dropout: float) -> None:
+    Raises
+    ------
+    ModelError
+        timm has no such network.
+    """
+    if not timm.is_model(name):
+        raise ModelError(f"timm {timm.__version__} has no backbone {name!r}; see timm.list_models()")
+    config = timm.get_pretrained_cfg(name)
+    return cast(tuple[float, float, float], tuple(config.mean)), cast(
+        tuple[float, float, float], tuple(config.std)
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a classifier; `fusion`, `heads` and widths as in `checkpoint.ModelSpec`."""
+
+    pooled: int
+    radiomic: int
+    fusion: Fusion
+    heads: Heads
+    hidden: int
+    gate_hidden: int
+    dropout: float
+
+
+class Classifier(nn.Module):
+    """From pooled image features and standardised radiomics to the two decisions."""
+
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.image = nn.Sequential(
-            nn.Linear(pooled, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout)
-        )
-        self.radiomics = nn.Sequential(
-            nn.Linear(radiomic, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
-        )
-        self.gate = nn.Sequential(
-            nn.Linear(2 * hidden, gate_hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(gate_hidden, 2)
-        )
-        self.coarse = nn.Linear(hidden, 2)
-        self.fine = nn.Linear(hidden, 2)
+        self.shape = shape
+        hidden, drop = shape.hidden, shape.dropout
+        if shape.fusion != "radiomics":
+            self.image = nn.Sequential(
+                nn.Linear(shape.pooled, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(drop)
+            )
+        if shape.fusion != "image":
+            self.radiomics = nn.Sequential(
+                nn.Linear(shape.radiomic, hidden),
+                nn.ReLU(),
+                nn.Dropout(drop),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+            )
+        if shape.fusion == "gate":
+            self.gate = nn.Sequential(
+                nn.Linear(2 * hidden, shape.gate_hidden),
+                nn.ReLU(),
+                nn.Dropout(drop),
+                nn.Linear(shape.gate_hidden, 2),
+            )
+        if shape.fusion == "concat":
+            self.join = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(drop))
+        if shape.heads == "flat":
+            self.flat = nn.Linear(hidden, 3)
+        else:
+            self.coarse = nn.Linear(hidden, 2)
+            self.fine = nn.Linear(hidden, 2)
 
     def forward(self, pooled: Tensor, z: Tensor) -> Logits:
         """Logits of n tiles from (n, pooled) image features and (n, radiomic) z-scores."""
+        fused, gate = self._fused(pooled, z)
+        if self.shape.heads == "hierarchical":
+            return Logits(self.coarse(fused), self.fine(fused), gate)
+        # One decision among three, written as the two whose product it is.
+        non_tumour, tumour = self.flat(fused).split([1, 2], dim=1)
+        return Logits(torch.cat([non_tumour, tumour.logsumexp(dim=1, keepdim=True)], dim=1), tumour, gate)
+
+    def _fused(self, pooled: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        fusion, n = self.shape.fusion, len(z)
+        if fusion == "image":
+            return self.image(pooled), z.new_tensor([1.0, 0.0]).expand(n, 2)
+        if fusion == "radiomics":
+            return self.radiomics(z), z.new_tensor([0.0, 1.0]).expand(n, 2)
         image, radiomics = self.image(pooled), self.radiomics(z)
-        gate = self.gate(torch.cat([image, radiomics], dim=1)).softmax(dim=1)
-        fused = gate[:, :1] * image + gate[:, 1:] * radiomics
-        return Logits(self.coarse(fused), self.fine(fused), gate)
+        both = torch.cat([image, radiomics], dim=1)
+        if fusion == "concat":
+            return self.join(both), z.new_full((n, 2), torch.nan)
+        gate = self.gate(both).softmax(dim=1)
+        return gate[:, :1] * image + gate[:, 1:] * radiomics, gate
+
+
+class Seen(NamedTuple):
+    """Of n tiles: probabilities (n, 3) and gate weights (n, 2)."""
+
+    prob: Tensor
+    gate: Tensor
 
 
 class Network(nn.Module):
-    """Backbone and classifier: what `model.safetensors` holds."""
+    """One backbone and its classifiers: what `model.safetensors` holds."""
 
-    def __init__(self, backbone: Backbone, classifier: Classifier) -> None:
+    def __init__(self, backbone: Backbone | None, classifiers: Sequence[Classifier]) -> None:
         super().__init__()
         self.backbone = backbone
-        self.classifier = classifier
+        self.members = nn.ModuleList(classifiers)
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Self:
         """The network that a description asks for, with random weights."""
-        backbone = Backbone(spec.backbone, spec.mean, spec.std)
-        features = len(spec.feature_names)
-        return cls(
-            backbone, Classifier(backbone.width, features, spec.hidden, spec.gate_hidden, spec.dropout)
+        backbone = Backbone(spec.backbone, spec.mean, spec.std) if spec.backbone else None
+        pooled = backbone.width if backbone else 0
+        shape = Shape(
+            pooled,
+            len(spec.feature_names),
+            spec.fusion,
+            spec.heads,
+            spec.hidden,
+            spec.gate_hidden,
+            spec.dropout,
         )
+        return cls(backbone, [Classifier(shape) for _ in range(spec.members)])
 
-    def forward(self, tiles: Tensor, z: Tensor) -> Logits:
-        """Logits of uint8 tiles (n, h, w, 3) with z-scores (n, F)."""
-        return cast(Logits, self.classifier(self.backbone(tiles), z))
+    def forward(self, tiles: Tensor, z: Tensor) -> Seen:
+        """What is said of uint8 tiles (n, h, w, 3) with z-scores (n, F), as means over the members."""
+        pooled = self.backbone(tiles) if self.backbone is not None else z[:, :0]
+        answers = [member(pooled, z) for member in self.members]
+        prob = torch.stack([answer.prob() for answer in answers]).mean(dim=0)
+        gate = torch.stack([answer.gate.float() for answer in answers]).mean(dim=0)
+        return Seen(prob, gate)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Weights by name, for `checkpoint.save_checkpoint`."""
@@ -173,10 +260,12 @@ class TileModel:
         """
         self._check(tiles, features)
         z = self.spec.standardise.apply(features).astype(np.float32)
-        with torch.inference_mode(), self._precision():
-            logits = self._network(torch.tensor(tiles).to(self.device), torch.tensor(z).to(self.device))
-            prob, gate = logits.prob().cpu().numpy(), logits.gate.float().cpu().numpy()
-        return Prediction(prob, gate)
+        with torch.inference_mode(), precision(self.device):
+            seen = self._network(torch.tensor(tiles).to(self.device), torch.tensor(z).to(self.device))
+            prob, gate = (part.float().cpu().numpy() for part in seen)
+        novelty = self.spec.novelty
+        unlike = np.zeros(len(tiles), np.float32) if novelty is None else novelty.of(tiles)
+        return Prediction(self.spec.calibration.apply(prob), gate, unlike)
 
     def _check(self, tiles: NDArray[np.uint8], features: NDArray[np.float64]) -> None:
         n, side = len(tiles), self.spec.tile_px
@@ -191,15 +280,17 @@ class TileModel:
                 f"got {features.shape}; compute them with its own recipe"
             )
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if compute_dtype(self.device) == "bfloat16":
-            return torch.autocast(self.device, dtype=torch.bfloat16)
-        return nullcontext()
-
 
 def compute_dtype(device: str) -> str:
     """What a device computes in: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
     return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def precision(device: str) -> AbstractContextManager[Any]:
+    """Inside, networks on this device compute in `compute_dtype`."""
+    if compute_dtype(device) == "bfloat16":
+        return torch.autocast(device, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def choose_device(wanted: Device | str) -> str:
@@ -239,7 +330,7 @@ def load_model(name_or_folder: str | Path, device: str = "cpu") -> TileModel:
 
 def _require_fit(wanted: dict[str, Tensor], stored: dict[str, Tensor], name: str) -> None:
     faults = [f"{key} is missing" for key in wanted if key not in stored]
-    faults += [f"{key} is unexpected" for key in stored if key not in wanted]
+    faults += [f"{key} is unexpected" for key in sorted(stored) if key not in wanted]
     faults += [
         f"{key} has shape {tuple(stored[key].shape)}, not {tuple(wanted[key].shape)}"
         for key in wanted

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.grid import Term
-from wsi_necrosis.scores import Label, Scores, State, cell_class
+from wsi_necrosis.scores import Label, Scores, State, cell_class, unusual
 from wsi_necrosis.settings import QuantifySettings
 
 logger = logging.getLogger(__name__)
 
 Status = Literal["scored", "not_evaluable"]
-Reason = Literal["no_tissue", "too_little_tumour"]
+Reason = Literal["no_tissue", "out_of_domain", "too_little_tumour"]
 
 TARGET = "T2: the expectation over the tumour that this section stands for"
 METHOD = "block bootstrap, percentiles"
@@ -113,7 +113,8 @@ class NecrosisScore:
     status : str
         `scored`, or `not_evaluable` with a `reason` and without a percentage.
     reason : str or None
-        `no_tissue` (no tissue was scored) or `too_little_tumour`.
+        `no_tissue` (no tissue was scored), `out_of_domain` (too much of it is unlike the training tiles)
+        or `too_little_tumour`.
     policy : str
         Denominator: `tumour` is viable + non-viable tumour.
     percent_viable, percent_necrosis : float or None
@@ -121,10 +122,12 @@ class NecrosisScore:
     percent_viable_hard : float or None
         From hard sums; None where no cell's largest probability is a tumour class.
     bounds_percent : tuple of float or None
-        Percent viable if all abstained cells that are more likely tumour than not were non-viable, and
-        if all were viable.
+        Percent viable if all that abstained were non-viable, and if all were viable: cells unlike the
+        training tiles in full, uncertain ones where they are more likely tumour than not.
     tumour_mm2, viable_mm2 : float
         Soft areas.
+    ood_mm2 : float
+        Tissue that abstained because it is unlike the training tiles; part of the ledger's `abstained`.
     viable_upper_mm2 : float or None
         Upper limit of the viable area, or None with the reason in `viable_upper_reason`.
     interval : Interval or None
@@ -142,6 +145,7 @@ class NecrosisScore:
     bounds_percent: tuple[float, float] | None = None
     tumour_mm2: float
     viable_mm2: float
+    ood_mm2: float
     viable_upper_mm2: float | None = None
     viable_upper_reason: str | None = NO_UPPER_LIMIT
     interval: Interval | None = None
@@ -164,9 +168,10 @@ class NecrosisScore:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Cells in a row: label, tissue pixels, probabilities (0 where none count), centres in mm (x, y)."""
+    """Cells in a row; probabilities are 0 where none count, `unusual` are those unlike the training tiles."""
 
     label: NDArray[np.uint8]
+    unusual: NDArray[np.bool_]
     tissue: NDArray[np.int64]
     prob: NDArray[np.float64]
     centre_mm: NDArray[np.float64]
@@ -211,16 +216,21 @@ def measure(scores: Scores, settings: QuantifySettings) -> NecrosisScore:
         Tissue lies in cells that were not scored, or scores are no probabilities.
     """
     _check(scores)
-    cells = _cells(scores, settings.max_uncertainty)
+    cells = _cells(scores, settings)
     ledger = _ledger(scores, cells)
+    unusual_px = int(cells.tissue[cells.unusual].sum())
     score = NecrosisScore(
         policy=settings.policy,
         tumour_mm2=ledger.soft_mm2[NON_VIABLE] + ledger.soft_mm2[VIABLE],
         viable_mm2=ledger.soft_mm2[VIABLE],
+        ood_mm2=unusual_px * ledger.pixel_mm2,
         ledger=ledger,
     )
-    if ledger.abstained + ledger.non_tumour + ledger.non_viable + ledger.viable == 0:
+    tissue_px = ledger.abstained + ledger.non_tumour + ledger.non_viable + ledger.viable
+    if tissue_px == 0:
         return replace(score, reason="no_tissue")
+    if unusual_px > settings.max_ood_share * tissue_px:
+        return replace(score, reason="out_of_domain")
     if score.tumour_mm2 < settings.min_tumour_mm2 or score.tumour_mm2 <= 0:
         return replace(score, reason="too_little_tumour")
     percent = _percent(ledger.soft_mm2[VIABLE], ledger.soft_mm2[NON_VIABLE])
@@ -248,16 +258,17 @@ def _check(scores: Scores) -> None:
         )
     prob = scores.prob[scored].astype(np.float64)
     odd = ~(np.isfinite(prob).all(axis=-1) & (prob >= 0).all(axis=-1))
-    odd |= ~(np.abs(prob.sum(axis=-1) - 1) <= PROB_TOLERANCE) | ~np.isfinite(scores.uncertainty[scored])
+    odd |= ~(np.abs(prob.sum(axis=-1) - 1) <= PROB_TOLERANCE)
+    odd |= ~np.isfinite(scores.uncertainty[scored]) | ~np.isfinite(scores.ood[scored])
     if odd.any():
         raise StoreError(
-            f"the score store is damaged: {int(odd.sum())} scored cells hold no probabilities; "
+            f"the score store is damaged: {int(odd.sum())} scored cells hold no probabilities or distances; "
             "run with --overwrite"
         )
 
 
-def _cells(scores: Scores, max_uncertainty: float) -> _Cells:
-    label = cell_class(scores, max_uncertainty)
+def _cells(scores: Scores, settings: QuantifySettings) -> _Cells:
+    label = cell_class(scores, settings)
     prob = np.where((scores.state == State.SCORED)[..., None], scores.prob, 0).astype(np.float64)
     total = prob.sum(axis=-1, keepdims=True)
     prob = np.divide(prob, total, out=np.zeros_like(prob), where=total > 0)  # float32 sums to 1 only nearly
@@ -266,7 +277,10 @@ def _cells(scores: Scores, max_uncertainty: float) -> _Cells:
     row, col = np.indices((rows, cols))
     centre_mm = np.stack([(col + 0.5) * side_mm[0], (row + 0.5) * side_mm[1]], axis=-1)
     tissue = scores.px[..., Term.TISSUE].astype(np.int64)
-    return _Cells(label.ravel(), tissue.ravel(), prob.reshape(-1, len(CLASSES)), centre_mm.reshape(-1, 2))
+    odd = unusual(scores, settings)
+    return _Cells(
+        label.ravel(), odd.ravel(), tissue.ravel(), prob.reshape(-1, len(CLASSES)), centre_mm.reshape(-1, 2)
+    )
 
 
 def _ledger(scores: Scores, cells: _Cells) -> AreaLedger:
@@ -292,10 +306,15 @@ def _percent(viable: float, non_viable: float) -> float:
 
 
 def _bounds(cells: _Cells) -> tuple[float, float]:
-    """V / (V + X + U) and (V + U) / (V + X + U) in percent; U is tissue of abstained likely tumour."""
+    """V / (V + X + U) and (V + U) / (V + X + U) in percent.
+
+    U is the tissue of abstained cells: all of it where they are unlike the training tiles, as their
+    probabilities say nothing; else where they are likely tumour.
+    """
     soft = cells.soft.sum(axis=0)
     viable, non_viable = float(soft[VIABLE]), float(soft[NON_VIABLE])
-    unknown = float(cells.tissue[(cells.label == Label.ABSTAINED) & cells.likely_tumour].sum())
+    counted = (cells.label == Label.ABSTAINED) & (cells.unusual | cells.likely_tumour)
+    unknown = float(cells.tissue[counted].sum())
     return _percent(viable, non_viable + unknown), _percent(viable + unknown, non_viable)
 
 

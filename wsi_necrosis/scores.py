@@ -25,8 +25,9 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.replacing import remove, replacing, write_json
+from wsi_necrosis.settings import QuantifySettings
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 log = logging.getLogger(__name__)
 
 
@@ -60,18 +61,22 @@ class BlockScores:
         Calibrated probabilities in the order of `classes.CLASSES`; NaN where not scored.
     uncertainty : float32 array (rows, cols)
         Entropy of `prob` / ln 3; NaN where not scored.
+    ood : float32 array (rows, cols)
+        Distance from the training tiles over the model's own limit; NaN where not scored.
     px : uint32 array (rows, cols, 4)
         Mask pixels of the cell by `grid.Term`.
     radiomics : float32 array (rows, cols, features)
         Features of the cell's tile in the order of the model's recipe; NaN where not scored.
     gate : float32 array (rows, cols, 2)
-        Weights of the image and the radiomics branch; NaN where not scored.
+        Weights of the image and the radiomics branch; NaN where not scored, or where the model joins
+        them without weights.
     state : uint8 array (rows, cols)
         `State` of the cell.
     """
 
     prob: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
+    ood: NDArray[np.float32]
     px: NDArray[np.uint32]
     radiomics: NDArray[np.float32]
     gate: NDArray[np.float32]
@@ -96,6 +101,7 @@ class Scores:
     px_mm2: float
     prob: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
+    ood: NDArray[np.float32]
     px: NDArray[np.uint32]
     state: NDArray[np.uint8]
 
@@ -119,8 +125,12 @@ class ScoreStore:
                 f"{folder} holds no readable scores.zarr ({error}); run with --overwrite"
             ) from None
         self.plan: Mapping[str, Any] = dict(self._group.attrs)
-        if self.plan.get("store_version") != STORE_VERSION:
-            raise StoreError(f"{folder / 'scores.zarr'} has another store version; run with --overwrite")
+        version = self.plan.get("store_version")
+        if version != STORE_VERSION:
+            raise StoreError(
+                f"{folder / 'scores.zarr'} has store version {version!r}, this program reads {STORE_VERSION}; "
+                "run with --overwrite"
+            )
 
     @classmethod
     def exists(cls, folder: Path) -> bool:
@@ -202,7 +212,7 @@ class ScoreStore:
 
     def read(self) -> Scores:
         """The whole store but radiomics and gate, which few need and which are large."""
-        names = ("prob", "uncertainty", "px", "state")
+        names = ("prob", "uncertainty", "ood", "px", "state")
         arrays = {name: np.asarray(self._array(name)[...]) for name in names}
         return Scores(grid=self.grid, px_mm2=float(self.plan["px_mm2"]), **arrays)
 
@@ -224,18 +234,18 @@ def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
         return np.full((*shape, *tail), np.nan, np.float32)
 
     state = np.where(px[..., Term.TISSUE] > 0, State.NOT_LOOKED, State.NO_TISSUE).astype(np.uint8)
-    return BlockScores(nans(len(CLASSES)), nans(), px.copy(), nans(n_features), nans(2), state)
+    return BlockScores(nans(len(CLASSES)), nans(), nans(), px.copy(), nans(n_features), nans(2), state)
 
 
-def cell_class(scores: Scores, max_uncertainty: float) -> NDArray[np.uint8]:
+def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
     """`Label` of every cell; its class is that of largest probability.
 
     Parameters
     ----------
     scores : Scores
         The slide's scores.
-    max_uncertainty : float
-        Cells with a larger uncertainty abstain.
+    settings : QuantifySettings
+        Cells above `max_ood` or `max_uncertainty` abstain.
 
     Returns
     -------
@@ -244,9 +254,14 @@ def cell_class(scores: Scores, max_uncertainty: float) -> NDArray[np.uint8]:
     scored = scores.state == State.SCORED
     best = np.argmax(np.where(scored[..., None], scores.prob, 0), axis=-1).astype(np.uint8) + 1
     uncertainty = np.fmin(scores.uncertainty, 1)  # rounding may carry an entropy just past its maximum
-    abstained = scored & (uncertainty > max_uncertainty)
+    abstained = unusual(scores, settings) | (scored & (uncertainty > settings.max_uncertainty))
     label = np.where(scored, np.where(abstained, Label.ABSTAINED, best), Label.NONE)
     return np.where(scores.state == State.UNREADABLE, Label.UNREADABLE, label).astype(np.uint8)
+
+
+def unusual(scores: Scores, settings: QuantifySettings) -> NDArray[np.bool_]:
+    """Scored cells (rows, cols) that are farther from the training tiles than `settings.max_ood` allows."""
+    return np.asarray((scores.state == State.SCORED) & (scores.ood > settings.max_ood))
 
 
 def _create_array(group: zarr.Group, name: str, data: NDArray[Any], block_cells: int) -> None:
@@ -254,7 +269,7 @@ def _create_array(group: zarr.Group, name: str, data: NDArray[Any], block_cells:
     group.create_array(
         name,
         data=data,  # chunks that hold nothing but the fill value take no space
-        chunks=(min(block_cells, rows), min(block_cells, cols), *tail),
+        chunks=(min(block_cells, rows), min(block_cells, cols), *(max(1, length) for length in tail)),
         fill_value=np.nan if data.dtype.kind == "f" else 0,
         dimension_names=("row", "col", "item")[: data.ndim],
     )

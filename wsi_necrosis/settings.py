@@ -80,6 +80,8 @@ class QuantifySettings(Section):
     policy: Literal["tumour"]
     min_tumour_mm2: NotNegative
     max_uncertainty: Fraction
+    max_ood: Positive
+    max_ood_share: Fraction
     bootstrap_draws: Count
     block_mm: Positive
     small_block_mm: Positive
@@ -168,8 +170,12 @@ def _parse_override(text: str) -> dict[str, Any]:
     dotted, equals, value = text.partition("=")
     if not equals:
         raise SettingsError(f"--set {text}: write section.key=value")
-    tree: Any = _parse_yaml(f"value: {value}", f"--set {text}")["value"]
-    for key in reversed(dotted.strip().split(".")):
+    return _nested(dotted.strip(), _parse_yaml(f"value: {value}", f"--set {text}")["value"])
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    tree = value
+    for key in reversed(dotted.split(".")):
         tree = {key: tree}
     return dict(tree)
 
@@ -200,9 +206,11 @@ def _explain(item: Mapping[str, Any]) -> str:
 class TileDataSettings(Section):
     """Which labelled tiles train a model, and what is known of them."""
 
-    folder: str
-    mpp_um: Positive
-    mixed: Literal["exclude"]
+    tiles: str
+    layout: Literal["auto", "table", "tcia", "folders", "slides"]
+    mpp_um: Positive | None
+    mixed: Literal["exclude", "soft", "viable", "nonviable"]
+    min_cover: Annotated[float, Field(gt=0.5, le=1)]
     source: str
     doi: str
     licence: str
@@ -211,29 +219,26 @@ class TileDataSettings(Section):
 
     @property
     def path(self) -> Path:
-        """`folder` with `~` and environment variables filled in.
+        """`tiles` with `~` and environment variables filled in.
 
         Raises
         ------
         SettingsError
-            The folder is empty, or a variable in it is not set.
+            It is empty, or a variable in it is not set.
         """
-        expanded = os.path.expanduser(os.path.expandvars(self.folder))  # noqa: PTH111  (pathlib has no expandvars)
-        if not expanded or "$" in expanded:
-            raise SettingsError(
-                f"data.folder {self.folder!r} names a variable that is not set; export it, or give the folder "
-                "of labelled tiles with --set data.folder=PATH"
-            )
-        return Path(expanded)
+        return _expanded(self.tiles, "data.tiles")
 
 
 class CropSettings(Section):
-    """How training crops are cut from labelled tiles."""
+    """How training crops are cut from labelled tiles and varied."""
 
-    tile_px: Count
+    tile_px: Annotated[int, Field(ge=8)]
     mpp_um: Positive
     per_side: Count
     views: Annotated[int, Field(ge=1, le=8)]
+    jitter: Annotated[float, Field(ge=0, lt=1)]
+    jitter_od: NotNegative
+    normalise: Literal["none", "macenko", "reinhard"]
     batch: Count
     workers: Count
 
@@ -245,33 +250,45 @@ class NetworkSettings(Section):
     title: str
     notice: str
     backbone: str
-    initial: Literal["imagenet", "random"]
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
+    initial: str
+    mean: tuple[float, float, float] | None
+    std: tuple[Positive, Positive, Positive] | None
+    fusion: Literal["gate", "concat", "image", "radiomics"]
     hidden: Count
     gate_hidden: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
     recipe: str
     clip: Positive
     guard: Positive
+    members: Annotated[int, Field(ge=1, le=3)]
 
 
 class FitSettings(Section):
-    """How the classifier is fitted."""
+    """How a model is fitted."""
 
+    loss: Literal["hierarchical", "paper", "fixed", "flat"]
+    tune: Literal["frozen", "head", "partial", "full"]
+    tune_groups: Count
     epochs: Count
     batch: Annotated[int, Field(ge=2)]
     learning_rate: Positive
+    backbone_learning_rate: Positive
     loss_learning_rate: Positive
     weight_decay: NotNegative
+    patience: Annotated[int, Field(ge=0)]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    save_every: Count
     seed: int
     test_seeds: Annotated[tuple[int, ...], Field(min_length=1)]
 
 
-class OutputSettings(Section):
-    """What is written beside the checkpoint."""
+class HonestySettings(Section):
+    """How probabilities are calibrated and the unknown is recognised."""
 
-    model_card: str
+    max_temperature: Annotated[float, Field(ge=1)]
+    shrinkage: Annotated[float, Field(ge=0, le=1)]
+    least_tissue: Fraction
+    keep: Annotated[float, Field(gt=0.5, lt=1)]
 
 
 class TrainSettings(Section):
@@ -281,7 +298,30 @@ class TrainSettings(Section):
     crops: CropSettings
     network: NetworkSettings
     fit: FitSettings
-    output: OutputSettings
+    honesty: HonestySettings
+
+
+class Arm(Section):
+    """One way of making a model, as settings over those of the training; a probe has but a linear classifier."""
+
+    name: str
+    title: str
+    group: str
+    kind: Literal["network", "probe"] = "network"
+    set: Mapping[str, Any]
+
+
+class EvaluationSettings(Section):
+    """Which arms are compared, and how."""
+
+    main: str
+    frozen: tuple[Arm, ...]
+    tuned: tuple[Arm, ...]
+    tuned_seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    calibration_bins: Annotated[int, Field(ge=2)]
+    bootstrap_draws: Count
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    seed: int
 
 
 def load_train_settings(config: Path | None = None, overrides: Iterable[str] = ()) -> TrainSettings:
@@ -293,3 +333,49 @@ def load_train_settings(config: Path | None = None, overrides: Iterable[str] = (
         A file is missing or no YAML, a key is unknown, or a value is out of range.
     """
     return validated(TrainSettings, _overlaid(shipped_yaml("train.yaml"), config, overrides))
+
+
+def train_settings(tree: Mapping[str, Any]) -> TrainSettings:
+    """Settings of a training from a complete mapping, such as a checkpoint keeps.
+
+    Raises
+    ------
+    SettingsError
+        A key is unknown or missing, or a value is out of range.
+    """
+    return validated(TrainSettings, tree)
+
+
+def arm_settings(settings: TrainSettings, arm: Arm) -> TrainSettings:
+    """The settings of a training with those of an arm laid over them.
+
+    Raises
+    ------
+    SettingsError
+        The arm sets an unknown key, or a value out of range.
+    """
+    tree = settings.model_dump(mode="json")
+    for dotted, value in arm.set.items():
+        tree = _merged(tree, _nested(dotted, value))
+    return validated(TrainSettings, tree)
+
+
+def load_evaluation_settings(config: Path | None = None, overrides: Iterable[str] = ()) -> EvaluationSettings:
+    """Shipped `evaluation.yaml`, with a file and `key=value` strings laid over it.
+
+    Raises
+    ------
+    SettingsError
+        A file is missing or no YAML, a key is unknown, or a value is out of range.
+    """
+    return validated(EvaluationSettings, _overlaid(shipped_yaml("evaluation.yaml"), config, overrides))
+
+
+def _expanded(text: str, key: str) -> Path:
+    expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  (pathlib has no expandvars)
+    if not expanded or "$" in expanded:
+        raise SettingsError(
+            f"{key} {text!r} names a variable that is not set; export it, or give the place of the labelled "
+            f"tiles with --set {key}=PATH"
+        )
+    return Path(expanded)

@@ -89,4 +89,5 @@ def _scores(grid: TileGrid, mask: TissueMask, fill: str, rng: np.random.Generato
     prob = rng.dirichlet((0.4, 0.4, 0.4), size=scored.shape)
     prob = np.where((state == State.SCORED)[..., None], prob, np.nan).astype(np.float32)
     uncertainty = -(prob * np.log(np.maximum(prob, 1e-9))).sum(axis=-1) / np.log(np.float32(3))
-    return Scores(grid, mask.px_mm2, prob, uncertainty.astype(np.float32), px, state)
+    ood = np.where(state == State.SCORED, rng.exponential(0.3, scored.shape), np.nan).astype(np.float32)
+    return Scores(grid, mask.px_mm2, prob, uncertainty.astype(np.float32), ood, px, state)

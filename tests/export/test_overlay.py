@@ -1,18 +1,19 @@
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from wsi_necrosis.export.layout import lay_out
-from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
+from wsi_necrosis.export.overlay import REASONS, Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.grid import TileGrid, cell_pixels
 from wsi_necrosis.heatmap import stitch
-from wsi_necrosis.quantify import measure
+from wsi_necrosis.quantify import Reason, measure
 from wsi_necrosis.scores import Scores, State
 from wsi_necrosis.settings import load_settings
 from wsi_necrosis.slide import open_slide, read_overview
@@ -74,19 +75,25 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
     slide = made_up()
     other = replace(slide.score, percent_viable=12.3, percent_necrosis=87.7)
     none = replace(slide.score, status="not_evaluable", reason="too_little_tumour", percent_viable=None)
+    foreign = replace(none, reason="out_of_domain")
     found = []
-    for n, score in enumerate((slide.score, other, none)):
+    for n, score in enumerate((slide.score, other, none, foreign)):
         write_overlay(tmp_path / f"{n}.png", slide.layers, score, CAPTION, sized(1200))
         found.append(picture(tmp_path / f"{n}.png"))
-    assert found[0].shape == found[1].shape == found[2].shape
+    assert len({one.shape for one in found}) == 1
     layout = lay_out(slide.layers.overview, 1200)
     (x, y), unit = layout.facts, layout.unit
     facts = np.s_[y : y + 15 * unit, x : x + 27 * unit]
-    for one, two in ((0, 1), (0, 2), (1, 2)):
+    for one, two in combinations(range(len(found)), 2):
         assert (found[one][facts] != found[two][facts]).any()
         changed = (found[one] != found[two]).any(axis=-1)
         changed[facts] = False
         assert not changed.any()
+
+
+def test_every_reason_has_words() -> None:
+    assert set(REASONS) == set(get_args(Reason))
+    assert REASONS["out_of_domain"] == "tissue unlike the training tiles"
 
 
 def test_swatches_show_the_classes_that_are_there(made_up: Callable[..., Any], tmp_path: Path) -> None:
@@ -116,7 +123,8 @@ def test_a_real_slide(data_dir: Path, tmp_path: Path) -> None:
     scored = px[..., 1] > 0
     prob = np.where(scored[..., None], np.float32([0.1, 0.2, 0.7]), np.float32(np.nan))
     state = np.where(scored, State.SCORED, State.NO_TISSUE).astype(np.uint8)
-    scores = Scores(grid, mask.px_mm2, prob, np.where(scored, np.float32(0.7), np.nan), px, state)
+    uncertainty, ood = (np.where(scored, np.float32(value), np.float32(np.nan)) for value in (0.7, 0.2))
+    scores = Scores(grid, mask.px_mm2, prob, uncertainty, ood, px, state)
     layers = Layers(overview, mask, stitch(scores, settings.quantify))
     path = tmp_path / "overlay.png"
     write_overlay(path, layers, measure(scores, settings.quantify), CAPTION, settings.export)

@@ -2,16 +2,20 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from wsi_necrosis.export.summary import write_summary
+from wsi_necrosis.provenance import RESULT_VERSION
 
 RESULT = {
-    "schema_version": 1,
+    "schema_version": RESULT_VERSION,
     "slide_id": "b.svs",
     "path": "/slides/b, with a comma.svs",
     "status": "scored",
     "reason": None,
     "n_tiles": 12,
     "ledger": {"mm2": {"viable": 1.25, "non_viable": 3.75}},
+    "ood_mm2": 0.5,
     "percent_viable": 25.0,
     "percent_necrosis": 75.0,
     "interval": {"low": 10.0, "high": 40.0},
@@ -52,6 +56,25 @@ def test_a_row_per_result_sorted_and_rebuilt(tmp_path: Path) -> None:
     )
     assert first["warnings"] == "one; two"
     assert (second["reason"], second["percent_viable"], second["ci_low"]) == ("no_tissue", "", "")
+
+
+def test_a_slide_out_of_domain_says_so(tmp_path: Path) -> None:
+    put(tmp_path, "a.svs", status="not_evaluable", reason="out_of_domain", interval=None, percent_viable=None)
+    write_summary(tmp_path)
+    (row,) = rows(tmp_path)
+    assert (row["status"], row["reason"]) == ("not_evaluable", "out_of_domain")
+    assert row["percent_viable"] == row["ci_low"] == row["ci_high"] == ""
+
+
+def test_results_of_an_older_schema_are_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "new.svs")
+    put(tmp_path, "old.svs", schema_version=1)
+    write_summary(tmp_path)
+    assert [row["slide_id"] for row in rows(tmp_path)] == ["new.svs"]
+    assert "old.svs" in caplog.text
+    assert "schema version is 1, not 2" in caplog.text
 
 
 def test_a_damaged_result_is_left_out_and_nothing_gives_no_file(tmp_path: Path) -> None:

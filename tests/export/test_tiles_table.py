@@ -11,7 +11,7 @@ from wsi_necrosis.scores import State
 
 COLUMNS = ["row", "col", "minx", "miny", "width", "height"]
 COLUMNS += ["prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor"]
-COLUMNS += ["uncertainty", "tissue_px", "tissue_mm2", "state"]
+COLUMNS += ["uncertainty", "ood", "tissue_px", "tissue_mm2", "state"]
 
 
 def test_one_row_for_each_scored_or_unreadable_cell(made_up: Callable[..., Any]) -> None:
@@ -34,7 +34,11 @@ def test_values_are_those_of_the_store(made_up: Callable[..., Any]) -> None:
         values = np.array([np.nan if v is None else v for v in table[name].to_pylist()], np.float32)
         np.testing.assert_array_equal(values, scores.prob[row, col, k])
         assert table[name].null_count == (~scored).sum() > 0
-    assert table["uncertainty"].null_count == (~scored).sum()
+    for name in ("uncertainty", "ood"):
+        values = np.array([np.nan if v is None else v for v in table[name].to_pylist()], np.float32)
+        np.testing.assert_array_equal(values, getattr(scores, name)[row, col])
+        assert table[name].null_count == (~scored).sum()
+    assert max(v for v in table["ood"].to_pylist() if v is not None) > 1
     np.testing.assert_array_equal(table["tissue_px"].to_numpy(), scores.px[row, col, 1])
     assert sum(table["tissue_mm2"].to_pylist()) == pytest.approx(scores.px[..., 1].sum() * scores.px_mm2)
 

@@ -2,10 +2,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.pipelines.test_run import FILES, save_watchful_model
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.phantom import write_phantom
 from wsi_necrosis.pipelines.cli import _parse_mpp
 
 
@@ -54,6 +57,17 @@ def test_errors_are_one_line_and_an_exit_code(tmp_path: Path) -> None:
     assert "none.svs" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_slide_that_cannot_be_judged_is_no_error(tmp_path: Path) -> None:
+    save_watchful_model(tmp_path / "model", limit=1e-6)
+    write_phantom(tmp_path / "s.tiff", np.random.default_rng(5), side_mm=1.0)
+    out = tmp_path / "out"
+    done = command("run", str(tmp_path / "s.tiff"), "-o", str(out), "--model", str(tmp_path / "model"))
+    assert done.returncode == 0, done.stderr
+    assert "percent viable    not evaluable: out of domain" in done.stdout
+    assert "note: 100 % of the tissue" in done.stdout
+    assert {path.name for path in (out / "slides" / "s.tiff").iterdir()} == FILES
 
 
 def test_config_prints_what_is_in_force() -> None:

@@ -1,21 +1,32 @@
-"""Real slides through the job that people call."""
+"""Real slides, and models of every kind, through the job that people call."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
+from tests.phantom_model import phantom_network, phantom_spec
+from tests.test_analysis import WAYS, trees_equal
+from tests.test_model import save_random_model
+from wsi_necrosis.checkpoint import save_checkpoint
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.novelty import NUMBERS, Novelty
+from wsi_necrosis.phantom import write_phantom
 from wsi_necrosis.pipelines.one_slide import RunOptions
 from wsi_necrosis.pipelines.printout import as_json, describe
 from wsi_necrosis.pipelines.run import dry_run, run
 from wsi_necrosis.pipelines.watch import QuietWatcher
+from wsi_necrosis.scores import ScoreStore
 from wsi_necrosis.settings import load_settings
 
 FILES = {
@@ -113,3 +124,118 @@ def test_dry_run_writes_nothing(data_dir: Path, tmp_path: Path, monkeypatch: pyt
     said = dry_run(data_dir / "slides" / "CMU-1-Small-Region.svs", load_settings(), None)
     assert "tiles to score  28" in said
     assert list(tmp_path.iterdir()) == []
+
+
+SMALL = ("quantify.min_tumour_mm2=0.01", "grid.block_cells=16")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom of one square millimetre."""
+    path = tmp_path_factory.mktemp("small") / "small.tiff"
+    write_phantom(path, np.random.default_rng(5), side_mm=1.0)
+    return path
+
+
+def consistent(folder: Path, result: dict[str, Any]) -> bool:
+    """Whether the result is what the table of tiles adds up to."""
+    table = pq.read_table(folder / "tiles.parquet").to_pydict()
+    tissue, viable = np.array(table["tissue_mm2"]), np.array(table["prob_ViableTumor"])
+    non_viable, ledger = np.array(table["prob_NonViableTumor"]), result["ledger"]
+    percent = 100 * (tissue * viable).sum() / (tissue * (viable + non_viable)).sum()
+    assert len(tissue) == result["n_tiles"] > 0
+    assert sum(ledger["px"].values()) == ledger["total_px"]
+    assert result["percent_viable"] == pytest.approx(percent, rel=1e-5)
+    assert result["bounds_percent"] == pytest.approx([result["percent_viable"]] * 2)  # nothing abstains
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "radiomics", "ensemble", "macenko"])
+def test_models_of_every_kind_give_the_same_everywhere(small: Path, tmp_path: Path, kind: str) -> None:
+    spec = save_random_model(tmp_path / "model", kind)
+    model = f"model.name={tmp_path / 'model'}"
+    outs = [tmp_path / "one", tmp_path / "threads", tmp_path / "processes"]
+    results = [
+        measure(small, out, model, *SMALL, *how)
+        for out, how in zip(outs, (["cluster.workers=1"], *WAYS), strict=True)
+    ]
+    folders = [out / "slides" / small.name for out in outs]
+    for folder, result in zip(folders, results, strict=True):
+        assert {path.name for path in folder.iterdir()} == FILES
+        assert trees_equal(folder / "scores.zarr", folders[0] / "scores.zarr")
+        assert trees_equal(folder / "blocks", folders[0] / "blocks")
+        assert result == results[0]
+    assert results[0]["status"] == "scored"
+    assert consistent(folders[0], results[0])
+    radiomics = zarr.open_array(folders[0] / "scores.zarr" / "radiomics", mode="r")
+    assert radiomics.shape[2] == len(spec.recipe.names)
+    again = measure(small, outs[0], model, *SMALL)  # the store is found whole
+    assert again == results[0]
+
+
+@pytest.mark.parametrize("kind", ["image", "concat"])  # without features, and without weights of branches
+def test_an_interrupted_run_resumes(small: Path, tmp_path: Path, kind: str) -> None:
+    save_random_model(tmp_path / "model", kind)
+    model, folder = f"model.name={tmp_path / 'model'}", tmp_path / "out" / "slides" / small.name
+    first = measure(small, tmp_path / "out", model, *SMALL)
+    next((folder / "blocks").iterdir()).unlink()
+    (folder / "result.json").unlink()
+    assert measure(small, tmp_path / "out", model, *SMALL) == first
+    perf = json.loads((folder / "perf.json").read_text())
+    assert 0 < perf["tiles"] < first["n_tiles"]
+
+
+def test_stains_are_normalised_where_the_model_asks(small: Path, tmp_path: Path) -> None:
+    stores = []
+    for kind in ("gate", "macenko"):
+        save_random_model(tmp_path / kind, kind)
+        measure(small, tmp_path / f"of-{kind}", f"model.name={tmp_path / kind}", *SMALL)
+        folder = tmp_path / f"of-{kind}" / "slides" / small.name
+        stores.append(zarr.open_array(folder / "scores.zarr" / "radiomics", mode="r")[:])
+        said = 'normaliser of the slide\'s stains: {"method": "macenko"' in (folder / "log.txt").read_text()
+        assert said == (kind == "macenko")
+        stages = json.loads((folder / "perf.json").read_text())["worker_seconds"]
+        assert ("normalise" in stages) == (kind == "macenko")
+    assert (np.isfinite(stores[0]) == np.isfinite(stores[1])).all()
+    assert not np.allclose(*stores, equal_nan=True)
+
+
+def save_watchful_model(folder: Path, limit: float) -> None:
+    """The phantom's model with a limit of what is unusual; every tile is far from 0 and near to 1e6."""
+    unit = tuple(tuple(float(row == col) for col in range(NUMBERS)) for row in range(NUMBERS))
+    novelty = Novelty((0.0,) * NUMBERS, (1.0,) * NUMBERS, unit, limit)
+    spec = replace(phantom_spec(), novelty=novelty)
+    save_checkpoint(folder, spec, phantom_network(spec).tensors())
+
+
+def test_a_slide_unlike_all_training_tiles_is_out_of_domain(small: Path, tmp_path: Path) -> None:
+    save_watchful_model(tmp_path / "model", limit=1e-6)
+    model = f"model.name={tmp_path / 'model'}"
+    result = measure(small, tmp_path / "out", model, *SMALL)
+    folder = tmp_path / "out" / "slides" / small.name
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert (result["status"], result["reason"]) == ("not_evaluable", "out_of_domain")
+    assert result["percent_viable"] is None
+    assert result["tumour_mm2"] == result["viable_mm2"] == 0
+    mm2 = result["ledger"]["mm2"]
+    assert mm2["abstained"] == result["ood_mm2"] > 0
+    assert mm2["viable"] == mm2["non_viable"] == mm2["non_tumour"] == 0
+    assert any(
+        warning.startswith("100 % of the tissue") and "unlike the training tiles" in warning
+        for warning in result["warnings"]
+    )
+    regions = json.loads((folder / "regions.geojson").read_text())["features"]
+    assert {region["properties"]["classification"]["name"] for region in regions} == {"Ignore*"}
+    assert (ScoreStore(folder).read().prob[ScoreStore(folder).read().state == 2] >= 0).all()
+    assert min(v for v in pq.read_table(folder / "tiles.parquet")["ood"].to_pylist()) > 1
+    assert "not_evaluable,out_of_domain" in (tmp_path / "out" / "summary.csv").read_text()
+
+
+def test_a_limit_that_nothing_exceeds_changes_nothing(small: Path, tmp_path: Path) -> None:
+    save_watchful_model(tmp_path / "model", limit=1e6)
+    found = measure(small, tmp_path / "watchful", f"model.name={tmp_path / 'model'}", *SMALL)
+    plain = measure(small, tmp_path / "plain", "model.name=phantom", *SMALL)
+    assert {name for name in found if found[name] != plain[name]} == {"provenance"}
+    ood = ScoreStore(tmp_path / "watchful" / "slides" / small.name).read().ood
+    assert 0 < np.nanmin(ood) <= np.nanmax(ood) < 1e-3

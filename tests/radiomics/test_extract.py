@@ -296,6 +296,20 @@ def test_an_empty_batch_has_columns_and_no_rows() -> None:
     assert values.shape == (0, len(names))
 
 
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_a_recipe_without_features_has_rows_and_no_columns(
+    engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiles, masks = batch(3)
+    with caplog.at_level("INFO"):
+        prepare(RECIPES["none"], 1.0, engine)
+    assert caplog.text == ""
+    values, names = extract(tiles, masks, RECIPES["none"], 1.0, engine=engine)
+    assert (values.shape, values.dtype, names) == ((3, 0), np.float64, ())
+    with pytest.raises(ValueError, match="masks are bool"):
+        extract(tiles, masks.astype(np.uint8), RECIPES["none"], 1.0, engine=engine)
+
+
 def test_threads_give_the_same_bits() -> None:
     tiles, masks = batch(4)
     expected, _ = extract(tiles, masks, FAST, 1.0)

@@ -46,6 +46,8 @@ def test_shipped_recipes_hold_what_they_promise() -> None:
     for start in ("haematoxylin_tissue_firstorder", "haematoxylin_tissue_glcm", "eosin_tissue_firstorder",
                   "eosin_tissue_glcm", "nuclei"):  # fmt: skip
         assert any(name.startswith(start) for name in fast), start
+    assert RECIPES["none"].names == ()
+    assert not RECIPES["none"].needs_nuclei
     assert RECIPES["phantom"].names == (
         "haematoxylin_tissue_firstorder_Mean",
         "eosin_tissue_firstorder_Mean",
@@ -111,14 +113,13 @@ def test_an_unknown_feature_is_refused_by_name(
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(SettingsError, match=r"'fats'.*full, fast, paper, phantom"):
+    with pytest.raises(SettingsError, match=r"'fats'.*full, fast, paper, none, phantom"):
         find_recipe("fats")
 
 
 @pytest.mark.parametrize(
     ("faulty", "culprit"),
     [
-        ({"features": ()}, "no feature"),
         ({"features": (Feature("firstorder", "Mean"),) * 2}, "haematoxylin_tissue_firstorder_Mean twice"),
         ({"bins": 1}, "not 1 and"),
         ({"bins": 256}, "not 256 and"),

@@ -47,7 +47,11 @@ PANELS = ("Class of each cell", "Probability of viable tumour")
 RESEARCH_ONLY = "Research use only. Not for diagnosis."
 PNG_EFFORT = 3  # half the time of the default for a tenth more bytes
 MOST_LINES = 5  # of one fact; the legend has room for these
-REASONS = {"no_tissue": "no tissue was scored", "too_little_tumour": "too little tumour"}
+REASONS = {
+    "no_tissue": "no tissue was scored",
+    "out_of_domain": "tissue unlike the training tiles",
+    "too_little_tumour": "too little tumour",
+}
 Colour = tuple[int, int, int]
 INK: Colour = (0, 0, 0)
 GREY: Colour = (95, 95, 95)

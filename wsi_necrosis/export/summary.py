@@ -55,6 +55,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "mpp_source": slide["mpp_source"],
         "n_tiles": result["n_tiles"],
         **{f"{term}_mm2": round(area, 6) for term, area in result["ledger"]["mm2"].items()},
+        "ood_mm2": round(result["ood_mm2"], 6),
         "percent_viable": result["percent_viable"],
         "ci_low": interval.get("low"),
         "ci_high": interval.get("high"),

@@ -28,8 +28,8 @@ def tiles_table(scores: Scores) -> pa.Table:
     -------
     pyarrow.Table
         `row`, `col` of the cell; `minx`, `miny`, `width`, `height` of its tile in whole pixels of level 0
-        (not cut at the slide's edge, bounds not subtracted); `prob_<Class>` and `uncertainty`, null where
-        unreadable; `tissue_px` and `tissue_mm2` of the cell; `state`.
+        (not cut at the slide's edge, bounds not subtracted); `prob_<Class>`, `uncertainty` and `ood`
+        (above 1: unlike the training tiles), null where unreadable; `tissue_px` and `tissue_mm2` of the cell; `state`.
     """
     row, col = np.nonzero(np.isin(scores.state, (State.SCORED, State.UNREADABLE)))
     state = scores.state[row, col]
@@ -42,6 +42,7 @@ def tiles_table(scores: Scores) -> pa.Table:
         **_tile_boxes(scores, row, col),
         **{name: _known(prob[:, k], scored) for k, name in enumerate(PROB_COLUMNS)},
         "uncertainty": _known(scores.uncertainty[row, col], scored),
+        "ood": _known(scores.ood[row, col], scored),
         "tissue_px": pa.array(tissue),
         "tissue_mm2": pa.array(tissue * scores.px_mm2),
         "state": pa.array([State(value).name.lower() for value in state], pa.string()),

@@ -96,6 +96,8 @@ def extract(
         raise ValueError(f"engine is 'compiled' or 'reference', not {engine!r}")
     if not mpp > 0:
         raise ValueError(f"mpp is the side of a pixel in um and above 0, not {mpp}")
+    if not recipe.features:
+        return np.empty((len(tiles), 0)), ()
     # numba and pyradiomics take a second to import; a run that fails early should not wait for them.
     measure_tiles = import_module("wsi_necrosis.radiomics.tile").measure_tiles
     measure_image = import_module(f"wsi_necrosis.radiomics.{engine}").measure_image
@@ -108,6 +110,8 @@ def prepare(recipe: Recipe, mpp: float, engine: Engine = "compiled") -> None:
     The first call on a machine compiles the kernels, which takes some seconds and is said in the log;
     later processes load them from numba's cache.
     """
+    if not recipe.features:
+        return
     log.info("preparing the %s radiomics engine; the first time on a machine takes up to 20 s", engine)
     start = time.perf_counter()
     noise = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)

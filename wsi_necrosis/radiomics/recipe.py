@@ -179,7 +179,8 @@ class Recipe:
     name
         By which the recipe is known.
     features
-        In the order of the columns; none twice.
+        In the order of the columns; none twice. A recipe without features is for a network that looks at
+        pixels alone.
     bins, od_max
         A fixed number of bins over a fixed range: densities are clipped to [0, od_max] and fall into
         `bins` equal bins, the same for every tile and channel. Where `od_max / bins` is a binary
@@ -198,7 +199,7 @@ class Recipe:
     Raises
     ------
     SettingsError
-        There is no feature, one comes twice, or a number is out of range.
+        A feature comes twice, or a number is out of range.
     """
 
     name: str
@@ -211,8 +212,6 @@ class Recipe:
     stains: str = "fixed"
 
     def __post_init__(self) -> None:
-        if not self.features:
-            raise SettingsError(f"radiomics recipe {self.name!r} lists no feature; name at least one")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise SettingsError(f"radiomics recipe {self.name!r} lists {', '.join(twice)} twice; keep one")
@@ -337,6 +336,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "fast": Recipe("fast", _FAST),
         # arXiv 2601.09416, over tissue in place of the whole tile with its glass
         "paper": Recipe("paper", _features(("firstorder",), ("luminance",), but=())),
+        "none": Recipe("none", ()),
         "phantom": Recipe(
             "phantom", tuple(Feature("firstorder", "Mean", channel) for channel in OD_CHANNELS)
         ),

@@ -1,0 +1,86 @@
+"""`wsi-necrosis models`: which models there are, what they say of themselves, and whether they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wsi_necrosis.checkpoint import (
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelSpec,
+    load_spec,
+    load_tensors,
+    model_folder,
+    shipped_models,
+)
+from wsi_necrosis.errors import ModelError
+from wsi_necrosis.model import load_model
+
+WHITE = 255
+
+
+def list_models() -> str:
+    """A line for each model that comes with the package."""
+    return "\n".join(f"{name:<12} {load_spec(name).title}" for name in shipped_models())
+
+
+def show(names: Sequence[str]) -> str:
+    """What models say of themselves; the shipped ones without a name.
+
+    Raises
+    ------
+    ModelError
+        A model is missing or damaged.
+    """
+    return "\n\n".join(_described(load_spec(name), model_folder(name)) for name in names or shipped_models())
+
+
+def validate(names: Sequence[str]) -> str:
+    """Check descriptions, hashes and weights, and let each model look at blank tiles; the shipped ones without a name.
+
+    Raises
+    ------
+    ModelError
+        A model is missing or damaged, or answers with something else than probabilities.
+    """
+    return "\n".join(_validated(name) for name in names or shipped_models())
+
+
+def _described(spec: ModelSpec, folder: Path) -> str:
+    lacking = [file for file in (SPEC_FILE, WEIGHTS_FILE) if not (folder / file).is_file()]
+    if lacking:
+        raise ModelError(f"{folder} lacks {', '.join(lacking)}; fetch or train the model again")
+    size = sum((folder / file).stat().st_size for file in (SPEC_FILE, WEIGHTS_FILE)) / 1e6
+    data = spec.trained_on
+    figure = spec.metrics.get("tile", {}).get("macro_f1")
+    facts = {
+        "what": spec.title,
+        "notice": spec.notice,
+        "tiles": f"{spec.tile_px} px at {spec.mpp:g} um",
+        "network": f"{spec.backbone or 'no backbone'}, {spec.fusion}, {spec.heads} heads, members {spec.members}",
+        "radiomics": f"recipe {spec.recipe.name}, {len(spec.feature_names)} features",
+        "stains": f"normalised: {spec.normalise}",
+        "calibration": f"temperature {spec.calibration.value:.2f}",
+        "unusual tiles": "not recognised" if spec.novelty is None else "abstained on",
+        "trained on": f"{data.n_tiles} tiles, cases: {', '.join(data.cases) or 'none'}; {data.source}",
+        "left-out cases": "no figures"
+        if figure is None
+        else f"macro-F1 {figure['mean']:.3f} +- {figure['sd']:.3f}",
+        "weights": f"{spec.weights_sha256}, {size:.1f} MB in {folder}",
+    }
+    return "\n".join([spec.name, *(f"  {name:<15} {value}" for name, value in facts.items())])
+
+
+def _validated(name: str) -> str:
+    spec = load_spec(name)
+    tensors = load_tensors(name, spec)
+    model = load_model(name)
+    tiles = np.full((2, spec.tile_px, spec.tile_px, 3), WHITE, np.uint8)
+    prob = model.predict(tiles, np.zeros((2, len(spec.feature_names)))).prob
+    if not (np.isfinite(prob).all() and np.allclose(prob.sum(axis=1), 1, atol=1e-3)):
+        raise ModelError(f"model {name!r} answers {prob[0].tolist()} to a blank tile; train it again")
+    numbers = sum(tensor.size for tensor in tensors.values())
+    return f"{name}: whole, {numbers / 1e6:.1f} million numbers, SHA-256 {spec.weights_sha256}"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.dataset.making import table
+from wsi_necrosis.dataset.entries import Entry
+from wsi_necrosis.dataset.tables import positive, read_rows, read_table, whole
+from wsi_necrosis.errors import DatasetError
+
+
+def test_three_columns_are_enough(tmp_path: Path) -> None:
+    path = table(tmp_path / "labels.csv", [{"file": "in/a.png", "case": " A ", "label": "Viable"}])
+    assert read_table(path) == (Entry("in/a.png", tmp_path / "in" / "a.png", "Viable", "A"),)
+
+
+def test_all_columns_are_read_and_others_ignored(tmp_path: Path) -> None:
+    row = {
+        "note": "x", "sha256": "77", "mpp": "0.25", "y": "20.0", "x": "-10", "slide": "A-1", "label": "Viable",
+        "case": "A", "file": "a.png",
+    }  # fmt: skip
+    path = table(tmp_path / "t.csv", [row])
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8") + "\n\n", encoding="utf-8")
+    assert read_table(path) == (
+        Entry("a.png", tmp_path / "a.png", "Viable", "A", "A-1", -10, 20, 0.25, "77"),
+    )
+
+
+def test_empty_cells_and_short_rows_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,case,label,x,mpp\na.png,A,Viable,,\nb.png,B\n")
+    first, second = read_table(tmp_path / "t.csv")
+    assert (first.x_l0, first.mpp) == (0, None)
+    assert (second.case, second.label) == ("B", "")
+
+
+def test_all_numbers_that_are_none_are_listed(tmp_path: Path) -> None:
+    rows = [
+        {"file": "a.png", "x": "left", "y": "1", "mpp": "0.5"},
+        {"file": "b.png", "x": "1.5", "y": "nan", "mpp": "0"},
+        {"file": "c.png", "x": "1", "y": "1", "mpp": "inf"},
+    ]
+    path = table(tmp_path / "t.csv", [row | {"case": "A", "label": "Viable"} for row in rows])
+    expected = (
+        "'a.png' (x 'left'), 'b.png' (x '1.5'), 'b.png' (y 'nan'), 'b.png' (mpp '0'), 'c.png' (mpp 'inf')"
+    )
+    with pytest.raises(DatasetError) as caught:
+        read_table(path)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lacks the columns file, case, label; it needs file, case, label"),
+        (b"file,label\na.png,Viable\n", "lacks the columns case"),
+        (b"file,case,label\n", "no rows below its header"),
+        (b"file,case,label\n\xe4.png,A,Viable\n", "not text in UTF-8"),
+        (b'file,case,label\n"' + b"a" * 200_000 + b'",A,Viable\n', "save it as CSV"),
+    ],
+)
+def test_no_tables_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        read_table(tmp_path / "t.csv")
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"nowhere\.csv cannot be read \(No such file"):
+        read_rows(tmp_path / "nowhere.csv", ("file",))
+
+
+@given(st.integers(-(2**40), 2**40))
+def test_whole_numbers_come_back(value: int) -> None:
+    assert whole(str(value)) == whole(f"{value}.0") == value
+    with pytest.raises(ValueError, match=r"\.5"):
+        whole(f"{value}.5")
+
+
+@given(st.floats(1e-3, 1e3))
+def test_sizes_come_back_to_the_last_bit(value: float) -> None:
+    assert positive(str(value)) == value
+    with pytest.raises(ValueError, match="-"):
+        positive(str(-value))

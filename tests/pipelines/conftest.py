@@ -1,0 +1,132 @@
+"""Painted tiles, a tiny model trained on them, and its evaluation, which more than one file of tests needs."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsi_necrosis.checkpoint import ModelSpec, load_spec
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.phantom import phantom_tiles
+from wsi_necrosis.pipelines import evaluate as evaluating
+from wsi_necrosis.pipelines.evaluate import Options, evaluate
+from wsi_necrosis.pipelines.train import train
+from wsi_necrosis.settings import Arm, EvaluationSettings, load_evaluation_settings
+
+CASES = {"A": CLASSES, "B": CLASSES, "C": ("non_tumour",)}
+CONFIG = """
+data:
+  {tiles: $PAINTED_TILES, source: Painted by hand, doi: 10.5555/none, licence: CC0, centre: none, note: Not tissue.}
+crops: {tile_px: 32, per_side: 1, views: 2, workers: 1, batch: 8}
+network:
+  {name: tiny, title: A tiny model, backbone: test_byobnet, initial: random, hidden: 8, gate_hidden: 4, recipe: phantom,
+   members: 2}
+fit: {epochs: 15, batch: 4, learning_rate: 0.01, test_seeds: [1, 2], save_every: 7, device: cpu}
+"""
+
+
+def paint(folder: Path, cases: Mapping[str, Sequence[str]], seed: int, each: int = 3) -> Path:
+    """Write so many tiles of each of these materials for each case, and their table."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for case, names in cases.items():
+        for name in names:
+            for at, pixels in enumerate(phantom_tiles(name, each, 64, rng, mpp_um=0.5)):
+                file = f"{case}-{name}-{at}.png"
+                Image.fromarray(pixels).save(folder / file)
+                rows.append((file, case, name))
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines).writerows([("file", "case", "label"), *rows])
+    return folder
+
+
+class Inline(Executor):
+    """A pool that works in this process; started with the arguments of a `ProcessPoolExecutor`."""
+
+    def __init__(self, *_: object) -> None:
+        self.jobs = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.jobs += 1
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """21 tiles of three cases; case C has no tumour."""
+    return paint(tmp_path_factory.mktemp("painted"), CASES, 5)
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings of a tiny model; its tiles are named by a variable."""
+    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(painted: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "model"
+    train(config, [f"data.tiles={painted}"], out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def spec(trained: Path) -> ModelSpec:
+    return load_spec(trained)
+
+
+@pytest.fixture(scope="session")
+def rules() -> EvaluationSettings:
+    """Some of the shipped arms, and one whose backbone learns for an epoch."""
+    shipped = load_evaluation_settings(None, ["bootstrap_draws=100", "tuned_seeds=[1, 2]"])
+    kept = {"default", "image-flat", "paper-loss", "probe"}
+    tuned = Arm(
+        name="tuned-full",
+        title="the whole backbone tuned",
+        group="Tuned backbone",
+        set={"fit.tune": "full", "fit.epochs": 1},
+    )
+    frozen = tuple(arm for arm in shipped.frozen if arm.name in kept)
+    return shipped.model_copy(update={"frozen": frozen, "tuned": (tuned,)})
+
+
+@pytest.fixture(scope="session")
+def evaluation(
+    trained: Path, painted: Path, rules: EvaluationSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of a comparison with a pool of processes, tuned arms included; `said.txt` is what it returned."""
+    out = tmp_path_factory.mktemp("evaluation")
+    said = evaluate(Options(str(trained), painted, out, tuned=True), rules)
+    (out / "said.txt").write_text(said, encoding="utf-8")
+    return out
+
+
+@pytest.fixture(scope="session")
+def _read_facts(evaluation: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
+    return tree
+
+
+@pytest.fixture
+def facts(_read_facts: dict[str, Any]) -> dict[str, Any]:
+    """What the comparison found; a copy to change."""
+    return copy.deepcopy(_read_facts)
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations start no processes."""
+    monkeypatch.setattr(evaluating, "ProcessPoolExecutor", Inline)

@@ -1,0 +1,68 @@
+"""Make probabilities honest, by predictions for cases that a model has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+FORBID = ConfigDict(extra="forbid")
+TINY = 1e-7  # keeps the logarithm of 0 finite
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Softens or sharpens probabilities by one number.
+
+    Attributes
+    ----------
+    value : float
+        Log-probabilities are divided by it and made to sum to 1 again. 1 changes nothing, larger ones move
+        the three classes towards a third each. Their order stays, so that no tile changes its class. Guo C et
+        al. (2017), On calibration of modern neural networks, ICML.
+    """
+
+    value: float = 1.0
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.value) and self.value > 0):
+            raise ValueError("a temperature is finite and above 0")
+
+    @classmethod
+    def fit(cls, prob: NDArray[np.float64], truth: NDArray[np.float64], largest: float) -> Self:
+        """The temperature under which predictions of unseen cases are likeliest.
+
+        Parameters
+        ----------
+        prob, truth : float array (n, 3)
+            Uncalibrated probabilities, and the true ones (0, 1, or one half for mixed tiles).
+        largest : float
+            The temperature lies between `1 / largest` and `largest`. Where predictions are no better than chance
+            on unseen cases, it is `largest`.
+        """
+        logs = _logs(prob)
+
+        def loss(log_t: float) -> float:
+            return float(-(truth * log_softmax(logs / np.exp(log_t), axis=1)).sum())
+
+        bound = float(np.log(largest))
+        if not bound:
+            return cls()
+        return cls(float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)))
+
+    def apply(self, prob: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Calibrated probabilities: float32 (n, 3), rows sum to 1; those given are returned at a temperature of 1."""
+        if self.value == 1.0:
+            return prob.astype(np.float32)
+        calibrated: NDArray[np.float32] = softmax(_logs(prob) / self.value, axis=1).astype(np.float32)
+        return calibrated
+
+
+def _logs(prob: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.clip(prob.astype(np.float64), TINY, 1)))

@@ -1,0 +1,43 @@
+"""Faults of one kind, listed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wsi_necrosis.errors import DatasetError
+
+SHOWN = 5
+
+
+def listed(names: Iterable[str]) -> str:
+    """Up to five names, sorted and quoted, and how many more there are."""
+    return plainly(map(repr, sorted(names)))
+
+
+def plainly(items: Iterable[str]) -> str:
+    """Up to five items as they are, and how many more there are."""
+    all_items = list(items)
+    more = f" and {len(all_items) - SHOWN} more" if len(all_items) > SHOWN else ""
+    return ", ".join(all_items[:SHOWN]) + more
+
+
+def refuse(names: Iterable[str], fact: str, way_out: str) -> None:
+    """Do nothing where there are no names.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The offenders.
+    fact : str
+        What is wrong; the names follow it.
+    way_out : str
+        What to do.
+
+    Raises
+    ------
+    DatasetError
+        There is an offender; the message lists them.
+    """
+    found = list(names)
+    if found:
+        raise DatasetError(f"{fact} {listed(found)}; {way_out}")

@@ -1,0 +1,108 @@
+"""Read labelled tiles, whatever the layout of their source."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.cutting import cut_slides
+from wsi_necrosis.dataset.entries import Entry, settle
+from wsi_necrosis.dataset.folders import read_folders
+from wsi_necrosis.dataset.tables import read_table
+from wsi_necrosis.dataset.tcia import FEATURES, VALIDATION, read_tcia
+from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
+from wsi_necrosis.errors import DatasetError
+from wsi_necrosis.settings import TileDataSettings
+
+Layout = Literal["table", "tcia", "folders", "slides"]
+
+TABLES: Mapping[str, str] = MappingProxyType({"table": "labels.csv", "slides": "slides.csv"})
+READERS: Mapping[str, Callable[[Path], tuple[Entry, ...]]] = MappingProxyType(
+    {"table": read_table, "slides": read_table, "tcia": read_tcia, "folders": read_folders}
+)
+
+log = logging.getLogger(__name__)
+
+
+def read_tiles(settings: TileDataSettings, scratch: Path, field: Field) -> tuple[LabelledTile, ...]:
+    """Labelled tiles of any source, in its order.
+
+    Parameters
+    ----------
+    settings : TileDataSettings
+        Place and layout of the source, the pixel size of pictures that have none, and what becomes of mixed
+        tiles.
+    scratch : Path
+        Where tiles of annotated slides are cut to; other layouts write nothing.
+    field : Field
+        The tiles to cut from annotated slides.
+
+    Raises
+    ------
+    DatasetError
+        The source is not there or not of its layout, or does not describe its tiles: see the readers.
+    SettingsError
+        The place names a variable that is not set.
+    SlideError
+        An annotated slide cannot be opened.
+    StoreError
+        Tiles cannot be written.
+    """
+    source = settings.path
+    layout = find_layout(source) if settings.layout == "auto" else settings.layout
+    log.info("%s is read as %s", source, layout)
+    place = _place(source, layout)
+    if layout == "slides":
+        place = cut_slides(place, scratch, field, settings.min_cover)
+    tiles = settle(READERS[layout](place), place, settings)
+    _log_counts(tiles)
+    return tiles
+
+
+def find_layout(source: Path) -> Layout:
+    """Tell the layout of a source by the files that it holds.
+
+    Raises
+    ------
+    DatasetError
+        There is no such folder or CSV file.
+    """
+    if source.is_file() and source.suffix.lower() == ".csv":
+        return "slides" if source.name == TABLES["slides"] else "table"
+    if not source.is_dir():
+        raise DatasetError(
+            f"{source} is no folder and no CSV file; give labelled tiles with --set data.tiles=PATH"
+        )
+    if (source / TABLES["table"]).is_file():
+        return "table"
+    if any(next(source.rglob(name), None) for name in (FEATURES, VALIDATION)):
+        return "tcia"
+    return "slides" if (source / TABLES["slides"]).is_file() else "folders"
+
+
+def _place(source: Path, layout: Layout) -> Path:
+    """The table of a source, or its folder where no one table describes it."""
+    if source.is_dir():
+        return source / TABLES[layout] if layout in TABLES else source
+    if layout not in TABLES:
+        raise DatasetError(
+            f"{source} is no folder, as data.layout {layout} needs; give one, or another layout"
+        )
+    return source
+
+
+def _log_counts(tiles: Sequence[LabelledTile]) -> None:
+    log.info("%d tiles of %d cases: %s", len(tiles), len(cases_of(tiles)), _counts(tiles))
+    for case in cases_of(tiles):
+        log.info("%s: %s", case, _counts([tile for tile in tiles if tile.case == case]))
+
+
+def _counts(tiles: Sequence[LabelledTile]) -> str:
+    labels = Counter("mixed" if tile.label is None else CLASSES[tile.label] for tile in tiles)
+    return ", ".join(f"{labels[name]} {name}" for name in (*CLASSES, "mixed") if labels[name])

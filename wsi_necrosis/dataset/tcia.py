@@ -1,0 +1,155 @@
+"""The download of TCIA's Osteosarcoma-Tumor-Assessment as it comes.
+
+Pictures lie in folders such as `Training-Set-1/set1`, each with a `PathologistValidation.csv` that has no
+header; `ML_Features_1144.csv` names all pictures and their labels as well. Tables write a name with blanks,
+files with hyphens.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsi_necrosis.dataset.entries import SUFFIXES, Entry, pictures_below
+from wsi_necrosis.dataset.faults import plainly, refuse
+from wsi_necrosis.dataset.tables import read_lines, read_rows
+from wsi_necrosis.errors import DatasetError
+
+VALIDATION = "PathologistValidation.csv"
+FEATURES = "ML_Features_1144.csv"
+NAME, LABEL = "image.name", "classification"
+
+GRAMMAR = re.compile(r"((?:Case-\d+(?:-P\d+)?|P\d+))-([A-Z]+\d+)-(\d+)-(\d+)", re.ASCII)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TileName:
+    """What the name of a tile says.
+
+    Attributes
+    ----------
+    case : str
+        `Case-3`, `Case-48-P5`, `P9`.
+    slide : str
+        The case and the slide's code: `Case-3-A10`.
+    x, y : int
+        Position in level-0 pixels of the frame that the slides of a case share.
+    """
+
+    case: str
+    slide: str
+    x: int
+    y: int
+
+    def __str__(self) -> str:
+        return f"{self.slide}-{self.x}-{self.y}"
+
+
+def parse_name(name: str) -> TileName:
+    """Read the name of a tile in either spelling, with or without the ending of a picture.
+
+    Raises
+    ------
+    DatasetError
+        It is not made of case, slide code, x and y.
+
+    Examples
+    --------
+    >>> parse_name("Case 48 - P5 C13-24121-14200") == parse_name("Case-48-P5-C13-24121-14200.jpg")
+    True
+    """
+    found = _find_name(name)
+    if found is None:
+        raise DatasetError(
+            f"{name!r} is not made of case, slide code, x and y as in 'Case-3-A10-10547-25283'"
+        )
+    return found
+
+
+def read_tcia(folder: Path) -> tuple[Entry, ...]:
+    """What the tables of the download say of its pictures, sorted by path.
+
+    Rows about pictures that are not there are ignored, as are rows whose name is none; the log counts both.
+
+    Raises
+    ------
+    DatasetError
+        A table cannot be read, a picture's name is none or occurs twice, has no label, or two tables or rows
+        disagree about it.
+    """
+    pictures = {path: _find_name(path.name) for path in pictures_below(folder)}
+    nameless = (path.name for path, name in pictures.items() if name is None)
+    refuse(nameless, f"{folder} holds pictures whose names give no case:", "move them elsewhere")
+    names = {path: name for path, name in pictures.items() if name is not None}
+    times = Counter(names.values())
+    twice = {str(name) for name, count in times.items() if count > 1}
+    refuse(twice, f"{folder} holds more than one picture of", "keep one each")
+    labels = _labels(folder, names)
+    return tuple(
+        Entry(path.name, path, labels[path], name.case, name.slide, name.x, name.y)
+        for path, name in names.items()
+    )
+
+
+def _find_name(name: str) -> TileName | None:
+    stem, dot, ending = name.strip().rpartition(".")
+    bare = stem if f"{dot}{ending}".lower() in SUFFIXES else name.strip()
+    match = GRAMMAR.fullmatch(re.sub(r"\s*-\s*|\s+", "-", bare))
+    if match is None:
+        return None
+    case, code, x, y = match.groups()
+    return TileName(case, f"{case}-{code}", int(x), int(y))
+
+
+def _labels(folder: Path, names: Mapping[Path, TileName]) -> dict[Path, str]:
+    """The one label of every picture."""
+    said: dict[Path, set[str]] = {path: set() for path in names}
+    for path, label in _said(folder, names):
+        said[path].add(label)
+    disputed = [
+        f"{path.name!r} ({' or '.join(map(repr, sorted(labels)))})"
+        for path, labels in said.items()
+        if len(labels) > 1
+    ]
+    if disputed:
+        raise DatasetError(f"the tables of {folder} disagree about {plainly(disputed)}; correct one of them")
+    bare = (path.name for path, labels in said.items() if not labels)
+    refuse(
+        bare,
+        f"no table of {folder} has a label for",
+        f"each picture needs a row in {VALIDATION} or {FEATURES}",
+    )
+    return {path: next(iter(labels)) for path, labels in said.items()}
+
+
+def _said(folder: Path, names: Mapping[Path, TileName]) -> Iterator[tuple[Path, str]]:
+    """Pictures and their labels, by every table; a table of one folder speaks of that folder alone."""
+    for table in sorted(folder.rglob(VALIDATION)):
+        here = {name: path for path, name in names.items() if path.parent == table.parent}
+        rows = ((line[0], line[1] if len(line) > 1 else "") for line in read_lines(table))
+        yield from _met(table, rows, here)
+    everywhere = {name: path for path, name in names.items()}
+    for table in sorted(folder.rglob(FEATURES)):
+        named = ((row[NAME], row[LABEL]) for row in read_rows(table, (NAME, LABEL)))
+        yield from _met(table, named, everywhere)
+
+
+def _met(
+    table: Path, rows: Iterable[tuple[str, str]], pictures: Mapping[TileName, Path]
+) -> list[tuple[Path, str]]:
+    """Rows whose pictures are there."""
+    found = [(_find_name(name), label) for name, label in rows]
+    met = [(pictures[name], label) for name, label in found if name is not None and name in pictures]
+    nameless = sum(name is None for name, _ in found)
+    if len(met) < len(found):
+        log.info(
+            "%s: %d of %d rows are ignored, as their pictures are not there, %d of them for want of a name",
+            table, len(found) - len(met), len(found), nameless,
+        )  # fmt: skip
+    return met
