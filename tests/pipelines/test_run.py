@@ -236,6 +236,9 @@ def test_a_limit_that_nothing_exceeds_changes_nothing(small: Path, tmp_path: Pat
     save_watchful_model(tmp_path / "model", limit=1e6)
     found = measure(small, tmp_path / "watchful", f"model.name={tmp_path / 'model'}", *SMALL)
     plain = measure(small, tmp_path / "plain", "model.name=phantom", *SMALL)
-    assert {name for name in found if found[name] != plain[name]} == {"provenance"}
+    assert {name for name in found if found[name] != plain[name]} == {"provenance", "warnings"}
+    assert set(plain["warnings"]) - set(found["warnings"]) == {
+        "this model does not recognise tissue unlike its training tiles"
+    }
     ood = ScoreStore(tmp_path / "watchful" / "slides" / small.name).read().ood
     assert 0 < np.nanmin(ood) <= np.nanmax(ood) < 1e-3
