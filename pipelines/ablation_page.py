@@ -15,8 +15,8 @@ PAGE = """\
 
 Written by `wsi-necrosis evaluate`; numbers are not edited. {n_tiles} tiles of {n_cases} cases, one case left out at
 a time, {n_seeds} training seeds. Every arm sees the same tiles, folds and seeds, and has the model's training settings
-(in its `model.json`) but for what it says; each is a single classifier, so that none gains by averaging. All arms and
-settings (`configs/evaluation.yaml`) were fixed before the figures were seen, and nothing was chosen by them.
+(in its `model.json`) but for what it says; each is a single classifier, so that none gains by averaging. No arm
+and no setting of an arm (`configs/evaluation.yaml`) was chosen or changed by these figures.
 
 **How to read it.** With {n_tiles} tiles of {n_cases} cases, differences of .05 mean little. Two intervals stand beside
 each difference: *by seed* says what other seeds would do on these very tiles; *by tile* (bootstrap) says what other

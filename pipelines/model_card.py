@@ -147,7 +147,7 @@ every number of this card:
     -o docs/evaluation --card MODEL_CARD.md --tuned
 ```
 
-Without `--tuned` it takes minutes and keeps the tuned arms that are there already."""
+Without `--tuned` it keeps the tuned arms that are there already."""
 OWN_COMMANDS = """\
 `wsi-necrosis train`, with the settings that stand in `model.json` under `training`, makes the weights, and
 `wsi-necrosis evaluate` on the same tiles the numbers of this card."""
