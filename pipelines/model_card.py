@@ -111,7 +111,7 @@ What other ways of making a model reach on the same tiles, folds and seeds, each
 
 {arm_table}
 
-{verdict}
+{verdict}{gate}
 
 ## Unusual input
 
@@ -174,7 +174,7 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
         limit=0.0 if novelty is None else novelty.limit,
         ensembles=_ensembles(metrics),
         figure_table=_figure_table(metrics), case_table=_case_table(metrics),
-        arm_table=_arm_table(facts), verdict=_verdict(facts),
+        arm_table=_arm_table(facts), verdict=_verdict(facts), gate=_gate(facts["gate"]),
         abstained=_abstained(metrics), unknown=_unknown(facts["unknown"]),
         commands=SHIPPED_COMMANDS if spec.name == "default" else OWN_COMMANDS,
         reproduced=REPRODUCED[facts["reproduced"]],
@@ -294,6 +294,18 @@ def _verdict(facts: Mapping[str, Any]) -> str:
     rows = {**facts["frozen"], **facts["tuned"]}
     titles = ", ".join(f"{rows[name]['title']}{_ships(facts, name)}" for name in better)
     return f"**Better than the model by more than .05 macro-F1 on these tiles: {titles}.**"
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    """How much the radiomics branch has to say, in a sentence; nothing where no gate weighs it."""
+    if not gate:
+        return ""
+    medians = ", ".join(
+        f"{found['median']:.2f} ({TITLES[CLASSES.index(name)].lower()})" for name, found in gate.items()
+    )
+    return (
+        f" On left-out tiles the gate gives the radiomics branch a median weight of {medians}, of 1 in all."
+    )
 
 
 def _ships(facts: Mapping[str, Any], arm: str) -> str:

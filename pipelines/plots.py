@@ -124,7 +124,7 @@ def roc_plot(path: Path, curves: Mapping[str, Curve], aucs: Mapping[str, float |
 
 
 def reliability_plot(path: Path, before: Reliability, after: Reliability, caption: str) -> None:
-    """Draw accuracy over confidence before and after calibration; size of a dot is its share of tiles.
+    """Draw accuracy over confidence before and after calibration; size of a dot is its share of predictions.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def _beside() -> dict[str, Any]:
 def _bins_note(before: Reliability, after: Reliability) -> str:
     counts = np.concatenate([before.count, after.count])
     each = f"{counts.min()}" if np.ptp(counts) == 0 else f"{counts.min()} to {counts.max()}"
-    return f"{_tiles(before.count.sum())}, {each} to a bin\nECE: expected calibration error\n"
+    return f"{before.count.sum()} predictions, {each} to a bin\nECE: expected calibration error\n"
 
 
 def _line_colour(at: int) -> tuple[float, ...]:
