@@ -11,11 +11,12 @@ from wsi_necrosis.backbones import initial_backbone, input_of
 from wsi_necrosis.checkpoint import ModelSpec, Standardiser, TrainingData, save_checkpoint
 from wsi_necrosis.dataset import Field, LabelledTile, cases_of, read_tiles
 from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.fit_state import heads_of
 from wsi_necrosis.model import Network
 from wsi_necrosis.replacing import remove, require_writable
 from wsi_necrosis.samples import Samples, Shelf
 from wsi_necrosis.settings import TrainSettings, load_train_settings
-from wsi_necrosis.training import Epoch, Fitted, heads_of
+from wsi_necrosis.training import Epoch, Fitted
 from wsi_necrosis.validation import Bench, hold_out
 
 from .fit_log import fit_bar, write_fit_log

@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tests.test_samples import painted_tiles, tiny
-from wsi_necrosis import training
+from wsi_necrosis import batches, training
 from wsi_necrosis.backbones import initial_backbone
 from wsi_necrosis.checkpoint import Standardiser
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset import LabelledTile
 from wsi_necrosis.errors import StoreError
+from wsi_necrosis.fit_state import heads_of, shape_of
 from wsi_necrosis.model import Backbone, Shape
 from wsi_necrosis.samples import Samples, Shelf, intra_op_threads
 from wsi_necrosis.settings import TrainSettings
-from wsi_necrosis.training import Epoch, Fitted, Predicted, Trail, fit, heads_of, predict, shape_of
+from wsi_necrosis.training import Epoch, Fitted, Predicted, Trail, fit, predict
 
 EPOCHS, BATCHES = 3, 5  # of 36 crops by 8, the last of 4
 STEPS = EPOCHS * BATCHES
 EVERY = 3
+STOPS = 1  # seed of fits whose second epoch is the best on the inner case
 FUSIONS = ("gate", "concat", "image", "radiomics")
 LOSSES = ("hierarchical", "paper", "fixed", "flat")
 
@@ -199,7 +201,7 @@ def test_an_interrupted_fit_finds_its_best_epoch_again(
 ) -> None:
     assert len(left_alone[1].history) == 3  # after the twelfth step, with the weights of the eighth
     found = interrupted(
-        lambda trail: fit(noisy, None, stopping(1), 1, trail), Trail(tmp_path / "fit.pt", EVERY), [step]
+        lambda trail: fit(noisy, None, stopping(1), STOPS, trail), Trail(tmp_path / "fit.pt", EVERY), [step]
     )
     assert_same_fit(found, left_alone[1])
 
@@ -207,7 +209,7 @@ def test_an_interrupted_fit_finds_its_best_epoch_again(
 @pytest.fixture(scope="module")
 def left_alone(noisy: Samples) -> dict[int, Fitted]:
     """Fits that nothing interrupted, by patience."""
-    return {patience: fit(noisy, None, stopping(patience), 1) for patience in (0, 1, 2)}
+    return {patience: fit(noisy, None, stopping(patience), STOPS) for patience in (0, 1, 2)}
 
 
 @settings(max_examples=15)
@@ -227,7 +229,7 @@ def test_however_often_it_is_interrupted(
     """Also before it has come to the next saved state."""
 
     def one(trail: Trail) -> Fitted:
-        return fit(noisy, None, stopping(patience), 1, trail)
+        return fit(noisy, None, stopping(patience), STOPS, trail)
 
     trail = Trail(tmp_path_factory.mktemp("trail") / "fit.pt", every)
     for step in stops:
@@ -251,8 +253,8 @@ def test_an_interruption_between_two_epochs_is_no_other(
         for every in (EVERY, 4):  # a state each epoch, at its last step
             trail = Trail(tmp_path / f"{patience}-{every}.pt", every)
             with pytest.raises(InterruptionError):
-                fit(noisy, None, stopping(patience), 1, trail, stop)
-            assert_same_fit(fit(noisy, None, stopping(patience), 1, trail), left_alone[patience])
+                fit(noisy, None, stopping(patience), STOPS, trail, stop)
+            assert_same_fit(fit(noisy, None, stopping(patience), STOPS, trail), left_alone[patience])
 
 
 class Tuned(NamedTuple):
@@ -302,10 +304,10 @@ def test_a_finished_fit_is_given_back_at_once(
     noisy: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int
 ) -> None:
     trail = Trail(tmp_path / "fit.pt", EVERY)
-    expected = fit(noisy, None, stopping(patience), 1, trail)
+    expected = fit(noisy, None, stopping(patience), STOPS, trail)
     stop_at(monkeypatch, 1)
     told: list[Epoch] = []
-    assert_same_fit(fit(noisy, None, stopping(patience), 1, trail, told.append), expected)
+    assert_same_fit(fit(noisy, None, stopping(patience), STOPS, trail, told.append), expected)
     assert told == []
 
 
@@ -459,8 +461,8 @@ def test_crops_are_measured_as_they_are_varied(
     samples: Samples, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Radiomics of a batch are those of its jittered pixels, and the backbone sees the same pixels."""
-    measured, seen, measure = [], [], training.measure
-    monkeypatch.setattr(training, "measure", lambda *args: measured.append(args[0]) or measure(*args))
+    measured, seen, measure = [], [], batches.measure
+    monkeypatch.setattr(batches, "measure", lambda *args: measured.append(args[0]) or measure(*args))
     forward = Backbone.forward
     monkeypatch.setattr(
         Backbone, "forward", lambda self, pixels: seen.append(pixels.numpy()) or forward(self, pixels)
@@ -631,9 +633,9 @@ def test_every_crop_is_seen_once_an_epoch_in_an_order_of_its_own(
     samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[list[int]] = []
-    varied = training._Cached.varied
+    varied = batches.Cached.varied
     monkeypatch.setattr(
-        training._Cached,
+        batches.Cached,
         "varied",
         lambda self, some, rng: rows.append(some.tolist()) or varied(self, some, rng),
     )

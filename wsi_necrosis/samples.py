@@ -111,26 +111,22 @@ class Shelf:
         UsageError, MissingExtraError, ModelError
             The backbone cannot be had.
         """
-        crops, network, frozen = settings.crops, settings.network, settings.fit.tune == "frozen"
+        network, frozen = settings.network, settings.fit.tune == "frozen"
+        # A backbone that sees crops varied anew needs them only as they are beforehand.
+        crops = settings.crops if frozen else settings.crops.model_copy(update={"views": 1})
         owner, pixels = self._crops(crops)
-        recipe = recipe_of(network)
-        features = self._once(
-            f"radiomics {recipe.name} {crops!r}",
-            lambda: radiomic_views(self._views_of(pixels, owner, crops), recipe),
-        )
+        views, recipe = Views(self.tiles, owner, pixels, crops), recipe_of(network)
+        features = self._once(f"radiomics {recipe.name} {crops!r}", lambda: radiomic_views(views, recipe))
         pooled = np.zeros((len(owner), crops.views, 0), np.float32)
         if network.fusion != "radiomics" and frozen:
             key = f"pooled {network.backbone} {network.initial} {network.mean} {network.std} {crops!r}"
             key += f" {settings.fit.seed}" if network.initial == "random" else ""
-            pooled = self._once(key, lambda: self._pooled(self._views_of(pixels, owner, crops), settings))
+            pooled = self._once(key, lambda: self._pooled(views, settings))
         return Samples(self.tiles, owner, pixels, pooled, features, recipe)
 
     def _crops(self, crops: CropSettings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         facts = (crops.tile_px, crops.mpp_um, crops.per_side, crops.normalise)
         return self._once(f"crops {facts}", lambda: _cut(self.tiles, crops))
-
-    def _views_of(self, pixels: NDArray[np.uint8], owner: NDArray[np.int64], crops: CropSettings) -> Views:
-        return Views(self.tiles, owner, pixels, crops)
 
     def _pooled(self, views: Views, settings: TrainSettings) -> NDArray[np.float32]:
         backbone = initial_backbone(settings.network, settings.fit.seed)
@@ -178,7 +174,7 @@ def radiomic_views(views: Views, recipe: Recipe) -> NDArray[np.float64]:
     crops = views.crops
     radiomics.prepare(recipe, crops.mpp_um)
     stains = _stains(views, recipe)
-    varied = bool(crops.jitter or crops.jitter_od)
+    varied = bool(recipe.features and (crops.jitter or crops.jitter_od))
     log.info("radiomics %s of %d crops", recipe.name, len(views.owner))
 
     def of_crop(row: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from wsi_necrosis.errors import SettingsError
 
@@ -21,6 +21,16 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed stands twice, which would make spreads too small")
+    return seeds
+
+
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Section(BaseModel):
@@ -278,8 +288,8 @@ class FitSettings(Section):
     patience: Annotated[int, Field(ge=0)]
     device: Literal["auto", "cpu", "cuda", "mps"]
     save_every: Count
-    seed: int
-    test_seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    seed: Seed
+    test_seeds: Seeds
 
 
 class HonestySettings(Section):
@@ -317,7 +327,7 @@ class EvaluationSettings(Section):
     main: str
     frozen: tuple[Arm, ...]
     tuned: tuple[Arm, ...]
-    tuned_seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    tuned_seeds: Seeds
     calibration_bins: Annotated[int, Field(ge=2)]
     bootstrap_draws: Count
     confidence: Annotated[float, Field(gt=0, lt=1)]

@@ -320,7 +320,8 @@ def _shuffled(samples: Samples, columns: NDArray[np.int64], rng: np.random.Gener
 
 def _tile_loss(samples: Samples, prob: NDArray[np.float64]) -> float:
     certain, labels = certain_labels(samples.tiles)
-    return float(tile_figures(labels, samples.by_tile(prob)[certain])["log_loss"] or 0.0)
+    loss = tile_figures(labels, samples.by_tile(prob)[certain])["log_loss"]
+    return float("nan") if loss is None else loss
 
 
 def certain_labels(tiles: Sequence[LabelledTile]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
