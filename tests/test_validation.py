@@ -519,4 +519,4 @@ def test_leaving_cases_out_of_the_real_tiles(data_dir: Path) -> None:
     assert 0.2 < probe["macro_f1"] < 0.85
     honesty: HonestySettings = settings.honesty
     temperature = fit_temperature(held.prob, samples.truth, honesty)
-    assert max(temperature.coarse, temperature.fine) <= honesty.max_temperature * (1 + 1e-9)
+    assert 1 < temperature.value <= honesty.max_temperature * (1 + 1e-9)
