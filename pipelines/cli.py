@@ -164,6 +164,9 @@ def evaluate(
     tuned: Annotated[
         bool, typer.Option("--tuned", help="Compare tuned backbones too: an hour and more.")
     ] = False,
+    mpp: Annotated[
+        float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
+    ] = None,
 ) -> None:
     """Judge a model on labelled tiles; on its own training tiles, its way of being made, case by case."""
     if tiles is None:
@@ -172,7 +175,7 @@ def evaluate(
     from .watch import interruptible, spoken_log
 
     with interruptible(), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, unknown, tuned))
+        found = job.evaluate(job.Options(model, tiles, out, card, unknown, tuned, mpp))
     typer.echo(found)
 
 

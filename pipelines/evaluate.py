@@ -26,9 +26,10 @@ from wsi_necrosis.inference import predict_padded
 from wsi_necrosis.model import load_model
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.replacing import remove, require_writable, write_json, write_text
-from wsi_necrosis.samples import Samples, Shelf
+from wsi_necrosis.samples import Samples, Shelf, recipe_of
 from wsi_necrosis.settings import (
     EvaluationSettings,
+    TileDataSettings,
     TrainSettings,
     load_evaluation_settings,
     load_settings,
@@ -65,6 +66,8 @@ class Options:
         Table of pictures and slides that are none of the model's business.
     tuned : bool
         Compare arms whose backbone learns too, which takes an hour and more.
+    mpp_um : float, optional
+        Pixel size of pictures for which the tiles' source gives none.
     """
 
     model: str
@@ -73,6 +76,7 @@ class Options:
     card: Path | None = None
     unknown: Path | None = None
     tuned: bool = False
+    mpp_um: float | None = None
 
     @property
     def card_path(self) -> Path:
@@ -97,10 +101,19 @@ def evaluate(options: Options, rules: EvaluationSettings | None = None) -> str:
     settings = settings_of(spec, options.tiles)
     require_writable(options.out)
     require_writable(options.card_path.parent)
-    tiles = read_tiles(settings.data, options.out, Field(spec.tile_px, spec.mpp))
+    field, given = Field(spec.tile_px, spec.mpp), options.mpp_um
+    tiles = read_tiles(_sized(settings, given or settings.data.mpp_um), options.out, field)
     if not seen(spec, tiles):
+        if given is None:  # what the training knew of its pictures' size says nothing of these
+            tiles = read_tiles(_sized(settings, None), options.out, field)
         return judge_new(options, settings, tiles, rules.calibration_bins)
+    if given is not None:
+        raise UsageError(f"--mpp {given:g}: the size of these pixels is that of the training; leave it away")
     return compare(options, settings, tiles, rules)
+
+
+def _sized(settings: TrainSettings, mpp_um: float | None) -> TileDataSettings:
+    return settings.data.model_copy(update={"mpp_um": mpp_um})
 
 
 def settings_of(spec: ModelSpec, tiles: Path) -> TrainSettings:
@@ -113,7 +126,7 @@ def settings_of(spec: ModelSpec, tiles: Path) -> TrainSettings:
     """
     if not spec.training:
         raise ModelError(f"model {spec.name!r} was not made by training, so that there is nothing to repeat")
-    tree = {**spec.training, "data": {**spec.training["data"], "tiles": str(tiles)}}
+    tree = {**spec.training, "data": {**spec.training["data"], "tiles": str(tiles), "layout": "auto"}}
     try:
         return train_settings(tree)
     except SettingsError as error:
@@ -153,13 +166,7 @@ def judge_new(options: Options, settings: TrainSettings, tiles: Sequence[Labelle
     """Figures of the model as it is, on cases that it has not seen."""
     _refuse_comparison(options)
     model = load_model(options.model)
-    plain = settings.model_copy(
-        update={
-            "crops": settings.crops.model_copy(update={"views": 1}),
-            "fit": settings.fit.model_copy(update={"tune": "head"}),  # the model has a backbone of its own
-        }
-    )
-    samples = Shelf(tiles).samples(plain)
+    samples = Shelf(tiles).plain(settings.crops, model.spec.recipe)
     found = predict_padded(model, samples.pixels, samples.features[:, 0], settings.crops.batch)
     prob = found.prob.astype(np.float64)[None]
     facts = {
@@ -178,8 +185,19 @@ def judge_new(options: Options, settings: TrainSettings, tiles: Sequence[Labelle
 def compare(
     options: Options, settings: TrainSettings, tiles: Sequence[LabelledTile], rules: EvaluationSettings
 ) -> str:
-    """Leave each case out in turn, under every arm; write tables, plots and the card."""
+    """Leave each case out in turn, under every arm; write tables, plots and the card.
+
+    Raises
+    ------
+    ModelError
+        The recipe of its name is no longer the one that the model was trained with.
+    """
     spec = load_spec(options.model)
+    if recipe_of(settings.network) != spec.recipe:
+        raise ModelError(
+            f"model {spec.name!r} was trained with another recipe {spec.recipe.name!r} than this version has; "
+            "train it again"
+        )
     unknown = None if options.unknown is None else read_unknown(options.unknown)
     few = _tuned_seeds(rules, settings.fit.test_seeds) if options.tuned else ()
     key, fits = _key(spec, rules), options.out / "fits"

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -111,17 +111,32 @@ class Shelf:
         UsageError, MissingExtraError, ModelError
             The backbone cannot be had.
         """
-        network, frozen = settings.network, settings.fit.tune == "frozen"
-        # A backbone that sees crops varied anew needs them only as they are beforehand.
-        crops = settings.crops if frozen else settings.crops.model_copy(update={"views": 1})
+        crops, network = settings.crops, settings.network
+        if settings.fit.tune != "frozen":  # the backbone sees crops varied anew
+            return self.plain(crops, recipe_of(network))
+        bare = self._measured(crops, recipe_of(network))
+        if network.fusion == "radiomics":
+            return bare
+        key = f"pooled {network.backbone} {network.initial} {network.mean} {network.std} {crops!r}"
+        key += f" {settings.fit.seed}" if network.initial == "random" else ""
+        views = Views(self.tiles, bare.owner, bare.pixels, crops)
+        return replace(bare, pooled=self._once(key, lambda: self._pooled(views, settings)))
+
+    def plain(self, crops: CropSettings, recipe: Recipe) -> Samples:
+        """Crops as they are, in one view, with their radiomics; for a backbone that is yet to look at them.
+
+        Raises
+        ------
+        DatasetError
+            As `samples`.
+        """
+        return self._measured(crops.model_copy(update={"views": 1}), recipe)
+
+    def _measured(self, crops: CropSettings, recipe: Recipe) -> Samples:
         owner, pixels = self._crops(crops)
-        views, recipe = Views(self.tiles, owner, pixels, crops), recipe_of(network)
+        views = Views(self.tiles, owner, pixels, crops)
         features = self._once(f"radiomics {recipe.name} {crops!r}", lambda: radiomic_views(views, recipe))
         pooled = np.zeros((len(owner), crops.views, 0), np.float32)
-        if network.fusion != "radiomics" and frozen:
-            key = f"pooled {network.backbone} {network.initial} {network.mean} {network.std} {crops!r}"
-            key += f" {settings.fit.seed}" if network.initial == "random" else ""
-            pooled = self._once(key, lambda: self._pooled(views, settings))
         return Samples(self.tiles, owner, pixels, pooled, features, recipe)
 
     def _crops(self, crops: CropSettings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

@@ -22,6 +22,7 @@ from wsi_necrosis.pipelines import evaluate as module
 from wsi_necrosis.pipelines.cli import main
 from wsi_necrosis.pipelines.evaluate import Options, evaluate
 from wsi_necrosis.pipelines.train import train
+from wsi_necrosis.radiomics import find_recipe
 from wsi_necrosis.settings import EvaluationSettings, load_evaluation_settings
 
 PLOTS = ("confusion.png", "roc.png", "reliability.png", "learning.png", "gate.png")
@@ -203,7 +204,7 @@ def test_every_kind_of_model_is_found_again(
 
 
 def test_cases_that_are_new_judge_the_model_as_it_is(trained: Path, fresh: Path, tmp_path: Path) -> None:
-    said = evaluate(Options(str(trained), fresh, tmp_path / "out"))
+    said = evaluate(Options(str(trained), fresh, tmp_path / "out", mpp_um=0.5))
     found = read(tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["evaluation.json"]
     assert found["tiles"] == 20
@@ -215,11 +216,29 @@ def test_cases_that_are_new_judge_the_model_as_it_is(trained: Path, fresh: Path,
     assert "percent viable, E: labelled 100 %" in said
 
 
+def test_the_pixel_size_of_new_tiles_is_not_assumed(trained: Path, fresh: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="missing pixel size"):
+        evaluate(Options(str(trained), fresh, tmp_path / "out"))
+
+
+def test_the_pixel_size_of_training_tiles_is_known(trained: Path, painted: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="that of the training"):
+        evaluate(Options(str(trained), painted, tmp_path / "out", mpp_um=0.5))
+
+
+def test_a_recipe_that_changed_since_is_refused(
+    trained: Path, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsi_necrosis.pipelines.evaluate.recipe_of", lambda network: find_recipe("paper"))
+    with pytest.raises(ModelError, match="another recipe 'phantom'"):
+        evaluate(Options(str(trained), painted, tmp_path / "out"))
+
+
 def test_the_model_as_it_is_is_calibrated(trained: Path, fresh: Path, tmp_path: Path) -> None:
     hot = copied(trained, tmp_path / "hot", calibration__value=9.0)
     losses = []
     for at, model in enumerate((trained, hot)):
-        evaluate(Options(str(model), fresh, tmp_path / str(at)))
+        evaluate(Options(str(model), fresh, tmp_path / str(at), mpp_um=0.5))
         losses.append(read(tmp_path / str(at))["tile"]["log_loss"]["mean"])
     assert losses[1] > 5 * losses[0]
 
@@ -236,14 +255,14 @@ def test_options_of_a_comparison_are_refused_on_new_cases(
     given: dict[str, Any], named: str, trained: Path, fresh: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=f"^{named}: none of the tiles was in the training"):
-        evaluate(replace(Options(str(trained), fresh, tmp_path / "out"), **given))
+        evaluate(replace(Options(str(trained), fresh, tmp_path / "out", mpp_um=0.5), **given))
     assert not (tmp_path / "out").exists()
 
 
 def test_new_cases_do_not_write_over_a_comparison(trained: Path, fresh: Path, evaluation: Path) -> None:
     before = (evaluation / "evaluation.json").read_bytes()
     with pytest.raises(UsageError, match=r"holds a comparison.*choose another with -o"):
-        evaluate(Options(str(trained), fresh, evaluation))
+        evaluate(Options(str(trained), fresh, evaluation, mpp_um=0.5))
     assert (evaluation / "evaluation.json").read_bytes() == before
 
 
@@ -354,7 +373,7 @@ def test_the_command_says_what_was_found(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = ["evaluate", str(trained), "--tiles", str(fresh), "-o", str(tmp_path / "out")]
+    arguments = ["evaluate", str(trained), "--tiles", str(fresh), "-o", str(tmp_path / "out"), "--mpp", "0.5"]
     monkeypatch.setattr(sys, "argv", ["wsi-necrosis", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -123,7 +123,11 @@ def _sizes(entries: Iterable[Entry], source: Path, mpp_um: float | None) -> list
     """Pixel size of every picture in um."""
     sizes = [(entry.name, entry.mpp or mpp_um) for entry in entries]
     unsized = (name for name, size in sizes if size is None)
-    refuse(unsized, f"{source} has a missing pixel size for", "give a column mpp, or --set data.mpp_um=UM")
+    refuse(
+        unsized,
+        f"{source} has a missing pixel size for",
+        "give a column mpp, or data.mpp_um (evaluate: --mpp)",
+    )
     return [size for _, size in sizes if size is not None]
 
 
