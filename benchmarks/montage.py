@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,34 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dask.system import CPU_COUNT
+from slides import make_montage, processor
 
 from wsi_necrosis.settings import load_settings
 from wsi_necrosis.slide import open_slide, read_overview
 from wsi_necrosis.tissue import Kind, find_tissue
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def data_folder() -> Path:
-    return Path(os.environ.get("WSI_NECROSIS_DATA", ROOT.parent / "shared" / "data"))
-
-
-def make_montage(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    data = data_folder()
-    tool = data.parent / "tools" / "montage.py"
-    options = [
-        "--cells",
-        str(arguments.cells),
-        "--seed",
-        str(arguments.seed),
-        "--offset",
-        str(arguments.offset),
-    ]
-    command = [sys.executable, str(tool), "--tiles", str(data / "tcia_os"), "--out", str(path), *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    truth: dict[str, Any] = json.loads(path.with_suffix(".truth.json").read_text())
-    return truth
 
 
 def lattice_percent(path: Path, truth: dict[str, Any]) -> float:
@@ -66,12 +41,6 @@ def lattice_percent(path: Path, truth: dict[str, Any]) -> float:
     return 100 * area["Viable"] / (area["Viable"] + area["Non-Viable-Tumor"])
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {CPU_COUNT} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         slide, out = Path(scratch) / "montage.svs", Path(scratch) / "out"
-        truth = make_montage(slide, arguments)
+        truth = make_montage(slide, arguments.cells, arguments.seed, arguments.offset)
         options = [word for override in arguments.set for word in ("--set", override)]
         command = [sys.executable, "-m", "wsi_necrosis.pipelines.cli", "run", str(slide), "-o", str(out)]
         subprocess.run([*command, "--workers", str(arguments.workers), "--quiet", *options], check=True)

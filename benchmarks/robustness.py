@@ -269,8 +269,7 @@ def kept(columns: dict[str, Numbers]) -> npt.NDArray[np.bool_]:
 
 def is_candidate(feature: Feature) -> bool:
     """Whether a feature is cheap enough for recipe `fast`."""
-    cheap = feature.family in {"firstorder", "glcm"} and feature.channel != "grey"
-    return feature.family == "nuclei" or (cheap and feature.mask == "tissue")
+    return feature.family not in {"glrlm", "glszm"}
 
 
 def markdown(lines: Iterable[Sequence[Any]], head: Sequence[str]) -> str:
@@ -380,8 +379,8 @@ nothing from them.
 
 Of those kept, a smallest ICC below {LEAST_ICC} is found for {", ".join(fewer)}.
 
-Of the {cheap.sum()} features that are cheap enough for `fast` (first-order and GLCM of haematoxylin and eosin
-over tissue, and nuclei) the rule keeps {(cheap & keep).sum()}. It drops {listed(cheap & ~keep)}."""
+Of the {cheap.sum()} features that are cheap enough for `fast` (all but run and zone
+matrices) the rule keeps {(cheap & keep).sum()}. It drops {listed(cheap & ~keep)}."""
 
 
 def method(tiles: Sequence[LabelledTile], compared: dict[str, Pair]) -> str:

@@ -117,6 +117,31 @@ def demo(
 
 
 @app.command()
+def bench(
+    slide: SlidePath,
+    model: ModelName = None,
+    mpp: MppText = None,
+    device: Device = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    overrides: Overrides = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how fast a slide goes on this machine, and where the time goes; nothing is kept."""
+    options = {
+        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
+    }  # fmt: skip
+    settings = _settings(None, None, overrides, options)
+    from . import bench as job
+    from .watch import interruptible, watching
+
+    with watching(quiet=quiet or as_json) as watcher, interruptible():
+        found = job.bench(slide, settings, _parse_mpp(mpp), watcher)
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else job.describe(found))
+
+
+@app.command()
 def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None:
     """Say what a slide is: format, size, levels, pixel size and where it came from."""
     from . import info as job

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsi_necrosis.analysis import SlideReport, Watcher, make_plan
+from wsi_necrosis.analysis import SlideReport, Watcher
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.grid import Term, cell_pixels
+from wsi_necrosis.plan import make_plan
 from wsi_necrosis.settings import Settings
 from wsi_necrosis.slide import open_slide, read_overview
 from wsi_necrosis.tissue import find_tissue
@@ -29,7 +30,7 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
     facts = {
         "slide": slide,
         "mpp": f"{plan.info.known_mpp} um ({plan.info.mpp_source})",
-        "model": f"{plan.spec.name} on {plan.device}",
+        "model": f"{plan.spec.name} with {plan.backend}",
         "working mpp": f"{plan.grid.mpp} um",
         "cells": f"{plan.grid.shape[0]} x {plan.grid.shape[1]} of {plan.grid.stride_px} px",
         "tiles to score": int(tissue.sum()),

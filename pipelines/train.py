@@ -12,7 +12,7 @@ from wsi_necrosis.checkpoint import ModelSpec, Standardiser, TrainingData, save_
 from wsi_necrosis.dataset import Field, LabelledTile, cases_of, read_tiles
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.fit_state import heads_of
-from wsi_necrosis.model import Network
+from wsi_necrosis.network import Network
 from wsi_necrosis.replacing import remove, require_writable
 from wsi_necrosis.samples import Samples, Shelf
 from wsi_necrosis.settings import TrainSettings, load_train_settings

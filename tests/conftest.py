@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+
+from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.checkpoint import load_spec
+from wsi_necrosis.kept import VARIABLE
+from wsi_necrosis.model import choose_backend
+from wsi_necrosis.phantom import write_phantom
+from wsi_necrosis.pipelines.watch import QuietWatcher
+from wsi_necrosis.provenance import slide_fingerprint
+from wsi_necrosis.scores import ScoreStore
+from wsi_necrosis.settings import load_settings
+from wsi_necrosis.slide import open_slide
+from wsi_necrosis.worker import Job
 
 # No deadline: machines are shared, and a slow one is no failure.
 settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of this session, also for processes that it starts, instead of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv(VARIABLE, str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +45,31 @@ def data_dir() -> Path:
     if not (folder / "tcia_os" / "labels.csv").is_file():
         pytest.skip(f"no data folder at {folder}; set WSI_NECROSIS_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job on a finished store, so that any of its blocks can be scored again."""
+    folder = tmp_path_factory.mktemp("cluster")
+    slide = folder / "slide.tiff"
+    write_phantom(slide, np.random.default_rng(0), side_mm=0.8)
+    settings = load_settings(overrides=["model.name=phantom", "grid.block_cells=4", "cluster.workers=1"])
+    analyse(Request(slide, slide.name, folder / "out"), settings, QuietWatcher())
+    with open_slide(slide) as opened:
+        info = opened.info
+    store = ScoreStore(folder / "out")
+    return Job(
+        slide=slide,
+        mpp=info.known_mpp,
+        reader=info.reader,
+        fingerprint=slide_fingerprint([slide]),
+        model="phantom",
+        model_fingerprint=load_spec("phantom").fingerprint,
+        backend=choose_backend(settings.model),
+        grid=store.grid,
+        batch_tiles=16,
+        folder=folder / "out",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

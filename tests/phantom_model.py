@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.checkpoint import SHIPPED, ModelSpec, Standardiser, TrainingData, save_checkpoint
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.model import Network
+from wsi_necrosis.network import Network
 from wsi_necrosis.phantom import GLASS, MATERIALS, phantom_tiles
 from wsi_necrosis.radiomics import extract, find_recipe
 from wsi_necrosis.tissue import foreground

@@ -10,6 +10,7 @@ PAGES = [
     "CHANGELOG.md",
     "MODEL_CARD.md",
     "docs/architecture.md",
+    "docs/cluster.md",
     "docs/radiomics.md",
     "benchmarks/RESULTS.md",
 ]

@@ -18,6 +18,7 @@ from wsi_necrosis.phantom import phantom_tiles
 from wsi_necrosis.radiomics import extract
 from wsi_necrosis.scores import State
 from wsi_necrosis.tissue import foreground
+from wsi_necrosis.torch_runner import TorchRunner
 
 GRID = TileGrid(Box(0, 0, 96, 64), (1.0, 1.0), Mpp(1.0, 1.0), 32, 32, 4)
 BLOCK = Block(0, 0, 0, 0, 2, 3)
@@ -62,7 +63,7 @@ def test_cells_say_how_unlike_the_training_tiles_they_are(model: TileModel, rgb:
     """By a model that was trained on the cell of necrosis alone."""
     known = np.repeat(describe(rgb[None, :32, 32:64]), 3, axis=0)
     spec = replace(model.spec, novelty=Novelty.fit(known, limit=0.5, shrinkage=1.0))
-    watchful = TileModel(spec, phantom_network(spec))
+    watchful = TileModel(spec, TorchRunner(phantom_network(spec)))
     found = Scorer(ArraySlide(rgb), watchful, GRID, 4).score(
         BLOCK, tissue_everywhere_but_on_glass(), Stopwatch()
     )

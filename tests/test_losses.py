@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from wsi_necrosis.losses import HeadLoss, LossName
-from wsi_necrosis.model import Classifier, Logits, Shape
+from wsi_necrosis.network import Classifier, Logits, Shape
 
 NAMES: tuple[LossName, ...] = ("hierarchical", "paper", "fixed", "flat")
 STROMA, DEAD, VIABLE, MIXED = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.5, 0.5)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,29 +10,35 @@ import numpy as np
 import pytest
 import torch
 
-from tests.phantom_model import STEEPNESS, phantom_network, phantom_spec
+from tests.phantom_model import phantom_network, phantom_spec
+from wsi_necrosis.backend import REFERENCE, Backend
 from wsi_necrosis.calibration import Temperature
 from wsi_necrosis.checkpoint import ModelSpec, Standardiser, load_spec, load_tensors, save_checkpoint
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
-from wsi_necrosis.errors import ModelError, UsageError
+from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model import (
-    Classifier,
-    Logits,
-    Network,
+    AGREEMENT_FILE,
+    TOLERANCE,
     Prediction,
-    Shape,
     TileModel,
-    choose_device,
+    agreement,
+    choose_backend,
+    fixed_tiles,
     load_model,
 )
+from wsi_necrosis.network import Network
 from wsi_necrosis.novelty import Novelty, describe
 from wsi_necrosis.phantom import phantom_tiles
 from wsi_necrosis.radiomics import extract, find_recipe
+from wsi_necrosis.settings import load_settings
 from wsi_necrosis.tissue import foreground
+from wsi_necrosis.torch_runner import TorchRunner
 
 SIDE = 32
 PURE = (*CLASSES, "glass")
 NOTHING = {"recipe": find_recipe("none"), "standardise": Standardiser((), (), (), 5.0)}
+OPENVINO = Backend("openvino", "cpu", "float32")
+BFLOAT16 = Backend("torch", "cpu", "bfloat16")
 KINDS: dict[str, dict[str, Any]] = {
     "gate": {},
     "concat": {"fusion": "concat"},
@@ -107,15 +115,6 @@ def test_borders_of_the_phantom_are_unbiased(
     np.testing.assert_allclose(half[[one, other]], 0.5, atol=0.1)
 
 
-def test_the_phantom_backbone_gives_mean_colours(tiles: dict[str, np.ndarray]) -> None:
-    pixels = np.concatenate(list(tiles.values()))
-    with torch.inference_mode():
-        pooled = phantom_network(phantom_spec()).backbone(torch.tensor(pixels)).numpy()
-    np.testing.assert_allclose(pooled[:, :3], pixels.mean(axis=(1, 2)) / 255, rtol=1e-4)
-    assert not pooled[:, 3:].any()
-    assert STEEPNESS > 10
-
-
 def test_the_shipped_phantom_model_is_what_its_maker_makes() -> None:
     spec = load_spec("phantom")
     assert replace(spec, weights_sha256="") == phantom_spec()
@@ -157,13 +156,6 @@ def test_wrong_shapes_are_refused(model: TileModel) -> None:
         model.predict(right, np.zeros((2, 4)))
     with pytest.raises(ModelError, match="3 features"):
         model.predict(right, np.zeros((1, 3)))
-
-
-def test_heads_multiply_to_three_classes() -> None:
-    logits = Logits(
-        torch.log(torch.tensor([[0.2, 0.8]])), torch.log(torch.tensor([[0.25, 0.75]])), torch.ones(1, 2)
-    )
-    np.testing.assert_allclose(logits.prob().numpy(), [[0.2, 0.2, 0.6]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -210,18 +202,6 @@ def test_members_are_averaged(tmp_path: Path, tiles: dict[str, np.ndarray]) -> N
     np.testing.assert_allclose(both.gate, (alone[0].gate + alone[1].gate) / 2, atol=1e-6)
 
 
-def test_flat_heads_are_one_softmax() -> None:
-    shape = Shape(0, 3, "radiomics", "flat", 8, 1, 0.0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        classifier = Classifier(shape).eval()
-    z = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -4.0]])
-    with torch.inference_mode():
-        prob = classifier(z[:, :0], z).prob()
-        flat = classifier.flat(classifier.radiomics(z)).softmax(dim=1)
-    np.testing.assert_allclose(prob.numpy(), flat.numpy(), atol=1e-6)
-
-
 @pytest.mark.parametrize("kind", ["gate", "ensemble"])
 def test_temperature_changes_probabilities_and_nothing_else(
     tmp_path: Path, tiles: dict[str, np.ndarray], kind: str
@@ -242,23 +222,13 @@ def test_novelty_is_that_of_the_tiles_and_changes_no_probability(tiles: dict[str
     known = np.concatenate([describe(tiles[name]) for name in CLASSES])
     novelty = Novelty.fit(known, limit=2.0, shrinkage=0.1)
     spec = replace(phantom_spec(), novelty=novelty)
-    plain = predict(TileModel(phantom_spec(), phantom_network(phantom_spec())), tiles["viable"])
-    found = predict(TileModel(spec, phantom_network(spec)), tiles["viable"])
+    plain = predict(TileModel(phantom_spec(), TorchRunner(phantom_network(phantom_spec()))), tiles["viable"])
+    found = predict(TileModel(spec, TorchRunner(phantom_network(spec))), tiles["viable"])
     np.testing.assert_array_equal(found.prob, plain.prob)
     np.testing.assert_array_equal(found.novelty, novelty.of(tiles["viable"]))
     assert found.novelty.max() < 1
-    inverted = predict(TileModel(spec, phantom_network(spec)), 255 - tiles["viable"])
+    inverted = predict(TileModel(spec, TorchRunner(phantom_network(spec))), 255 - tiles["viable"])
     assert inverted.novelty.min() > 1
-
-
-def test_auto_finds_a_device_and_a_missing_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_device("auto") in {"cpu", "cuda", "mps"}
-    assert choose_device("cpu") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="'cuda' is not available"):
-        choose_device("cuda")
-    with pytest.raises(UsageError, match="no device 'gpu'"):
-        choose_device("gpu")
 
 
 @pytest.mark.parametrize(
@@ -297,9 +267,107 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, fault: str, message
     assert "fetch the model again" in str(refusal.value)
 
 
-def test_an_unknown_backbone_is_refused() -> None:
-    with pytest.raises(ModelError, match="no backbone 'resnet_of_dreams'"):
-        Network.of(replace(phantom_spec(), backbone="resnet_of_dreams"))
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"macenko"}))
+def test_openvino_agrees_with_torch_on_models_of_every_kind(
+    tmp_path: Path, tiles: dict[str, np.ndarray], kind: str
+) -> None:
+    save_random_model(tmp_path / "model", kind)
+    pixels = np.concatenate([tiles[name][:4] for name in PURE])
+    plain, found = (
+        predict(load_model(tmp_path / "model", backend), pixels) for backend in (REFERENCE, OPENVINO)
+    )
+    assert np.ptp(plain.prob, axis=0).max() > 1e-3
+    np.testing.assert_allclose(found.prob, plain.prob, atol=1e-5)
+    np.testing.assert_allclose(found.gate, plain.gate, atol=1e-5)
+    np.testing.assert_array_equal(found.novelty, plain.novelty)
+    assert agreement(tmp_path / "model", OPENVINO) < 1e-5
+
+
+def test_a_network_is_converted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles: dict[str, np.ndarray]
+) -> None:
+    """Later loads do not build it in torch, and the same checkpoint elsewhere is the same model."""
+    monkeypatch.setenv("WSI_NECROSIS_CACHE", str(tmp_path / "cache"))
+    spec = save_random_model(tmp_path / "one", "image")
+    first = predict(load_model(tmp_path / "one", OPENVINO), tiles["viable"])
+    save_random_model(tmp_path / "two", "image")
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "of", lambda _: pytest.fail("built again"))
+        again = predict(load_model(tmp_path / "two", OPENVINO), tiles["viable"])
+    np.testing.assert_array_equal(again.prob, first.prob)
+    (folder,) = (tmp_path / "cache").iterdir()
+    told = json.loads((folder / AGREEMENT_FILE).read_text())
+    assert told["about"]["model"] == spec.fingerprint
+    assert told["about"]["versions"].keys() == {"wsi-necrosis", "torch", "timm", "openvino"}
+    assert 0 <= told["largest_difference"] < 1e-5
+
+
+def test_other_weights_are_another_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSI_NECROSIS_CACHE", str(tmp_path / "cache"))
+    save_random_model(tmp_path / "model", "radiomics")
+    agreement(tmp_path / "model", OPENVINO)
+    spec = load_spec(tmp_path / "model")
+    tensors = {name: 2 * array for name, array in load_tensors(tmp_path / "model", spec).items()}
+    save_checkpoint(tmp_path / "model", spec, tensors)
+    agreement(tmp_path / "model", OPENVINO)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_backend_that_disagrees_is_refused_with_its_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bfloat16 under the tolerance of float32; torch computes in it on every processor, if slowly."""
+    monkeypatch.setattr("wsi_necrosis.backend.has_bfloat16", lambda device: True)
+    save_random_model(tmp_path / "model", "gate")
+    difference = agreement(tmp_path / "model", BFLOAT16)
+    assert 1e-4 < difference < 0.05
+    model = load_model(tmp_path / "model", BFLOAT16)
+    shift = (
+        model.predict(*fixed_tiles(model.spec)).prob
+        - load_model(tmp_path / "model").predict(*fixed_tiles(model.spec)).prob
+    )
+    assert np.abs(shift).max() == pytest.approx(difference)
+    monkeypatch.setattr("wsi_necrosis.model.TOLERANCE", {"bfloat16": 1e-4})
+    with pytest.raises(
+        ModelError, match=f"by up to {difference:.2g}, more than the 0.0001.*model.backend=torch"
+    ):
+        load_model(tmp_path / "model", BFLOAT16)
+
+
+@pytest.mark.parametrize(("allowed", "dtype"), [(0.05, "bfloat16"), (1e-7, "float32")])
+def test_a_model_that_bfloat16_would_change_too_much_keeps_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, dtype: str
+) -> None:
+    monkeypatch.setattr("wsi_necrosis.backend.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("wsi_necrosis.model.TOLERANCE", {"bfloat16": allowed})
+    save_random_model(tmp_path / "model", "gate")
+    settings = load_settings(
+        overrides=[f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.backend=torch"]
+    ).model
+    assert choose_backend(settings) == Backend("torch", "cpu", dtype)
+
+
+def test_fixed_tiles_are_fixed_and_in_range(model: TileModel) -> None:
+    pixels, features = fixed_tiles(model.spec)
+    assert len(pixels) == len(features) == 16
+    np.testing.assert_array_equal(fixed_tiles(model.spec)[0], pixels)
+    np.testing.assert_array_equal(fixed_tiles(model.spec)[1], features)
+    z = model.spec.standardise.apply(features)
+    assert np.abs(z).max() <= model.spec.standardise.clip
+    assert z.std() == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.slow
+def test_the_default_model_is_the_same_on_openvino_in_any_thread() -> None:
+    plain, found = load_model("default"), load_model("default", OPENVINO)
+    pixels, features = fixed_tiles(plain.spec)
+    expected = plain.predict(pixels, features).prob
+    assert np.ptp(expected, axis=0).max() > 0.1
+    with ThreadPoolExecutor(3) as pool:
+        probs = [done.prob for done in pool.map(lambda _: found.predict(pixels, features), range(6))]
+    np.testing.assert_allclose(probs[0], expected, atol=TOLERANCE["float32"] / 10)
+    for prob in probs[1:]:
+        np.testing.assert_array_equal(prob, probs[0])
 
 
 @pytest.mark.slow

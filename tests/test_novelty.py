@@ -79,6 +79,31 @@ def test_rows_and_columns_beyond_a_multiple_of_eight_are_left_out(extra: tuple[i
     np.testing.assert_array_equal(describe(tiles), describe(tiles[:, :16, :24]))
 
 
+def plainly(tile: Pixels) -> np.ndarray:
+    """The 15 numbers of a tile, octave by octave; means are float32, sums in double precision."""
+    height, width = (side // 8 * 8 for side in tile.shape[:2])
+    octave = optical_density(tile[:height, :width])
+    squares = [(octave.astype(np.float64) ** 2).mean(axis=(0, 1))]
+    for _ in range(3):
+        octave = octave[::2] + octave[1::2]
+        octave = (octave[:, ::2] + octave[:, 1::2]) / np.float32(4)
+        squares.append((octave.astype(np.float64) ** 2).mean(axis=(0, 1)))
+    mean = octave.mean(axis=(0, 1), dtype=np.float64)
+    variance = -np.diff([*squares, mean**2], axis=0)
+    return np.concatenate([mean, np.log(FLOOR_OD + np.sqrt(np.maximum(variance, 0))).ravel()])
+
+
+@given(seed=st.integers(0, 1000), sides=st.tuples(st.integers(8, 70), st.integers(8, 70)))
+def test_one_pass_gives_what_the_definition_gives(seed: int, sides: tuple[int, int]) -> None:
+    tiles = noise(seed, 2, *sides)
+    np.testing.assert_allclose(describe(tiles), [plainly(tile) for tile in tiles], rtol=1e-6)
+
+
+def test_on_painted_tissue_too(painted: dict[str, Pixels]) -> None:
+    tiles = np.concatenate(list(painted.values()))
+    np.testing.assert_allclose(describe(tiles), [plainly(tile) for tile in tiles], rtol=1e-6)
+
+
 def test_no_tiles_have_no_rows() -> None:
     assert describe(np.empty((0, 16, 16, 3), np.uint8)).shape == (0, NUMBERS)
 

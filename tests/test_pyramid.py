@@ -13,7 +13,8 @@ from PIL import Image
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box
-from wsi_necrosis.pyramid import Pyramid, Window, level_for, nominal_downsample, on_white
+from wsi_necrosis.pyramid import Pyramid, level_for, nominal_downsample, on_white
+from wsi_necrosis.windows import Window
 
 TILE = (16, 8)
 
@@ -26,10 +27,12 @@ class ArrayLevels:
         self.sizes = tuple((array.shape[1], array.shape[0]) for array in arrays)
         self.downsamples = tuple(arrays[0].shape[1] / array.shape[1] for array in arrays)
         self.tiles = (TILE,) * len(arrays)
+        self.stored = len(arrays)
         self.failed = False
+        self.opened: list[ArrayLevels] = []
         self.windows: list[tuple[int, Window]] = []
 
-    def fetch(self, level: int, window: Window) -> Image.Image | None:
+    def fetch(self, level: int, window: Window, out: np.ndarray) -> int | None:
         assert window.clipped(self.sizes[level]) == window, "asked for pixels outside the level"
         self.windows.append((level, window))
         left, top, width, height = window
@@ -39,14 +42,14 @@ class ArrayLevels:
             for col, row in self.bad
         )  # fmt: skip
         self.failed |= touched
-        return (
-            None
-            if self.failed
-            else Image.fromarray(self.arrays[level][top : top + height, left : left + width])
-        )
+        out[:] = 0 if self.failed else self.arrays[level][top : top + height, left : left + width]
+        return None if self.failed else window.count_tiles(TILE)
 
     def reopened(self) -> ArrayLevels:
-        return ArrayLevels(self.arrays, self.bad)
+        again = type(self)(self.arrays, self.bad)
+        again.opened = self.opened
+        self.opened.append(again)
+        return again
 
     def close(self) -> None:
         self.failed = True
@@ -155,26 +158,6 @@ def test_nominal_downsample(size, stated, nominal):
     assert nominal_downsample(full, size, stated) == nominal
 
 
-@given(
-    window=st.builds(Window, st.integers(0, 99), st.integers(0, 99), st.integers(1, 99), st.integers(1, 99)),
-    tile=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-)
-def test_halves_partition_a_window_at_tile_edges(window, tile):
-    pending, covered = [window], np.zeros((200, 200), int)
-    while pending:
-        part = pending.pop()
-        halves = part.halves(tile)
-        pending += halves
-        if not halves:
-            left, top, width, height = part
-            covered[top : top + height, left : left + width] += 1
-            assert left // tile[0] == (left + width - 1) // tile[0]
-            assert top // tile[1] == (top + height - 1) // tile[1]
-    inside = covered[window.top : window.top + window.height, window.left : window.left + window.width]
-    assert (inside == 1).all()
-    assert covered.sum() == window.width * window.height
-
-
 def test_only_the_bad_tile_is_lost():
     pixels = noise(64, 96)
     region = Pyramid(ArrayLevels([pixels], bad=[(2, 3), (5, 0)])).read(Box(0, 0, 96, 64), (1, 1), (64, 96))
@@ -230,11 +213,11 @@ def test_closing_waits_for_readers_and_turns_away_later_ones():
     inside, go_on, closed = Event(), Event(), Event()
 
     class SlowLevels(ArrayLevels):
-        def fetch(self, level: int, window: Window) -> Image.Image | None:
+        def fetch(self, level: int, window: Window, out: np.ndarray) -> int | None:
             inside.set()
             assert go_on.wait(10)
             assert not closed.is_set()
-            return super().fetch(level, window)
+            return super().fetch(level, window, out)
 
         def close(self) -> None:
             closed.set()
@@ -251,3 +234,83 @@ def test_closing_waits_for_readers_and_turns_away_later_ones():
     assert closed.is_set()
     with pytest.raises(SlideError, match="closed"):
         pyramid.read(Box(0, 0, 8, 8), (1, 1), (8, 8))
+
+
+BOXES = st.builds(
+    Box,
+    st.integers(-20, 100),
+    st.integers(-20, 70),
+    st.integers(1, 60).map(float),
+    st.integers(1, 60).map(float),
+)
+
+
+@given(
+    needed=st.lists(BOXES, max_size=4),
+    ratio=st.sampled_from([(1, 1), (2, 2), (1.3, 2.1), (3, 2)]),
+    corner=st.tuples(st.floats(-9, 30), st.floats(-9, 30)),
+)
+def test_needed_pixels_are_those_of_a_plain_read(needed, ratio, corner):
+    levels = ArrayLevels([noise(64, 96)])
+    shape = (40, 50)
+    box = Box(*corner, 50 * ratio[0], 40 * ratio[1])
+    plain, region = (Pyramid(levels).read(box, ratio, shape, boxes) for boxes in (None, needed))
+    for part in needed:
+        left, right = ((edge - box.x_l0) / ratio[0] for edge in (part.x_l0, part.right_l0))
+        top, bottom = ((edge - box.y_l0) / ratio[1] for edge in (part.y_l0, part.bottom_l0))
+        inside = tuple(
+            slice(max(0, math.floor(start + 1e-6)), max(0, math.ceil(stop - 1e-6)))
+            for start, stop in ((top, bottom), (left, right))
+        )
+        np.testing.assert_array_equal(region.rgb[inside], plain.rgb[inside])
+    assert region.decoded_l0 <= plain.decoded_l0
+
+
+def test_only_tiles_that_are_needed_are_fetched():
+    levels = ArrayLevels([noise(64, 96)])
+    needed = [Box(18, 9, 10, 5), Box(30, 9, 4, 5), Box(80, 40, 16, 1)]  # tiles 1, 1 and 2, 1; and 5, 5
+    region = Pyramid(levels).read(Box(0, 0, 96, 64), (1, 1), (64, 96), needed)
+    assert sorted(window for _, window in levels.windows) == [Window(16, 8, 32, 8), Window(80, 40, 16, 8)]
+    assert region.decoded_l0 == 3 * 16 * 8
+    expected = np.full_like(levels.arrays[0], 255)
+    for rows, cols in ((slice(8, 16), slice(16, 48)), (slice(40, 48), slice(80, 96))):
+        expected[rows, cols] = levels.arrays[0][rows, cols]
+    np.testing.assert_array_equal(region.rgb, expected)
+
+
+def test_what_is_decoded_is_counted_in_level_0_pixels_and_whole_tiles():
+    levels = ArrayLevels([noise(128, 192), noise(64, 96)])
+    assert Pyramid(levels).read(Box(30, 14, 4, 4), (2, 2), (2, 2)).decoded_l0 == 4 * (32 * 16)
+    bad = Pyramid(ArrayLevels([noise(64, 96)], bad=[(0, 0)])).read(Box(0, 0, 32, 8), (1, 1), (8, 32))
+    assert bad.unreadable == (Box(0, 0, 16, 8),)
+    assert bad.decoded_l0 == 16 * 8
+
+
+class Between(ArrayLevels):
+    """Stored levels of 1 and 8, and one of 4 in between."""
+
+    def __init__(self, arrays: list[np.ndarray], bad: Iterable[tuple[int, int]] = ()) -> None:
+        super().__init__(arrays, bad)
+        self.stored = 2
+
+
+@pytest.mark.parametrize(
+    ("px_l0", "level"),
+    [((2, 2), 0), ((4, 4), 2), ((4, 8), 2), ((6, 6), 0), ((8, 8), 1), ((4.1, 4), 0), ((3, 4), 0)],
+)
+def test_a_level_in_between_serves_whole_multiples_of_it(px_l0, level):
+    levels = Between([np.full((side, side, 3), side, np.uint8) for side in (128, 16, 32)])
+    rgb = Pyramid(levels).read(Box(0, 0, 64, 64), px_l0, (4, 4)).rgb
+    assert (rgb == (128, 16, 32)[level]).all()
+
+
+def test_failed_levels_are_closed_when_their_last_reader_leaves():
+    first = ArrayLevels([noise(64, 96)], bad=[(2, 3)])
+    pyramid = Pyramid(first)
+    for _ in range(20):
+        pyramid.read(Box(0, 0, 96, 64), (1, 1), (64, 96))
+    still_open = [levels for levels in (first, *first.opened) if not levels.failed]
+    assert len(first.opened) > 20
+    assert len(still_open) == 1
+    pyramid.close()
+    assert still_open[0].failed

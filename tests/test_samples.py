@@ -20,7 +20,7 @@ from wsi_necrosis.backbones import initial_backbone
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset import LabelledTile
 from wsi_necrosis.dataset.labels import CERTAIN
-from wsi_necrosis.model import Backbone
+from wsi_necrosis.network import Backbone
 from wsi_necrosis.phantom import phantom_tiles
 from wsi_necrosis.radiomics import extract, find_recipe
 from wsi_necrosis.samples import Samples, Shelf, Views, measure, pooled_views, radiomic_views, recipe_of, vary

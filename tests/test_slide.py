@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,9 @@ def test_information(slides, name, vendor, size, levels, pixels):
     mpp, source, objective = pixels
     with open_slide(slides / name) as slide:
         info = slide.info
-    assert (info.vendor, info.reader, info.size_l0, info.downsamples) == (vendor, "openslide", size, levels)
+    assert (info.vendor, info.size_l0, info.downsamples) == (vendor, size, levels)
+    fast = {"CMU-1-Small-Region.svs", "openslide_small.svs"}  # the others are no JPEG-tiled TIFF
+    assert info.reader == ("jpeg-tiff" if name in fast else "openslide")
     assert (info.mpp and info.mpp.x) == (mpp and pytest.approx(mpp, rel=1e-4))
     assert (info.mpp_source, info.objective) == (source, objective)
     assert len(info.levels) == len(levels)
@@ -147,7 +150,7 @@ class Flat:
         )
         self.boxes: list[Box] = []
 
-    def read(self, box: Box, mpp: Mpp) -> Region:
+    def read(self, box: Box, mpp: Mpp, needed: Sequence[Box] | None = None) -> Region:
         self.boxes.append(box)
         shape = round(box.height_l0 * 0.25 / mpp.y), round(box.width_l0 * 0.25 / mpp.x)
         return Region(np.full((*shape, 3), len(self.boxes) % 250, np.uint8), ())

@@ -1,14 +1,17 @@
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import Block, TileGrid
 from wsi_necrosis.slide import Region, SlideInfo
-from wsi_necrosis.tiles import read_block
+from wsi_necrosis.tiles import read_block, union_l0
 
 MPP = Mpp(1.0, 1.0)
 
@@ -26,13 +29,14 @@ class ArraySlide:
         self._rgb, self._lost = np.pad(rgb, ((64, 64), (64, 64), (0, 0)), constant_values=255), lost
         self.reads: list[Box] = []
 
-    def read(self, box: Box, mpp: Mpp) -> Region:
+    def read(self, box: Box, mpp: Mpp, needed: Sequence[Box] | None = None) -> Region:
         assert mpp == MPP
         self.reads.append(box)
+        self.needed = needed
         top, left = int(box.y_l0) + 64, int(box.x_l0) + 64
         rgb = self._rgb[top : top + int(box.height_l0), left : left + int(box.width_l0)]
         parts = [box.intersection(lost) for lost in self._lost]
-        return Region(rgb, tuple(part for part in parts if part is not None))
+        return Region(rgb, tuple(part for part in parts if part is not None), 7000.0)
 
     def close(self) -> None:
         pass
@@ -80,6 +84,34 @@ def test_only_the_part_with_wanted_cells_is_read(rgb: np.ndarray) -> None:
     batch = read_block(slide, laid, block, wanted)
     assert slide.reads == [laid.tile_box(1, 2)]
     assert np.array_equal(batch.pixels[0], rgb[32:64, 64:96])
+    assert slide.needed == [laid.tile_box(1, 2)]
+
+
+@pytest.mark.parametrize("stride", [32, 16])
+def test_what_is_needed_is_the_union_of_tiles_within_the_plane(rgb, stride):
+    laid = TileGrid(Box(0, 0, 150, 100), (1.0, 1.0), MPP, 32, stride, 20)
+    block = next(laid.blocks())
+    batch = read_block(ArraySlide(rgb), laid, block, np.ones((block.rows, block.cols), bool))
+    assert (batch.decoded_l0, batch.needed_l0) == (7000, 150 * 100)
+
+
+def test_areas_are_in_level_0_pixels(rgb):
+    laid = TileGrid(Box(0, 0, 150, 100), (2.0, 2.5), MPP, 32, 32, 4)
+    wanted = np.zeros((2, 3), bool)
+    wanted[0, 2] = True  # columns 128 to 192 of 150, rows 0 to 80
+    batch = read_block(ArraySlide(rgb), laid, Block(0, 0, 0, 0, 2, 3), wanted)
+    assert (batch.decoded_l0, batch.needed_l0) == (7000, 22 * 80)
+
+
+BOXES = st.builds(Box, *[st.integers(0, 30)] * 2, *[st.integers(1, 20)] * 2)
+
+
+@given(st.lists(BOXES, max_size=6))
+def test_area_of_a_union(boxes):
+    plane = np.zeros((60, 60), bool)
+    for box in boxes:
+        plane[box.y_l0 : box.bottom_l0, box.x_l0 : box.right_l0] = True
+    assert union_l0(boxes) == plane.sum()
 
 
 def test_a_tile_that_meets_an_unreadable_box_is_marked(rgb: np.ndarray) -> None:

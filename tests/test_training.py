@@ -23,7 +23,7 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset import LabelledTile
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.fit_state import heads_of, shape_of
-from wsi_necrosis.model import Backbone, Shape
+from wsi_necrosis.network import Backbone, Shape
 from wsi_necrosis.samples import Samples, Shelf, intra_op_threads
 from wsi_necrosis.settings import TrainSettings
 from wsi_necrosis.training import Epoch, Fitted, Predicted, Trail, fit, predict
@@ -31,7 +31,7 @@ from wsi_necrosis.training import Epoch, Fitted, Predicted, Trail, fit, predict
 EPOCHS, BATCHES = 3, 5  # of 36 crops by 8, the last of 4
 STEPS = EPOCHS * BATCHES
 EVERY = 3
-STOPS = 1  # seed of fits whose second epoch is the best on the inner case
+STOPS = 4  # seed of fits whose second epoch is the best on the inner case
 FUSIONS = ("gate", "concat", "image", "radiomics")
 LOSSES = ("hierarchical", "paper", "fixed", "flat")
 

@@ -1,53 +1,49 @@
-"""One slide from file to report, on one page."""
+"""Slides from file to report, on one page."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.checkpoint import ModelSpec, load_spec, portable_name
-from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.cluster import Job, check_scheduler, count_workers, run_blocks
-from wsi_necrosis.errors import ResultsDifferError, SettingsError, StoreError
+from wsi_necrosis.checkpoint import ModelSpec, portable_name
+from wsi_necrosis.cluster import Crew, check_scheduler, connected, count_workers
+from wsi_necrosis.errors import ResultsDifferError, StoreError, WsiNecrosisError
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.export.tiles_table import write_tiles_table
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.grid import Term, TileGrid, cell_pixels, lay_grid
+from wsi_necrosis.grid import Term, cell_pixels
 from wsi_necrosis.heatmap import stitch
 from wsi_necrosis.inference import Stopwatch
-from wsi_necrosis.memory import peak_memory_mb
-from wsi_necrosis.model import choose_device, compute_dtype, load_model
+from wsi_necrosis.model import load_model
 from wsi_necrosis.normalise import Normaliser, fit_normaliser
-from wsi_necrosis.provenance import (
-    RESULT_VERSION,
-    SCORE_VERSION,
-    differences,
-    digest,
-    slide_fingerprint,
-    versions,
-)
-from wsi_necrosis.quantify import NecrosisScore, measure
+from wsi_necrosis.plan import Plan, make_plan
+from wsi_necrosis.provenance import RESULT_VERSION, differences, versions
+from wsi_necrosis.quantify import measure
 from wsi_necrosis.radiomics import Recipe, prepare
 from wsi_necrosis.replacing import claimed, remove, require_writable, write_json
-from wsi_necrosis.scores import Scores, ScoreStore, State
-from wsi_necrosis.settings import Settings
-from wsi_necrosis.slide import Overview, Slide, SlideInfo, open_slide, read_overview
+from wsi_necrosis.result import Findings, Work, perf_of, result_of
+from wsi_necrosis.scores import Scores, ScoreStore
+from wsi_necrosis.settings import ClusterSettings, Settings
+from wsi_necrosis.slide import Overview, open_slide, read_overview
 from wsi_necrosis.stain import fit_stains
 from wsi_necrosis.tissue import Kind, TissueMask, find_tissue, foreground
+from wsi_necrosis.worker import Job
 
 log = logging.getLogger(__name__)
 
-COARSEST_MASK = 0.25  # of a cell's side; coarser ones cannot say how much tissue a cell holds
 OUTPUTS = (
     "perf.json",
     "tiles.parquet",
@@ -97,28 +93,6 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that decides the scores of a slide, known before any is made."""
-
-    info: SlideInfo
-    spec: ModelSpec
-    grid: TileGrid
-    device: str
-    inputs: Mapping[str, Any]
-    fingerprints: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that results and pictures are made from."""
-
-    overview: Overview
-    mask: TissueMask
-    scores: Scores
-    score: NecrosisScore
-
-
-@dataclass(frozen=True)
 class SlideReport:
     """What a run found: the content of `result.json`, and the folder that holds it."""
 
@@ -126,48 +100,38 @@ class SlideReport:
     result: Mapping[str, Any]
 
 
-def make_plan(slide: Slide, settings: Settings) -> Plan:
-    """Lay the grid and fix every input of the scores.
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of a slide before its folder is touched."""
 
-    Raises
-    ------
-    PixelSizeError, SettingsError, ModelError, UsageError
-        Slide, model, settings and device do not fit together.
-    """
-    info, spec = slide.info, load_spec(settings.model.name)
-    mpp = info.known_mpp
-    grid = lay_grid(info, spec.mpp, spec.tile_px, settings.grid)
-    device = choose_device(settings.model.device)
-    if settings.tissue.mpp_um > COARSEST_MASK * grid.stride_px * grid.mpp.side:
-        raise SettingsError(
-            f"tissue.mpp_um {settings.tissue.mpp_um:g} is too coarse for cells of "
-            f"{grid.stride_px * grid.mpp.side:.0f} um; give at most a quarter of a cell"
-        )
-    inputs: dict[str, Any] = {
-        "score_version": SCORE_VERSION,
-        "slide": {
-            "fingerprint": slide_fingerprint(info.files),
-            "reader": info.reader,
-            "mpp_x": mpp.x,
-            "mpp_y": mpp.y,
-        },
-        "model": {"name": spec.name, "fingerprint": spec.fingerprint},
-        "tissue": settings.tissue.model_dump(),
-        "grid": settings.grid.model_dump(),
-        "radiomics": settings.radiomics.model_dump(),
-        "backend": {
-            "device": device,
-            "dtype": compute_dtype(device),
-            "batch_tiles": settings.model.batch_tiles,
-        },
-    }
-    scoring = digest(inputs)
-    fingerprints = {
-        "scoring": scoring,
-        "measuring": digest([scoring, settings.quantify.model_dump()]),
-        "export": digest([scoring, settings.quantify.model_dump(), settings.export.model_dump()]),
-    }
-    return Plan(info, spec, grid, device, inputs, fingerprints)
+    request: Request
+    plan: Plan
+    overview: Overview
+    mask: TissueMask
+    watch: Stopwatch
+
+
+class Shift:
+    """The workers of one slide or of many: they start with the first block and go home at the end."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._crew: Crew | None = None
+
+    def crew(self, device: str) -> Crew:
+        """The workers, who are called once."""
+        if self._crew is None:
+            self._crew = self._stack.enter_context(connected(self._settings, device))
+        return self._crew
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
 
 def analyse(request: Request, settings: Settings, watcher: Watcher) -> SlideReport:
@@ -184,6 +148,59 @@ def analyse(request: Request, settings: Settings, watcher: Watcher) -> SlideRepo
     ResultsDifferError
         The folder holds scores made from other inputs; nothing is changed.
     """
+    with Shift(settings.cluster) as shift:
+        return _complete(_prepare(request, settings), settings, watcher, shift)
+
+
+def analyse_all(
+    requests: Iterable[Request], settings: Settings, watcher: Watcher
+) -> Iterator[tuple[Request, SlideReport | WsiNecrosisError]]:
+    """Analyse slides one after another, by the same workers, who keep the model.
+
+    While one slide is scored the next one is opened and its tissue found, so that no worker waits for it; no
+    more than these two are held in memory.
+
+    Parameters
+    ----------
+    requests : iterable of Request
+        Taken one ahead of the slide that is scored.
+    settings : Settings
+        Of all slides.
+    watcher : Watcher
+        Is told of each slide in turn.
+
+    Yields
+    ------
+    (Request, SlideReport or WsiNecrosisError)
+        In the order of the requests; a slide that fails does not end the others.
+    """
+    with Shift(settings.cluster) as shift, ThreadPoolExecutor(1) as ahead:
+        for request, preparing in _one_ahead(ahead, requests, settings):
+            try:
+                outcome: SlideReport | WsiNecrosisError = _complete(
+                    preparing.result(), settings, watcher, shift
+                )
+            except WsiNecrosisError as error:
+                outcome = error
+            yield request, outcome
+
+
+def _one_ahead(
+    pool: ThreadPoolExecutor, requests: Iterable[Request], settings: Settings
+) -> Iterator[tuple[Request, Future[Prepared | SlideReport]]]:
+    """Requests, each given when the next one has been begun."""
+    current: tuple[Request, Future[Prepared | SlideReport]] | None = None
+    for request in requests:
+        upcoming = request, pool.submit(_prepare, request, settings)
+        if current is not None:
+            yield current
+        current = upcoming
+    if current is not None:
+        yield current
+
+
+def _prepare(request: Request, settings: Settings) -> Prepared | SlideReport:
+    """Open a slide, check all that can be checked, and find its tissue; or the report of an earlier run."""
     watch = Stopwatch()
     with watch.stage("open"):
         slide = open_slide(request.slide, request.mpp)
@@ -195,46 +212,38 @@ def analyse(request: Request, settings: Settings, watcher: Watcher) -> SlideRepo
             return kept
         _refuse_other_scores(request, plan)
         with watch.stage("model"):
-            load_model(settings.model.name, plan.device)  # a damaged one stops here, not in the workers
+            load_model(settings.model.name, plan.backend)  # a damaged one stops here, not in the workers
             prepare(plan.spec.recipe, plan.grid.mpp.side, settings.radiomics.engine)
         require_writable(request.folder)
         check_scheduler(settings.cluster)
         with watch.stage("tissue"):
             overview = read_overview(slide, settings.tissue.mpp_um)
             mask = find_tissue(overview, settings.tissue)
+    return Prepared(request, plan, overview, mask, watch)
+
+
+def _complete(
+    known: Prepared | SlideReport, settings: Settings, watcher: Watcher, shift: Shift
+) -> SlideReport:
+    """Score, measure and export, in a folder that is ours; a report passes."""
+    if isinstance(known, SlideReport):
+        return known
+    request, plan, mask, watch = known.request, known.plan, known.mask, known.watch
     with claimed(request.folder):
-        return _carry_out(request, plan, settings, Prepared(overview, mask, watch, watcher))
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is known of a slide before its folder is touched, and who keeps time and is told."""
-
-    overview: Overview
-    mask: TissueMask
-    watch: Stopwatch
-    watcher: Watcher
-
-
-def _carry_out(request: Request, plan: Plan, settings: Settings, known: Prepared) -> SlideReport:
-    """Score, measure and export, in a folder that is ours."""
-    watch, mask = known.watch, known.mask
-    px = cell_pixels(plan.grid, mask)
-    store = _open_store(request, plan, px, mask.px_mm2)
-    known.watcher.folder_ready(request.folder)
-    _log_plan(request, plan, mask)
-    with watch.stage("score"):
-        normaliser = slide_normaliser(plan.spec, known.overview, mask)
-        stains = slide_stains(plan.spec.recipe, known.overview, mask, normaliser)
-        work = _score(request, plan, settings, Scoring(store, px, stains, normaliser, known.watcher))
-    with watch.stage("measure"):
-        scores = _whole(store, px)
-        findings = Findings(known.overview, mask, scores, measure(scores, settings.quantify))
-    result = _result(request, plan, findings)
-    with watch.stage("export"):
-        _export(request, plan, settings, findings)
-    write_json(request.folder / "perf.json", _perf(watch, work, settings))
-    write_json(request.folder / "result.json", result)
+        px = cell_pixels(plan.grid, mask)
+        store = _open_store(request, plan, px, mask.px_mm2)
+        watcher.folder_ready(request.folder)
+        _log_plan(request, plan, mask)
+        with watch.stage("score"):
+            work = _score(known, settings, Scoring(store, px, watcher, shift))
+        with watch.stage("measure"):
+            scores = _whole(store, px)
+            findings = Findings(known.overview, mask, scores, measure(scores, settings.quantify))
+        result = result_of(request.slide, request.slide_id, plan, findings)
+        with watch.stage("export"):
+            _export(request, plan, settings, findings)
+        write_json(request.folder / "perf.json", perf_of(watch.seconds, work))
+        write_json(request.folder / "result.json", result)
     log.info("%s: percent viable %s, %s", request.slide_id, result["percent_viable"], result["warnings"])
     return SlideReport(request.folder, result)
 
@@ -294,13 +303,49 @@ def _open_store(request: Request, plan: Plan, px: NDArray[np.uint32], px_mm2: fl
 
 @dataclass(frozen=True)
 class Scoring:
-    """The store to fill, mask pixels of its cells, what was fitted to the slide's stains, who is told of progress."""
+    """The store to fill, mask pixels of its cells, who is told of progress, and who works."""
 
     store: ScoreStore
     px: NDArray[np.uint32]
-    stains: NDArray[np.float64] | None
-    normaliser: Normaliser | None
     watcher: Watcher
+    shift: Shift
+
+
+def _score(known: Prepared, settings: Settings, scoring: Scoring) -> Work:
+    plan, store, watcher = known.plan, scoring.store, scoring.watcher
+    blocks = [(block, scoring.px[block.cells]) for block in plan.grid.blocks()]
+    blocks = [(block, px) for block, px in blocks if px[..., Term.TISSUE].any()]
+    waiting = [(block, px) for block, px in blocks if not store.is_done(block)]
+    total, left = (sum(int((px[..., Term.TISSUE] > 0).sum()) for _, px in some) for some in (blocks, waiting))
+    watcher.scoring(total, total - left)
+    took = Stopwatch()
+    if waiting:
+        with closing(scoring.shift.crew(plan.backend.device).score(_job(known, settings), waiting)) as crew:
+            for done in crew:
+                watcher.scored(done.tiles)
+                took.add(done.watch)
+    return Work(left, total, took, count_workers(settings.cluster))
+
+
+def _job(known: Prepared, settings: Settings) -> Job:
+    """What the workers need to know."""
+    request, plan = known.request, known.plan
+    normaliser = slide_normaliser(plan.spec, known.overview, known.mask)
+    return Job(
+        slide=request.slide.resolve(),
+        mpp=plan.info.known_mpp,
+        reader=plan.info.reader,
+        fingerprint=plan.inputs["slide"]["fingerprint"],
+        model=portable_name(settings.model.name),
+        model_fingerprint=plan.spec.fingerprint,
+        backend=plan.backend,
+        grid=plan.grid,
+        batch_tiles=settings.model.batch_tiles,
+        folder=request.folder.resolve(),
+        engine=settings.radiomics.engine,
+        stains=slide_stains(plan.spec.recipe, known.overview, known.mask, normaliser),
+        normaliser=normaliser,
+    )
 
 
 def slide_stains(
@@ -326,105 +371,12 @@ def slide_normaliser(spec: ModelSpec, overview: Overview, mask: TissueMask) -> N
     return normaliser
 
 
-@dataclass(frozen=True)
-class Work:
-    """What scoring a slide took: tiles of this run, all tiles, seconds of the workers by stage."""
-
-    tiles: int
-    all_tiles: int
-    seconds: Mapping[str, float]
-
-
-def _score(request: Request, plan: Plan, settings: Settings, scoring: Scoring) -> Work:
-    blocks = [(block, scoring.px[block.cells]) for block in plan.grid.blocks()]
-    blocks = [(block, px) for block, px in blocks if px[..., Term.TISSUE].any()]
-    waiting = [(block, px) for block, px in blocks if not scoring.store.is_done(block)]
-    total, left = (sum(int((px[..., Term.TISSUE] > 0).sum()) for _, px in some) for some in (blocks, waiting))
-    scoring.watcher.scoring(total, total - left)
-    job = Job(
-        slide=request.slide.resolve(),
-        mpp=plan.info.known_mpp,
-        fingerprint=plan.inputs["slide"]["fingerprint"],
-        model=portable_name(settings.model.name),
-        model_fingerprint=plan.spec.fingerprint,
-        device=plan.device,
-        grid=plan.grid,
-        batch_tiles=settings.model.batch_tiles,
-        folder=request.folder.resolve(),
-        engine=settings.radiomics.engine,
-        stains=scoring.stains,
-        normaliser=scoring.normaliser,
-    )
-    seconds: dict[str, float] = {}
-    for done in run_blocks(job, waiting, settings.cluster) if waiting else ():
-        scoring.watcher.scored(done.tiles)
-        for stage, took in done.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + took
-    return Work(left, total, seconds)
-
-
 def _whole(store: ScoreStore, px: NDArray[np.uint32]) -> Scores:
     """The scores, once it is sure that no chunk of the ledger was lost on disk."""
     scores = store.read()
     if not np.array_equal(scores.px.sum(axis=-1), px.sum(axis=-1)):
         raise StoreError(f"{store.folder} has lost part of its scores; run with --overwrite")
     return scores
-
-
-def _result(request: Request, plan: Plan, findings: Findings) -> dict[str, Any]:
-    """The content of `result.json`; it holds no times, so equal runs give equal files."""
-    info, mpp = plan.info, plan.info.known_mpp
-    scores = findings.scores
-    warnings = [plan.spec.notice, *_doubts(plan, scores, findings.score)]
-    return {
-        "schema_version": RESULT_VERSION,
-        "slide_id": request.slide_id,
-        "path": str(request.slide),
-        **findings.score.to_dict(),
-        "n_tiles": int((scores.state == State.SCORED).sum()),
-        "mask_mm2": findings.mask.area_mm2(),
-        "warnings": warnings,
-        "provenance": {
-            "fingerprints": dict(plan.fingerprints),
-            "inputs": dict(plan.inputs),
-            "slide": {
-                "vendor": info.vendor,
-                "size_l0": list(info.size_l0),
-                "mpp_x": mpp.x,
-                "mpp_y": mpp.y,
-                "mpp_source": info.mpp_source,
-                "objective": info.objective,
-            },
-            "grid": {
-                "working_mpp_x": plan.grid.mpp.x,
-                "working_mpp_y": plan.grid.mpp.y,
-                "tile_px": plan.grid.tile_px,
-                "stride_px": plan.grid.stride_px,
-            },
-            "model": {"name": plan.spec.name, "sha256": plan.spec.weights_sha256, "notice": plan.spec.notice},
-            "versions": versions(),
-        },
-    }
-
-
-def _doubts(plan: Plan, scores: Scores, score: NecrosisScore) -> list[str]:
-    """What a reader of the number must know about this slide."""
-    info, doubts = plan.info, []
-    if plan.spec.novelty is None:
-        doubts.append("this model does not recognise tissue unlike its training tiles")
-    if info.mpp_source not in {"metadata", "TIFF resolution", "--mpp"}:
-        doubts.append(f"pixel size {info.known_mpp} um from {info.mpp_source}")
-    if score.ood_mm2 > 0:
-        area = score.ledger.area_mm2()
-        percent = 100 * score.ood_mm2 / sum(area[name] for name in ("abstained", *CLASSES))
-        share = f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
-        doubts.append(
-            f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
-        )
-    unreadable = int((scores.state == State.UNREADABLE).sum())
-    if unreadable:
-        doubts.append(f"{unreadable} cells could not be read in full and are left out as unreadable")
-    return doubts
 
 
 def _export(request: Request, plan: Plan, settings: Settings, findings: Findings) -> None:
@@ -438,17 +390,3 @@ def _export(request: Request, plan: Plan, settings: Settings, findings: Findings
     pixel_size = f"{plan.info.known_mpp} um ({plan.info.mpp_source})"
     caption = Caption(request.slide_id, f"{plan.spec.name} ({plan.spec.weights_sha256[:8]})", pixel_size)
     write_overlay(folder / "overlay.png", layers, findings.score, caption, settings.export)
-
-
-def _perf(watch: Stopwatch, work: Work, settings: Settings) -> dict[str, Any]:
-    """The content of `perf.json`: seconds by stage; those of workers are sums over workers."""
-    wall = watch.seconds["score"]
-    return {
-        "seconds": {name: round(took, 3) for name, took in watch.seconds.items()},
-        "worker_seconds": {name: round(took, 3) for name, took in work.seconds.items()},
-        "tiles": work.tiles,
-        "tiles_kept": work.all_tiles - work.tiles,
-        "tiles_per_second": round(work.tiles / wall, 2) if work.tiles else None,
-        "workers": count_workers(settings.cluster),
-        "peak_memory_mb": peak_memory_mb(),
-    }

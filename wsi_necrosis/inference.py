@@ -27,9 +27,11 @@ from wsi_necrosis.tissue import foreground
 
 @dataclass
 class Stopwatch:
-    """Seconds by stage."""
+    """Seconds by stage, and areas in level-0 pixels: decoded by reads, and needed by tiles."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    decoded_l0: float = 0.0
+    needed_l0: float = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -39,6 +41,13 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def add(self, other: Stopwatch) -> None:
+        """Add what another one has counted."""
+        for name, took in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.decoded_l0 += other.decoded_l0
+        self.needed_l0 += other.needed_l0
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Scorer:
         px : uint32 array (rows, cols, 4)
             Mask pixels of the block's cells by `grid.Term`.
         watch : Stopwatch
-            Receives the seconds of reading, normalising, radiomics and network.
+            Receives the seconds of reading, normalising, radiomics and network, and the areas read.
 
         Returns
         -------
@@ -95,6 +104,8 @@ class Scorer:
             return found
         with watch.stage("read"):
             batch = read_block(self.slide, self.grid, block, wanted)
+        watch.decoded_l0 += batch.decoded_l0
+        watch.needed_l0 += batch.needed_l0
         lost = tuple(batch.cells[~batch.readable].T)
         found.px[(*lost, Term.UNREADABLE)] += found.px[(*lost, Term.TISSUE)]
         found.px[(*lost, Term.TISSUE)] = 0

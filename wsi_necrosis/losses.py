@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from wsi_necrosis.classes import NON_TUMOUR
-from wsi_necrosis.model import Logits
+from wsi_necrosis.network import Logits
 
 LossName = Literal["hierarchical", "paper", "fixed", "flat"]
 PAPER_SHARE = 0.2  # of the sum of s in the published loss

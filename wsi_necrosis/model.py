@@ -1,33 +1,46 @@
-"""The hierarchical tile classifier; this module owns torch and timm at run time.
+"""A model that scores tiles: a checkpoint, on the backend that computes its network.
 
-An image branch and a radiomics branch are joined by a gate. A coarse head tells tumour from the rest,
-a fine head viable from non-viable tumour; their product gives three classes. After arXiv 2601.09416,
-with two changes: features are standardised by the checkpoint instead of a BatchNorm, and the
-backbone's own mean and std are used. Simpler models, which are there to compare with, lack a branch, the
-gate or the hierarchy.
+A backend other than torch in float32 on the processor is compared with it once, on fixed tiles, and refused where it
+changes probabilities too much. What it differs by, and a converted network, are kept in the user's cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, cast
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from wsi_necrosis.checkpoint import ModelSpec, load_spec, load_tensors
-from wsi_necrosis.errors import ModelError, UsageError
+from wsi_necrosis.backend import REFERENCE, Backend, device_name, preferred_backend, require_backend
+from wsi_necrosis.checkpoint import ModelSpec, Tensors, load_spec, load_tensors
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.errors import ModelError
+from wsi_necrosis.kept import kept
 from wsi_necrosis.memory import keep_freed_memory
+from wsi_necrosis.network import Network
+from wsi_necrosis.openvino_runner import OpenVinoRunner, write_network
+from wsi_necrosis.phantom import phantom_tiles
+from wsi_necrosis.provenance import digest
+from wsi_necrosis.replacing import write_json
+from wsi_necrosis.settings import ModelSettings
+from wsi_necrosis.torch_runner import TorchRunner
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Fusion = Literal["gate", "concat", "image", "radiomics"]
-Heads = Literal["hierarchical", "flat"]
+# Largest difference of a class probability from torch in float32 on the processor that a backend may make. Other
+# orders of sums change the default model by 1e-6; bfloat16 by .03 on real tiles, which moves no mean by .01.
+TOLERANCE: Mapping[str, float] = MappingProxyType({"float32": 1e-4, "bfloat16": 0.05})
+AGREEMENT_FILE = "agreement.json"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,190 +64,29 @@ class Prediction:
     novelty: NDArray[np.float32]
 
 
-class Logits(NamedTuple):
-    """Raw answers: coarse (non-tumour, tumour), fine (non-viable, viable), gate (image, radiomics)."""
+class Runner(Protocol):
+    """A network on a backend."""
 
-    coarse: Tensor
-    fine: Tensor
-    gate: Tensor
-
-    def prob(self) -> Tensor:
-        """(n, 3): P(non-tumour) = A0, P(non-viable) = A1 B0, P(viable) = A1 B1."""
-        coarse, fine = self.coarse.float().softmax(dim=1), self.fine.float().softmax(dim=1)
-        return torch.cat([coarse[:, :1], coarse[:, 1:] * fine], dim=1)
-
-
-class Backbone(nn.Module):
-    """A timm network from uint8 tiles to pooled features, with its own input mean and std."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, name: str, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        if not timm.is_model(name):
-            raise ModelError(f"timm {timm.__version__} has no backbone {name!r}; see timm.list_models()")
-        self.body = timm.create_model(name, pretrained=False, num_classes=0)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-
-    @property
-    def width(self) -> int:
-        """Number of pooled features."""
-        return int(self.body.num_features)
-
-    def forward(self, tiles: Tensor) -> Tensor:
-        """Pooled features (n, width) of uint8 tiles (n, h, w, 3)."""
-        x = tiles.permute(0, 3, 1, 2).float() / 255  # stays channels-last in memory, the faster layout
-        return cast(Tensor, self.body((x - self.mean) / self.std))
-
-
-def backbone_input(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and std of a timm network's own input, for R, G, B in [0, 1].
-
-    Raises
-    ------
-    ModelError
-        timm has no such network.
-    """
-    if not timm.is_model(name):
-        raise ModelError(f"timm {timm.__version__} has no backbone {name!r}; see timm.list_models()")
-    config = timm.get_pretrained_cfg(name)
-    return cast(tuple[float, float, float], tuple(config.mean)), cast(
-        tuple[float, float, float], tuple(config.std)
-    )
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a classifier; `fusion`, `heads` and widths as in `checkpoint.ModelSpec`."""
-
-    pooled: int
-    radiomic: int
-    fusion: Fusion
-    heads: Heads
-    hidden: int
-    gate_hidden: int
-    dropout: float
-
-
-class Classifier(nn.Module):
-    """From pooled image features and standardised radiomics to the two decisions."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.shape = shape
-        hidden, drop = shape.hidden, shape.dropout
-        if shape.fusion != "radiomics":
-            self.image = nn.Sequential(
-                nn.Linear(shape.pooled, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(drop)
-            )
-        if shape.fusion != "image":
-            self.radiomics = nn.Sequential(
-                nn.Linear(shape.radiomic, hidden),
-                nn.ReLU(),
-                nn.Dropout(drop),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-            )
-        if shape.fusion == "gate":
-            self.gate = nn.Sequential(
-                nn.Linear(2 * hidden, shape.gate_hidden),
-                nn.ReLU(),
-                nn.Dropout(drop),
-                nn.Linear(shape.gate_hidden, 2),
-            )
-        if shape.fusion == "concat":
-            self.join = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(drop))
-        if shape.heads == "flat":
-            self.flat = nn.Linear(hidden, 3)
-        else:
-            self.coarse = nn.Linear(hidden, 2)
-            self.fine = nn.Linear(hidden, 2)
-
-    def forward(self, pooled: Tensor, z: Tensor) -> Logits:
-        """Logits of n tiles from (n, pooled) image features and (n, radiomic) z-scores."""
-        fused, gate = self._fused(pooled, z)
-        if self.shape.heads == "hierarchical":
-            return Logits(self.coarse(fused), self.fine(fused), gate)
-        # One decision among three, written as the two whose product it is.
-        non_tumour, tumour = self.flat(fused).split([1, 2], dim=1)
-        return Logits(torch.cat([non_tumour, tumour.logsumexp(dim=1, keepdim=True)], dim=1), tumour, gate)
-
-    def _fused(self, pooled: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        fusion, n = self.shape.fusion, len(z)
-        if fusion == "image":
-            return self.image(pooled), z.new_tensor([1.0, 0.0]).expand(n, 2)
-        if fusion == "radiomics":
-            return self.radiomics(z), z.new_tensor([0.0, 1.0]).expand(n, 2)
-        image, radiomics = self.image(pooled), self.radiomics(z)
-        both = torch.cat([image, radiomics], dim=1)
-        if fusion == "concat":
-            return self.join(both), z.new_full((n, 2), torch.nan)
-        gate = self.gate(both).softmax(dim=1)
-        return gate[:, :1] * image + gate[:, 1:] * radiomics, gate
-
-
-class Seen(NamedTuple):
-    """Of n tiles: probabilities (n, 3) and gate weights (n, 2)."""
-
-    prob: Tensor
-    gate: Tensor
-
-
-class Network(nn.Module):
-    """One backbone and its classifiers: what `model.safetensors` holds."""
-
-    def __init__(self, backbone: Backbone | None, classifiers: Sequence[Classifier]) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.members = nn.ModuleList(classifiers)
-
-    @classmethod
-    def of(cls, spec: ModelSpec) -> Self:
-        """The network that a description asks for, with random weights."""
-        backbone = Backbone(spec.backbone, spec.mean, spec.std) if spec.backbone else None
-        pooled = backbone.width if backbone else 0
-        shape = Shape(
-            pooled,
-            len(spec.feature_names),
-            spec.fusion,
-            spec.heads,
-            spec.hidden,
-            spec.gate_hidden,
-            spec.dropout,
-        )
-        return cls(backbone, [Classifier(shape) for _ in range(spec.members)])
-
-    def forward(self, tiles: Tensor, z: Tensor) -> Seen:
-        """What is said of uint8 tiles (n, h, w, 3) with z-scores (n, F), as means over the members."""
-        pooled = self.backbone(tiles) if self.backbone is not None else z[:, :0]
-        answers = [member(pooled, z) for member in self.members]
-        prob = torch.stack([answer.prob() for answer in answers]).mean(dim=0)
-        gate = torch.stack([answer.gate.float() for answer in answers]).mean(dim=0)
-        return Seen(prob, gate)
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """Weights by name, for `checkpoint.save_checkpoint`."""
-        return {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+    def __call__(
+        self, tiles: NDArray[np.uint8], z: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities (n, 3) before calibration, and gate weights (n, 2), of tiles and z-scores (n, F)."""
 
 
 class TileModel:
-    """A model on its device, ready to score tiles.
+    """A model on its backend, ready to score tiles.
 
     Attributes
     ----------
     spec : ModelSpec
         What it is.
-    device : str
-        Where it runs.
+    run : Runner
+        Its network, on the backend that computes it.
     """
 
-    def __init__(self, spec: ModelSpec, network: Network, device: str = "cpu") -> None:
+    def __init__(self, spec: ModelSpec, run: Runner) -> None:
         self.spec = spec
-        self.device = device
-        self._network = network.eval().to(device)
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        self.run = run
 
     def predict(self, tiles: NDArray[np.uint8], features: NDArray[np.float64]) -> Prediction:
         """Score tiles.
@@ -250,8 +102,8 @@ class TileModel:
         Returns
         -------
         Prediction
-            float32 whatever the device computes in. On one processor type a batch of the same shape
-            and content gives the same bits.
+            float32 whatever the backend computes in. On one processor type a batch of the same shape
+            and content gives the same bits, in any thread.
 
         Raises
         ------
@@ -260,9 +112,7 @@ class TileModel:
         """
         self._check(tiles, features)
         z = self.spec.standardise.apply(features).astype(np.float32)
-        with torch.inference_mode(), precision(self.device):
-            seen = self._network(torch.tensor(tiles).to(self.device), torch.tensor(z).to(self.device))
-            prob, gate = (part.float().cpu().numpy() for part in seen)
+        prob, gate = self.run(tiles, z)
         novelty = self.spec.novelty
         unlike = np.zeros(len(tiles), np.float32) if novelty is None else novelty.of(tiles)
         return Prediction(self.spec.calibration.apply(prob), gate, unlike)
@@ -281,51 +131,126 @@ class TileModel:
             )
 
 
-def compute_dtype(device: str) -> str:
-    """What a device computes in: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
-    return "bfloat16" if device.startswith("cuda") else "float32"
+def choose_backend(settings: ModelSettings) -> Backend:
+    """The backend that scores with a model; decided once for a slide, and the same for all workers.
 
-
-def precision(device: str) -> AbstractContextManager[Any]:
-    """Inside, networks on this device compute in `compute_dtype`."""
-    if compute_dtype(device) == "bfloat16":
-        return torch.autocast(device, dtype=torch.bfloat16)
-    return nullcontext()
-
-
-def choose_device(wanted: Device | str) -> str:
-    """The device to compute on; the only place that decides it.
+    As `backend.preferred_backend`. On "auto", a model that bfloat16 would change too much keeps float32.
 
     Raises
     ------
     UsageError
-        The device is unknown, or was asked for and is not there.
+        This machine has not what was asked for.
+    ModelError
+        The checkpoint is missing or damaged.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
-    if wanted not in there:
-        raise UsageError(f"there is no device {wanted!r}; take auto, cpu, cuda or mps")
-    if not there[wanted]:
-        raise UsageError(f"device {wanted!r} is not available on this machine; take --device auto or cpu")
-    return wanted
+    preferred = preferred_backend(settings, has_backbone=bool(load_spec(settings.name).backbone))
+    if settings.dtype != "auto" or preferred.dtype == "float32":
+        return preferred
+    difference = agreement(settings.name, preferred)
+    if difference <= TOLERANCE[preferred.dtype]:
+        return preferred
+    log.info("model %s computes in float32, as %s changes it by %.2g", settings.name, preferred, difference)
+    return replace(preferred, dtype="float32")
 
 
-def load_model(name_or_folder: str | Path, device: str = "cpu") -> TileModel:
-    """A shipped model (by name) or a checkpoint folder, on a device from `choose_device`.
+def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> TileModel:
+    """A shipped model (by name) or a checkpoint folder, on a backend from `choose_backend`.
 
     Raises
     ------
     ModelError
-        The checkpoint is missing or damaged, or its weights do not fit its description.
+        The checkpoint is missing or damaged, its weights do not fit its description, or the backend changes its
+        probabilities too much.
+    UsageError
+        This machine has not the backend.
     """
     keep_freed_memory()
+    require_backend(backend)
     spec = load_spec(name_or_folder)
+    stored = load_tensors(name_or_folder, spec)
+    if backend == REFERENCE:
+        return TileModel(spec, TorchRunner(_network(spec, stored)))
+    with _compared(spec, stored, backend) as folder:
+        difference = _difference(folder)
+        if difference > TOLERANCE[backend.dtype]:
+            raise ModelError(
+                f"{backend} changes probabilities of model {spec.name!r} by up to {difference:.2g}, more than the "
+                f"{TOLERANCE[backend.dtype]:g} that is allowed; give --set model.backend=torch, and --set "
+                "model.dtype=float32"
+            )
+        return TileModel(spec, _runner(spec, stored, backend, folder))
+
+
+def agreement(name_or_folder: str | Path, backend: Backend) -> float:
+    """Largest difference of a class probability from `REFERENCE`, on fixed tiles; measured once on a machine.
+
+    Raises
+    ------
+    ModelError, UsageError
+        As `load_model`, but for the difference.
+    """
+    require_backend(backend)
+    spec = load_spec(name_or_folder)
+    with _compared(spec, load_tensors(name_or_folder, spec), backend) as folder:
+        return _difference(folder)
+
+
+def fixed_tiles(spec: ModelSpec) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Tiles and features on which backends are compared: painted tissue and glass, and any radiomics in range."""
+    tiles, scaled = _painted(spec.tile_px), spec.standardise
+    z = np.random.default_rng(0).standard_normal((len(tiles), len(scaled.names)))
+    inside = np.clip(z, -scaled.clip, scaled.clip)
+    return tiles, np.asarray(scaled.centre) + inside * np.asarray(scaled.scale)
+
+
+@cache
+def _painted(tile_px: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    return np.concatenate([phantom_tiles(name, 4, tile_px, rng) for name in (*CLASSES, "glass")])
+
+
+@contextmanager
+def _compared(spec: ModelSpec, stored: Tensors, backend: Backend) -> Iterator[Path]:
+    """A kept folder with what a backend differs by, and the network where it was converted."""
+    about = {
+        "model": spec.fingerprint,
+        "backend": asdict(backend),
+        "device": device_name(backend.device),
+        "versions": {name: version(name) for name in {"wsi-necrosis", "torch", "timm", backend.name}},
+    }
+
+    def make(folder: Path) -> None:
+        network = _network(spec, stored)
+        if backend.name == "openvino":
+            log.info("converting model %s for OpenVINO, once on a machine", spec.name)
+            write_network(network, folder, spec.tile_px, len(spec.feature_names))
+        reference, other = TorchRunner(network), _runner(spec, stored, backend, folder)
+        probs = [TileModel(spec, run).predict(*fixed_tiles(spec)).prob for run in (reference, other)]
+        difference = float(np.abs(probs[1] - probs[0]).max())
+        log.info("%s changes probabilities of model %s by up to %.2g", backend, spec.name, difference)
+        write_json(folder / AGREEMENT_FILE, {"largest_difference": difference, "about": about})
+
+    with kept(f"{spec.name}-{backend.name}-{digest(about)}", make) as folder:
+        yield folder
+
+
+def _difference(folder: Path) -> float:
+    return float(json.loads((folder / AGREEMENT_FILE).read_text(encoding="utf-8"))["largest_difference"])
+
+
+def _runner(spec: ModelSpec, stored: Tensors, backend: Backend, folder: Path) -> Runner:
+    if backend.name == "openvino":
+        return OpenVinoRunner(folder, backend.dtype)
+    return TorchRunner(_network(spec, stored), backend)
+
+
+def _network(spec: ModelSpec, stored: Tensors) -> Network:
+    """The network with a checkpoint's weights."""
     network = Network.of(spec)
-    stored = {name: torch.from_numpy(array) for name, array in load_tensors(name_or_folder, spec).items()}
-    _require_fit(network.state_dict(), stored, spec.name)
-    network.load_state_dict(stored)  # float16 is widened to the network's float32
-    return TileModel(spec, network, device)
+    tensors = {name: torch.from_numpy(array) for name, array in stored.items()}
+    _require_fit(network.state_dict(), tensors, spec.name)
+    network.load_state_dict(tensors)  # float16 is widened to the network's float32
+    return network.eval()
 
 
 def _require_fit(wanted: dict[str, Tensor], stored: dict[str, Tensor], name: str) -> None:

@@ -7,6 +7,7 @@ crops. Features of the network would not do: it was taught to look past colour.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import ClassVar, Self
 
 import numpy as np
@@ -39,9 +40,17 @@ def describe(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
     float64 array (n, 15)
         A row depends on its tile alone.
     """
-    table = density_table()
-    planes = (table[np.ascontiguousarray(tile.transpose(2, 0, 1))] for tile in tiles)
-    return np.array([_describe(density) for density in planes]).reshape(len(tiles), NUMBERS)
+    # numba takes a second to import; what only reads a model's description should not wait for it.
+    octave_sums = import_module("wsi_necrosis.octaves").octave_sums
+    sums = np.empty((len(tiles), 3, OCTAVES + 2))
+    octave_sums(np.ascontiguousarray(tiles), density_table(), sums)
+    coarsest = 2**OCTAVES
+    height, width = (side // coarsest * coarsest for side in tiles.shape[1:3])
+    moments = sums / (height * width / np.array([4**octave for octave in (*range(OCTAVES + 1), OCTAVES)]))
+    squares, mean = moments[..., :-1], moments[..., -1]
+    variance = np.maximum(-np.diff(squares, append=mean[..., None] ** 2), 0)
+    spread = np.log(FLOOR_OD + np.sqrt(variance)).swapaxes(1, 2).reshape(len(tiles), NUMBERS - 3)
+    return np.concatenate([mean, spread], axis=1)
 
 
 @dataclass(frozen=True)
@@ -94,27 +103,6 @@ class Novelty:
     def of(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Distance of tiles (n, h, w, 3) over the limit: float32 (n,), above 1 where a tile is unusual."""
         return (self.distance(describe(tiles)) / self.limit).astype(np.float32)
-
-
-def _describe(density: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Numbers (15,) of one tile's densities (3, h, w)."""
-    whole = 2**OCTAVES
-    height, width = (side // whole * whole for side in density.shape[1:])
-    x = density[:, :height, :width]
-    squares = [_mean_square(x)]
-    for _ in range(OCTAVES):
-        x = x[:, ::2] + x[:, 1::2]
-        x = (x[:, :, ::2] + x[:, :, 1::2]) * np.float32(0.25)
-        squares.append(_mean_square(x))
-    mean = x.mean(axis=(1, 2), dtype=np.float64)
-    squares.append(mean**2)
-    variance = np.maximum(-np.diff(squares, axis=0), 0)
-    return np.concatenate([mean, np.log(FLOOR_OD + np.sqrt(variance)).ravel()])
-
-
-def _mean_square(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of each plane, added up in double precision."""
-    return np.asarray(np.einsum("chw,chw->c", x, x, dtype=np.float64) / x[0].size)
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:

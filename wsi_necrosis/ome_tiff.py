@@ -13,12 +13,14 @@ from typing import Any, Self
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_necrosis.errors import MissingExtraError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.pyramid import Window, nominal_downsample, on_white
+from wsi_necrosis.pyramid import nominal_downsample, on_white
 from wsi_necrosis.slide_info import SlideInfo, settle_mpp
+from wsi_necrosis.windows import Window
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +56,15 @@ class OmeTiffLevels:
             nominal_downsample(self.sizes[0], size, self.sizes[0][0] / size[0]) for size in self.sizes
         )
         self.tiles = tuple(self._tile(array) for array in self._arrays)
+        self.stored = len(self.sizes)
 
-    def fetch(self, level: int, window: Window) -> Image.Image | None:
+    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
         """Decode a window inside the level to RGB on white; None if a tile fails.
 
         Stored tiles are asked for one by one, which costs nothing. When one of several fails, zarr
         leaves the others running, and they would open the file again after it was closed.
         """
         array = self._arrays[level]
-        pixels = np.empty((window.height, window.width, array.shape[2]), np.uint8)
         for part in window.by_tile(self.tiles[level]):
             rows, cols = slice(part.top, part.top + part.height), slice(part.left, part.left + part.width)
             try:
@@ -70,9 +72,8 @@ class OmeTiffLevels:
             except DAMAGE as error:
                 logger.debug("%s: level %d, %s: %s", self._path, level, part, error)
                 return None
-            top, left = part.top - window.top, part.left - window.left
-            pixels[top : top + part.height, left : left + part.width] = tile
-        return on_white(Image.fromarray(pixels))
+            out[part.within(window)] = np.asarray(on_white(Image.fromarray(tile)))
+        return window.count_tiles(self.tiles[level])
 
     def reopened(self) -> Self:
         """Open the same file again."""

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import openslide
-from PIL import Image
+from numpy.typing import NDArray
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.pyramid import Window, nominal_downsample, on_white
+from wsi_necrosis.pyramid import nominal_downsample, on_white
 from wsi_necrosis.slide_info import SlideInfo, settle_mpp
+from wsi_necrosis.windows import Window
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +32,8 @@ class OpenSlideLevels:
     OpenSlide takes positions in level-0 pixels, and interpolates where these fall between the pixels
     of a level. So the position nearest to a whole level pixel is asked for. That is exact where
     OpenSlide's downsample is whole, as it always is at level 0. Elsewhere (sides of 4443 and 2221 px
-    make 2.0005) the picture is shifted by at most half a level-0 pixel, and a damaged tile may take
-    its neighbours with it.
+    make 2.0005) the picture is shifted by at most half a level-0 pixel, each stored tile by itself, and
+    a damaged tile may take its neighbours with it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,16 +47,40 @@ class OpenSlideLevels:
             for size, scale in zip(self.sizes, self._scales, strict=True)
         )
         self.tiles = tuple(self._tile(level) for level in range(len(self.sizes)))
+        self.stored = len(self.sizes)
 
-    def fetch(self, level: int, window: Window) -> Image.Image | None:
-        """Decode a window inside the level to RGB on white; None if a tile fails."""
+    def interpolates(self, level: int) -> bool:
+        """Whether pixels of a level are mixed from neighbours."""
+        return not self._scales[level].is_integer()
+
+    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
+        """Decode a window inside the level to RGB on white; None if a tile fails.
+
+        Where OpenSlide interpolates, every stored tile is read from its own corner, so that its shift
+        does not depend on the window.
+        """
+        width, height = self.tiles[level]
+        count = window.count_tiles((width, height))
+        if not self.interpolates(level):
+            return count if self._read(level, window, out) else None
+        for part in window.by_tile((width, height)):
+            left, top = part.left // width * width, part.top // height * height
+            whole = Window(left, top, part.right - left, part.bottom - top)
+            pixels = np.empty((whole.height, whole.width, 3), np.uint8)
+            if not self._read(level, whole, pixels):
+                return None
+            out[part.within(window)] = pixels[part.within(whole)]
+        return count
+
+    def _read(self, level: int, window: Window, out: NDArray[np.uint8]) -> bool:
         position = tuple(round(start * self._scales[level]) for start in window[:2])
         try:
-            pixels: Image.Image = self._handle.read_region(position, level, window[2:])
+            pixels = self._handle.read_region(position, level, window[2:])
         except openslide.OpenSlideError as error:
             logger.debug("%s: level %d, %s: %s", self._path, level, window, error)
-            return None
-        return on_white(pixels)
+            return False
+        out[:] = np.asarray(on_white(pixels))
+        return True
 
     def reopened(self) -> Self:
         """Open the same file again; a handle that failed once fails for ever."""

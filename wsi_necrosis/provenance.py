@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as package_version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ NUMERIC_PACKAGES = (
     "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "numba", "pyradiomics-bhklab",
     "openslide-python", "openslide-bin", "pillow",
 )  # fmt: skip
+NUMERIC_EXTRAS = ("openvino",)
 
 PIECES = 64
 PIECE_BYTES = 2**16
@@ -131,7 +133,8 @@ def _offsets(value: bytes, order: str, width: int) -> list[int]:
 
 def versions() -> dict[str, str]:
     """Versions of this package and of those that its numbers depend on."""
-    return {name: package_version(name) for name in NUMERIC_PACKAGES}
+    installed = [name for name in NUMERIC_EXTRAS if find_spec(name) is not None]
+    return {name: package_version(name) for name in (*NUMERIC_PACKAGES, *installed)}
 
 
 def digest(facts: Any) -> str:

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from wsi_necrosis import radiomics
 from wsi_necrosis.backbones import initial_backbone
+from wsi_necrosis.backend import choose_device, precision
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset import LabelledTile, cut_crops
-from wsi_necrosis.model import Backbone, choose_device, precision
+from wsi_necrosis.network import Backbone
 from wsi_necrosis.normalise import fit_normaliser
 from wsi_necrosis.radiomics import Recipe, find_recipe
 from wsi_necrosis.settings import CropSettings, NetworkSettings, TrainSettings

@@ -237,6 +237,16 @@ def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
     return BlockScores(nans(len(CLASSES)), nans(), nans(), px.copy(), nans(n_features), nans(2), state)
 
 
+def unreadable_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
+    """A block of which no tile could be read: its tissue pixels (of `px`) are unreadable, and so are their cells."""
+    found = empty_block(px, n_features)
+    tissue = found.px[..., Term.TISSUE]
+    found.state[tissue > 0] = State.UNREADABLE
+    found.px[..., Term.UNREADABLE] += tissue
+    tissue[...] = 0
+    return found
+
+
 def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
     """`Label` of every cell; its class is that of largest probability.
 

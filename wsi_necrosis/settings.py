@@ -67,6 +67,8 @@ class ModelSettings(Section):
 
     name: str
     device: Literal["auto", "cpu", "cuda", "mps"]
+    backend: Literal["auto", "torch", "openvino"]
+    dtype: Literal["auto", "float32", "bfloat16"]
     batch_tiles: Count
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.jpeg_tiff import open_jpeg_tiff
 from wsi_necrosis.ome_tiff import is_ome_tiff, open_ome_tiff
 from wsi_necrosis.openslide_file import existing_file, open_openslide
 from wsi_necrosis.pyramid import Levels, Pyramid, Region, level_for
@@ -29,10 +30,11 @@ class Slide(Protocol):
 
     info: SlideInfo
 
-    def read(self, box: Box, mpp: Mpp) -> Region:
+    def read(self, box: Box, mpp: Mpp, needed: Sequence[Box] | None = None) -> Region:
         """Pixels of size `mpp`, averaged, from the top-left corner of `box`; white beyond the slide.
 
-        The result has round(box.height_l0 * info.mpp.y / mpp.y) rows, and columns likewise.
+        The result has round(box.height_l0 * info.mpp.y / mpp.y) rows, and columns likewise. Where
+        `needed` is given, stored tiles that meet none of these boxes are not decoded and stay white.
         """
         ...
 
@@ -72,7 +74,7 @@ class Overview:
     mpp: Mpp
 
 
-def open_slide(path: Path, mpp: Mpp | None = None) -> Slide:
+def open_slide(path: Path, mpp: Mpp | None = None, reader: str | None = None) -> Slide:
     """Open a slide of any format that OpenSlide reads, or an OME-TIFF.
 
     Parameters
@@ -81,11 +83,13 @@ def open_slide(path: Path, mpp: Mpp | None = None) -> Slide:
         A file; any one file of a DICOM series; or a folder that holds one DICOM series and no other.
     mpp : Mpp, optional
         Pixel size of level 0, instead of what the file states.
+    reader : {"jpeg-tiff", "openslide", "tiatoolbox"}, optional
+        Read with this one or fail; by default the file alone decides which.
 
     Raises
     ------
     SlideError
-        There is no such file, or it is no slide that can be read.
+        There is no such file, it is no slide that can be read, or `reader` does not read it.
     PixelSizeError
         `mpp` is implausible.
     MissingExtraError
@@ -93,8 +97,22 @@ def open_slide(path: Path, mpp: Mpp | None = None) -> Slide:
     """
     check_given_mpp(mpp)
     file = existing_file(Path(path))
-    info, levels = (open_ome_tiff if is_ome_tiff(file) else open_openslide)(file, mpp)
+    info, levels = _opened(file, mpp, reader)
+    if reader not in {None, info.reader}:
+        levels.close()
+        raise SlideError(f"{path} cannot be read with {reader}; leave the choice to the file: {info.reader}")
     return _PyramidSlide(info, levels)
+
+
+def _opened(file: Path, mpp: Mpp | None, reader: str | None) -> tuple[SlideInfo, Levels]:
+    if is_ome_tiff(file):
+        return open_ome_tiff(file, mpp)
+    info, levels = open_openslide(file, mpp)
+    fast = None if reader == info.reader else open_jpeg_tiff(info, levels)
+    if fast is None:
+        return info, levels
+    levels.close()
+    return replace(info, reader="jpeg-tiff"), fast
 
 
 def read_overview(slide: Slide, mpp_um: float) -> Overview:
@@ -165,11 +183,11 @@ class _PyramidSlide:
         self.info = info
         self._pyramid = Pyramid(levels)
 
-    def read(self, box: Box, mpp: Mpp) -> Region:
+    def read(self, box: Box, mpp: Mpp, needed: Sequence[Box] | None = None) -> Region:
         own = self.info.known_mpp
         px_l0 = mpp.x / own.x, mpp.y / own.y
         shape = max(1, round(box.height_l0 / px_l0[1])), max(1, round(box.width_l0 / px_l0[0]))
-        return self._pyramid.read(box, px_l0, shape)
+        return self._pyramid.read(box, px_l0, shape, needed)
 
     def close(self) -> None:
         self._pyramid.close()

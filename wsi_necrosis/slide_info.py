@@ -30,7 +30,7 @@ class SlideInfo:
     vendor : str
         Format by OpenSlide's name for it, or "ome-tiff".
     reader : str
-        "openslide" or "tiatoolbox".
+        "jpeg-tiff", "openslide" or "tiatoolbox".
     size_l0 : tuple of int
         Level-0 pixels.
     plane : Box

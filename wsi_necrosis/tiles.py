@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +28,21 @@ class TileBatch:
         Tissue pixels of the tile, for radiomics.
     readable : bool array (n,)
         False where any pixel of the tile could not be read; such a tile must not be scored.
+    decoded_l0, needed_l0 : float
+        Areas in level-0 pixels: of the stored tiles that were decoded, and of the union of the batch's
+        tiles within the slide's plane.
     """
 
     cells: NDArray[np.int64]
     pixels: NDArray[np.uint8]
     foreground: NDArray[np.bool_]
     readable: NDArray[np.bool_]
+    decoded_l0: float = 0.0
+    needed_l0: float = 0.0
 
 
 def read_block(slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bool_]) -> TileBatch:
-    """The wanted tiles of a block, cut from one read.
+    """The wanted tiles of a block, cut from one read that decodes no stored tile without need.
 
     Parameters
     ----------
@@ -60,13 +66,26 @@ def read_block(slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bo
         block.block_row, block.block_col, block.row + int(top), block.col + int(left), int(bottom - top),
         int(right - left),
     )  # fmt: skip
-    region = slide.read(grid.block_box(part), grid.mpp)
+    boxes = [grid.tile_box(block.row + int(row), block.col + int(col)) for row, col in cells]
+    region = slide.read(grid.block_box(part), grid.mpp, boxes)
     side, stride = grid.tile_px, grid.stride_px
     corners = (cells - (top, left)) * stride
     pixels = np.stack([region.rgb[y : y + side, x : x + side] for y, x in corners])
-    boxes = [grid.tile_box(block.row + int(row), block.col + int(col)) for row, col in cells]
     readable = np.array([not _meets(box, region.unreadable) for box in boxes], bool)
-    return TileBatch(cells, pixels, foreground(pixels), readable)
+    needed_l0 = union_l0([part for part in (box.intersection(grid.plane) for box in boxes) if part])
+    return TileBatch(cells, pixels, foreground(pixels), readable, region.decoded_l0, needed_l0)
+
+
+def union_l0(boxes: Sequence[Box]) -> float:
+    """Area in level-0 pixels that boxes cover together."""
+    columns = np.unique([edge for box in boxes for edge in (box.x_l0, box.right_l0)])
+    rows = np.unique([edge for box in boxes for edge in (box.y_l0, box.bottom_l0)])
+    covered = np.zeros((max(0, len(rows) - 1), max(0, len(columns) - 1)), bool)
+    for box in boxes:
+        left, right = np.searchsorted(columns, (box.x_l0, box.right_l0))
+        top, bottom = np.searchsorted(rows, (box.y_l0, box.bottom_l0))
+        covered[top:bottom, left:right] = True
+    return float(np.diff(rows) @ covered @ np.diff(columns))
 
 
 def _meets(box: Box, others: tuple[Box, ...]) -> bool:

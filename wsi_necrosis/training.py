@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wsi_necrosis.backend import precision
 from wsi_necrosis.batches import Cached, Live, Source, batch_rows
 from wsi_necrosis.checkpoint import Standardiser
 from wsi_necrosis.dataset import inner_fold
 from wsi_necrosis.fit_state import FitState, Learners, optimiser_of
 from wsi_necrosis.losses import Parts
-from wsi_necrosis.model import Backbone, Classifier, precision
+from wsi_necrosis.network import Backbone, Classifier
 from wsi_necrosis.samples import Samples
 from wsi_necrosis.settings import FitSettings, TrainSettings
 
@@ -165,7 +166,8 @@ def _loop(
             break
         batches = list(batch_rows(len(source.truth), settings.batch, np.random.default_rng([seed, epoch])))
         for at in range(state.step - epoch * len(batches), len(batches)):
-            rows, rng = batches[at], np.random.default_rng([seed, epoch, at])
+            # Not [seed, epoch, 0]: trailing zeros make no other stream, and that one is the order's.
+            rows, rng = batches[at], np.random.default_rng([seed, epoch, at + 1])
             torch.manual_seed(int(rng.integers(2**63)))  # dropout draws from torch's own generator
             with precision(parts.device):
                 batch = source.varied(rows, rng)

@@ -25,7 +25,7 @@ from wsi_necrosis.agreement import tile_figures
 from wsi_necrosis.calibration import Temperature
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset import LabelledTile, leave_case_out
-from wsi_necrosis.model import Backbone
+from wsi_necrosis.network import Backbone
 from wsi_necrosis.novelty import Novelty, describe
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics import Recipe

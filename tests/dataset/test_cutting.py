@@ -190,6 +190,7 @@ def test_a_real_slide_is_cut_to_the_crops_of_a_model(data_dir: Path, tmp_path: P
         level_0 = opened.read_region((448, 896), 0, (448, 448)).convert("RGB")
     chosen = next(entry for entry in found if (entry.x_l0, entry.y_l0) == (448, 896))
     assert chosen.mpp == pytest.approx(0.998)
-    np.testing.assert_array_equal(pixels(chosen.path), np.asarray(level_0.reduce(2)))
+    apart = np.abs(pixels(chosen.path).astype(int) - np.asarray(level_0.reduce(2)))
+    assert apart.mean() < 0.5  # JPEG tiles are decoded at half their size
     crop = cut_crops(replace(tile("a", "A"), path=chosen.path, mpp=chosen.mpp or 0), crops)
     np.testing.assert_array_equal(crop, pixels(chosen.path)[None])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.radiomics.kernel import EPSILON, compiled
+from wsi_necrosis.kernel import EPSILON, compiled
 
 MCC = 19  # its place among the features
 

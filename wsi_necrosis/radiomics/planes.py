@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.radiomics.kernel import compiled
+from wsi_necrosis.kernel import compiled
 from wsi_necrosis.stain import LUMA, density_table, stain_matrix
 
 Scalar = TypeVar("Scalar", bound=np.generic)

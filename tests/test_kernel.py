@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from wsi_necrosis.radiomics.kernel import compiled, compiled_sum
+from wsi_necrosis.kernel import compiled, compiled_sum
 
 
 def add_up(values):  # type: ignore[no-untyped-def]  # numba finds the types

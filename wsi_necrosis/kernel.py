@@ -1,4 +1,4 @@
-"""How the kernels of the compiled engine are compiled."""
+"""How loops over pixels are compiled."""
 
 from __future__ import annotations
 
@@ -46,4 +46,6 @@ def _compiled(function: Callable[..., object], **options: Any) -> Any:
 @cache
 def _say_that_nothing_is_kept() -> None:
     """Once, not for every kernel."""
-    log.warning("radiomics are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder")
+    log.warning(
+        "loops over pixels are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder"
+    )

@@ -1,0 +1,93 @@
+"""Each measurement in a fresh process: start it, watch its memory, take the JSON of its last line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+EVERY_S = 0.5
+
+
+class MemoryWatch(threading.Thread):
+    """The largest memory of some processes and all that they started, pages that they share counted once."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        super().__init__(daemon=True)
+        self._roots, self._over = [psutil.Process(pid) for pid in pids], threading.Event()
+        self.peak_mb = 0
+
+    def run(self) -> None:
+        while not self._over.wait(EVERY_S):
+            self.peak_mb = max(self.peak_mb, sum(map(_shared_out_bytes, family(self._roots))) >> 20)
+
+    def stop(self) -> int:
+        self._over.set()
+        self.join()
+        return self.peak_mb
+
+
+def family(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Processes with their descendants, as far as they still live."""
+    members: dict[int, psutil.Process] = {}
+    for root in roots:
+        try:
+            members |= {process.pid: process for process in (root, *root.children(recursive=True))}
+        except psutil.NoSuchProcess:
+            continue
+    return list(members.values())
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Processor time so far of processes and their descendants, those that have ended included."""
+    total = 0.0
+    for process in family([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def measure(script: str, *arguments: object, others: Sequence[int] = ()) -> dict[str, Any]:
+    """Run a script of this folder and give its JSON, with `total_s` and `peak_mb` as seen from outside.
+
+    `others` are processes that work for it, whose memory counts too. The script gets the moment of its
+    start in `--started`, to say how long its imports took.
+    """
+    start = time.perf_counter()
+    command = [
+        sys.executable,
+        str(HERE / script),
+        *map(str, arguments),
+        "--started",
+        str(time.time()),
+    ]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    watch = MemoryWatch([child.pid, *others])
+    watch.start()
+    out, _ = child.communicate()
+    total, peak = time.perf_counter() - start, watch.stop()
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
+    facts: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return facts | {
+        "total_s": round(total, 2),
+        "peak_mb": max(peak, facts.get("peak_mb", 0)),
+    }
+
+
+def _shared_out_bytes(process: psutil.Process) -> int:
+    try:
+        return int(getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0

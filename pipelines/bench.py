@@ -1,0 +1,101 @@
+"""Job: how fast a user's own slide goes on this machine, and where the time goes; nothing is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from wsi_necrosis.analysis import Request, Watcher, analyse
+from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.settings import Settings
+
+DAY_S = 24 * 60 * 60
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a run of one slide took.
+
+    Attributes
+    ----------
+    slide : str
+        Its name.
+    perf : mapping
+        The run's `perf.json`.
+    inputs : mapping
+        What was chosen by rule: the slide's reader and the network's backend.
+    wall_seconds : float
+        From the opened command to the last file; imports are not counted.
+    cores_busy : float or None
+        Processor seconds of this machine per second of the run; unknown where a cluster did the work.
+    """
+
+    slide: str
+    perf: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    wall_seconds: float
+    cores_busy: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "slide": self.slide,
+            "wall_seconds": round(self.wall_seconds, 3),
+            "cores_busy": None if self.cores_busy is None else round(self.cores_busy, 2),
+            **self.perf,
+            "inputs": dict(self.inputs),
+        }
+
+
+def bench(slide: Path, settings: Settings, mpp: Mpp | None, watcher: Watcher) -> Benchmark:
+    """Run a slide into a folder that is thrown away.
+
+    Raises
+    ------
+    WsiNecrosisError
+        As `analysis.analyse`.
+    """
+    with TemporaryDirectory(prefix="wsi-necrosis-bench-") as scratch:
+        request = Request(slide, slide.name, Path(scratch) / "slide", mpp)
+        start, before = time.perf_counter(), _processor_seconds()
+        report = analyse(request, settings, watcher)
+        wall, spent = time.perf_counter() - start, _processor_seconds() - before
+        perf = json.loads((report.folder / "perf.json").read_text(encoding="utf-8"))
+    here = not settings.cluster.scheduler
+    return Benchmark(
+        slide.name, perf, report.result["provenance"]["inputs"], wall, spent / wall if here else None
+    )
+
+
+def describe(found: Benchmark) -> str:
+    """The benchmark in a few lines."""
+    perf, backend = found.perf, found.inputs["backend"]
+    stages = ", ".join(f"{name} {took:.1f}" for name, took in perf["seconds"].items() if took >= 0.05)
+    working = sum(perf["worker_seconds"].values()) or 1.0
+    shares = ", ".join(
+        f"{name} {100 * took / working:.0f} %" for name, took in perf["worker_seconds"].items()
+    )
+    facts = {
+        "tiles": f"{perf['tiles']}, {perf['tiles_per_second'] or 0:.1f} a second while scoring",
+        "whole run": f"{found.wall_seconds:.1f} s, {DAY_S / found.wall_seconds:,.0f} such slides a day",
+        "seconds": stages,
+        "workers": f"{perf['workers']}, whose time went to {shares}",
+        "cores busy": "on a cluster" if found.cores_busy is None else f"{found.cores_busy:.2f}",
+        "decoded": f"{perf['decoded_over_needed'] or 0:.2f} times the pixels that tiles need",
+        "memory": f"{perf['peak_memory_mb']} MB at most",
+        "chosen": f"reader {found.inputs['slide']['reader']}; "
+        + ", ".join(f"{key} {value}" for key, value in backend.items()),
+    }
+    return "\n".join([found.slide, *(f"  {name:<11} {value}" for name, value in facts.items())])
+
+
+def _processor_seconds() -> float:
+    """Of this process and of children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system

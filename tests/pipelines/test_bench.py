@@ -1,0 +1,48 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from wsi_necrosis.phantom import write_phantom
+from wsi_necrosis.pipelines.bench import bench, describe
+from wsi_necrosis.pipelines.watch import QuietWatcher
+from wsi_necrosis.settings import load_settings
+
+
+def test_a_slide_is_run_and_nothing_is_kept(tmp_path: Path) -> None:
+    slide = tmp_path / "slide.tiff"
+    write_phantom(slide, np.random.default_rng(3), side_mm=1.0)
+    settings = load_settings(overrides=["model.name=phantom", "cluster.workers=2"])
+    found = bench(slide, settings, None, QuietWatcher())
+    assert found.wall_seconds >= found.perf["seconds"]["score"] > 0
+    assert found.cores_busy is not None
+    assert found.cores_busy > 0
+    assert found.perf["decoded_over_needed"] >= 1
+    said = describe(found)
+    assert said.startswith("slide.tiff\n  tiles       ")
+    for word in ("such slides a day", "network", "times the pixels", "MB at most", "reader"):
+        assert word in said
+    assert list(tmp_path.iterdir()) == [slide]
+
+
+def test_the_command_prints_json(tmp_path: Path) -> None:
+    slide = tmp_path / "slide.tiff"
+    write_phantom(slide, np.random.default_rng(3), side_mm=1.0)
+    command = [
+        sys.executable,
+        "-m",
+        "wsi_necrosis.pipelines.cli",
+        "bench",
+        str(slide),
+        "--model",
+        "phantom",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert found["slide"] == "slide.tiff"
+    assert found["tiles"] > 0
+    assert found["inputs"]["backend"]["batch_tiles"] == 16
+    assert list(tmp_path.iterdir()) == [slide]

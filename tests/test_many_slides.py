@@ -1,0 +1,105 @@
+"""Slides one after another by the same workers."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.test_analysis import MIN_TUMOUR, run, trees_equal
+from wsi_necrosis import analysis
+from wsi_necrosis.analysis import Request, SlideReport, analyse_all
+from wsi_necrosis.errors import SlideError
+from wsi_necrosis.phantom import write_phantom
+from wsi_necrosis.pipelines.watch import QuietWatcher
+from wsi_necrosis.settings import Settings, load_settings
+
+PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three small phantoms, and between them a file that is no slide."""
+    folder = tmp_path_factory.mktemp("slides")
+    paths = [folder / f"{name}.tiff" for name in "abcd"]
+    for seed, path in enumerate(paths):
+        write_phantom(path, np.random.default_rng(seed), side_mm=1.0)
+    paths[1].write_text("no slide")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "cluster.workers=2"])
+
+
+def requests(slides: list[Path], out: Path) -> list[Request]:
+    return [Request(slide, slide.name, out / slide.name) for slide in slides]
+
+
+def test_slides_are_as_if_alone_and_a_bad_one_ends_no_other(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    connected = analysis.connected
+    monkeypatch.setattr(analysis, "connected", lambda *given: called.append(given) or connected(*given))
+    found = list(analyse_all(requests(slides, tmp_path), settings, QuietWatcher()))
+    assert [request.slide for request, _ in found] == slides
+    assert isinstance(found[1][1], SlideError)
+    assert len(called) == 1
+    for slide, (_, report) in zip(slides[2:], found[2:], strict=True):
+        alone = run(slide, tmp_path / "alone" / slide.name)
+        assert isinstance(report, SlideReport)
+        assert report.result == alone.result
+        assert trees_equal(report.folder / "scores.zarr", alone.folder / "scores.zarr")
+
+
+class Held(QuietWatcher):
+    """Lets no slide but the last be finished before the next one's tissue is found."""
+
+    def __init__(self, n_slides: int) -> None:
+        self.waits = n_slides - 1
+        self.found = threading.Semaphore(0)
+
+    def scored(self, tiles: int) -> None:
+        if self.waits:
+            self.waits -= 1
+            assert self.found.acquire(timeout=PATIENCE_S)
+
+
+def test_the_next_slide_is_prepared_while_one_is_scored(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = [slides[0], *slides[2:]]
+    watcher, taken, under_way = Held(len(good)), [], []
+    find_tissue, first = analysis.find_tissue, threading.Event()
+
+    def told(*given: object) -> object:
+        mask = find_tissue(*given)  # type: ignore[arg-type]  # passed on as they came
+        if first.is_set():
+            watcher.found.release()
+        first.set()
+        return mask
+
+    def one_by_one() -> Iterator[Request]:
+        for request in requests(good, tmp_path):
+            taken.append(request)
+            yield request
+
+    monkeypatch.setattr(analysis, "find_tissue", told)
+    for at, (_, report) in enumerate(analyse_all(one_by_one(), settings, watcher)):
+        assert isinstance(report, SlideReport)
+        under_way.append(len(taken) - at)
+    assert not watcher.waits
+    assert under_way == [2, 2, 1]  # the one that is done, and one ahead
+
+
+def test_nothing_to_do_calls_no_workers(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(analyse_all([], settings, QuietWatcher())) == []
+    ((_, before),) = analyse_all(requests(slides[:1], tmp_path), settings, QuietWatcher())
+    monkeypatch.setattr(analysis, "connected", pytest.fail)
+    ((_, again),) = analyse_all(requests(slides[:1], tmp_path), settings, QuietWatcher())
+    assert again == before
