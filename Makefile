@@ -34,8 +34,9 @@ types: $(READY)
 floors: $(READY)
 	$(BIN)/lint-imports
 
+# A file of tests stays in one process, since its tests share what is costly to make.
 test: lint types floors
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -31,10 +31,6 @@ TOOLS = (
     ("tiatoolbox", f"tiatoolbox {version('tiatoolbox')} patch engine", "engine_run.py"),
     ("level0", "level-0 loader", "level0_run.py"),
 )
-TOOLS = (
-    ("tiatoolbox", "tiatoolbox patch engine", "engine_run.py"),
-    ("level0", "level-0 loader", "level0_run.py"),
-)
 Facts = dict[str, Any]
 
 

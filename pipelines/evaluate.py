@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -237,13 +238,14 @@ def compare(
 
 def _frozen_rows(comparison: Comparison) -> tuple[Judged, dict[str, Any]]:
     """The main arm, and a row for each arm whose backbone is frozen."""
-    rules, seeds = comparison.rules, comparison.settings.fit.test_seeds
+    start, rules, seeds = time.monotonic(), comparison.rules, comparison.settings.fit.test_seeds
     arms = {arm.name: arm for arm in rules.frozen}
     main = comparison.judge(arms[rules.main], seeds)
     rows = {}
     for name, arm in arms.items():
         rows[name] = comparison.row(main if name == rules.main else comparison.judge(arm, seeds), main)
         log.info("%s: macro-F1 %.3f", name, rows[name]["tile"]["macro_f1"]["mean"])
+    log.info("arms with a frozen backbone took %.1f minutes", (time.monotonic() - start) / 60)
     return main, rows
 
 

@@ -113,7 +113,8 @@ def test_the_folder_holds_every_output(undisturbed: SlideReport) -> None:
     assert json.loads((undisturbed.folder / "result.json").read_text()) == undisturbed.result
     perf = json.loads((undisturbed.folder / "perf.json").read_text())
     assert perf["tiles"] == undisturbed.result["n_tiles"] > 0
-    assert set(perf["worker_seconds"]) == {"read", "radiomics", "network", "write"}
+    assert set(perf["worker_seconds"]) == {"open", "read", "radiomics", "network", "write", "waiting"}
+    assert 1 <= perf["decoded_over_needed"] < 2
 
 
 def test_every_pixel_of_the_plane_is_in_the_ledger(undisturbed: SlideReport, small: Path) -> None:

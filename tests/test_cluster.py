@@ -428,6 +428,9 @@ def test_the_slurm_recipe_asks_for_one_block_per_process() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # the stand-in waits for no process
 def test_the_slurm_recipe_starts_workers_here() -> None:
     """By dask-jobqueue's stand-in for a queue, which takes a command and no script."""
     local_queue = pytest.importorskip("dask_jobqueue.local")

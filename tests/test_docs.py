@@ -12,6 +12,8 @@ PAGES = [
     "docs/architecture.md",
     "docs/cluster.md",
     "docs/radiomics.md",
+    "docs/scale.md",
+    "docs/training.md",
     "benchmarks/RESULTS.md",
 ]
 
@@ -27,7 +29,7 @@ def test_links_lead_somewhere_and_no_blank_is_left(page: str) -> None:
 
 def test_the_readme_names_every_command_and_exit_code() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("run", "demo", "info", "config", "train"):
+    for command in ("run", "bench", "demo", "info", "config", "train"):
         assert f"wsi-necrosis {command}" in text
     for code in ("0 done", "1 failure", "2 usage", "130 interrupted"):
         assert code in text

@@ -56,13 +56,13 @@ def test_slides_are_as_if_alone_and_a_bad_one_ends_no_other(
 
 
 class Held(QuietWatcher):
-    """Lets no slide but the last be finished before the next one's tissue is found."""
+    """Lets the scoring of no slide but the last go on before the next one's tissue is found."""
 
     def __init__(self, n_slides: int) -> None:
         self.waits = n_slides - 1
         self.found = threading.Semaphore(0)
 
-    def scored(self, tiles: int) -> None:
+    def scoring(self, tiles: int, done: int) -> None:
         if self.waits:
             self.waits -= 1
             assert self.found.acquire(timeout=PATIENCE_S)

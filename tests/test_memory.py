@@ -1,3 +1,4 @@
+import os
 import resource
 import subprocess
 import sys
@@ -21,7 +22,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 
 
 def faults(how: str) -> int:
-    done = subprocess.run([sys.executable, "-c", CHURN, how], capture_output=True, text=True, check=True)
+    plain = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    command = [sys.executable, "-c", CHURN, how]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain)
     return int(done.stdout)
 
 

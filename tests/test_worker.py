@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wsi_necrosis.backend import Backend
 from wsi_necrosis.errors import SlideError, UsageError
 from wsi_necrosis.normalise import Normaliser
 from wsi_necrosis.scores import ScoreStore
@@ -34,6 +35,7 @@ def test_a_job_travels(job: Job) -> None:
         ({"folder": Path("/nowhere")}, "file system that all share"),
         ({"fingerprint": "other"}, "same file everywhere"),
         ({"reader": "other"}, "the client with other"),
+        ({"backend": Backend("openvino", "cuda", "float32")}, "on cuda|'cuda' is not available"),
     ],
 )
 def test_a_worker_that_cannot_do_the_job_refuses(job: Job, change: dict, message: str) -> None:

@@ -318,13 +318,15 @@ def _score(known: Prepared, settings: Settings, scoring: Scoring) -> Work:
     waiting = [(block, px) for block, px in blocks if not store.is_done(block)]
     total, left = (sum(int((px[..., Term.TISSUE] > 0).sum()) for _, px in some) for some in (blocks, waiting))
     watcher.scoring(total, total - left)
-    took = Stopwatch()
+    took, workers = Stopwatch(), count_workers(settings.cluster)
     if waiting:
-        with closing(scoring.shift.crew(plan.backend.device).score(_job(known, settings), waiting)) as crew:
-            for done in crew:
+        crew = scoring.shift.crew(plan.backend.device)
+        workers = sum(crew.threads().values())
+        with closing(crew.score(_job(known, settings), waiting)) as finished:
+            for done in finished:
                 watcher.scored(done.tiles)
                 took.add(done.watch)
-    return Work(left, total, took, count_workers(settings.cluster))
+    return Work(left, total, took, workers)
 
 
 def _job(known: Prepared, settings: Settings) -> Job:

@@ -51,12 +51,8 @@ WORKER_ENVIRONMENT = {
     **ENVIRONMENT,
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
 }
-GONE = (
-    ValueError,
-    OSError,
-    TimeoutError,
-    RuntimeError,
-)  # what Dask says where plugin, scheduler or client are gone
+# What Dask says where plugin, scheduler or client are gone.
+GONE = (ValueError, OSError, KeyError, TimeoutError, RuntimeError)
 log = logging.getLogger(__name__)
 
 

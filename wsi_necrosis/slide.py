@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -22,6 +25,7 @@ from wsi_necrosis.slide_info import SlideInfo, check_given_mpp
 
 __all__ = ["Overview", "Region", "Slide", "SlideInfo", "open_slide", "read_overview"]
 
+READERS = min(8, os.cpu_count() or 1)  # threads; more wait for the disk
 PIECE_PX = 2048  # side, in level pixels, of the pieces that an overview is read in
 
 
@@ -116,7 +120,7 @@ def _opened(file: Path, mpp: Mpp | None, reader: str | None) -> tuple[SlideInfo,
 
 
 def read_overview(slide: Slide, mpp_um: float) -> Overview:
-    """Read a slide's plane in pixels of about `mpp_um`, piece by piece.
+    """Read a slide's plane in pixels of about `mpp_um`, piece by piece, several at once.
 
     Parameters
     ----------
@@ -138,11 +142,13 @@ def read_overview(slide: Slide, mpp_um: float) -> Overview:
     height, width = math.ceil(info.plane.height_l0 / px_l0[1]), math.ceil(info.plane.width_l0 / px_l0[0])
     rgb = np.full((height, width, 3), 255, np.uint8)
     unreadable = np.zeros((height, width), bool)
-    for rows, cols in _pieces((height, width), px_l0, info.downsamples):
-        region = slide.read(_piece_box(info.plane, px_l0, rows, cols), mpp)
-        rgb[rows, cols] = region.rgb
-        for lost in region.unreadable:
-            unreadable[_touched(info.plane, px_l0, lost)] = True
+    pieces = list(_pieces((height, width), px_l0, info.downsamples))
+    boxes = [_piece_box(info.plane, px_l0, *piece) for piece in pieces]
+    with ThreadPoolExecutor(READERS) as pool:
+        for piece, region in zip(pieces, pool.map(slide.read, boxes, repeat(mpp)), strict=True):
+            rgb[piece] = region.rgb
+            for lost in region.unreadable:
+                unreadable[_touched(info.plane, px_l0, lost)] = True
     if unreadable.all():
         raise SlideError(f"{info.path} opens, but not one of its pixels can be decoded; the file is damaged")
     return Overview(rgb, unreadable, info.plane, px_l0, mpp)

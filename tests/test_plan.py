@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsi_necrosis import backend
+from wsi_necrosis.backend import Backend
+from wsi_necrosis.errors import MissingExtraError
+from wsi_necrosis.phantom import write_phantom
+from wsi_necrosis.plan import Plan, make_plan
+from wsi_necrosis.settings import load_settings
+from wsi_necrosis.slide import open_slide
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "slide.tiff"
+    write_phantom(path, np.random.default_rng(0), side_mm=0.5)
+    return path
+
+
+def plan(painted: Path, *overrides: str) -> Plan:
+    settings = load_settings(overrides=["model.name=phantom", "model.device=cpu", *overrides])
+    with open_slide(painted) as slide:
+        return make_plan(slide, settings)
+
+
+def test_the_backend_is_chosen_and_written_down(painted: Path) -> None:
+    found = plan(painted, "model.backend=openvino", "model.dtype=float32")
+    assert found.backend == Backend("openvino", "cpu", "float32")
+    assert found.inputs["backend"] == {
+        "name": "openvino",
+        "device": "cpu",
+        "dtype": "float32",
+        "batch_tiles": 16,
+    }
+
+
+def test_another_backend_is_another_scoring(painted: Path) -> None:
+    one, other = (
+        plan(painted, f"model.backend={name}", "model.dtype=float32") for name in ("torch", "openvino")
+    )
+    for name in ("scoring", "measuring", "export"):
+        assert one.fingerprints[name] != other.fingerprints[name]
+
+
+def test_what_is_not_installed_is_refused_before_anything(
+    painted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    assert plan(painted, "model.dtype=float32").backend.name == "torch"
+    with pytest.raises(MissingExtraError, match=r"wsi-necrosis\[openvino\]"):
+        plan(painted, "model.backend=openvino")
