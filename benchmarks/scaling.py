@@ -36,7 +36,7 @@ from wsi_necrosis.memory import ENVIRONMENT
 
 SIZES = (10, 20, 40)
 STUDIES = ("sizes", "workers", "parts")
-SCHEDULER_TASKS_PER_S = 300  # 1,000 empty tasks at once, 199 to 339 on a loaded machine; measured once, apart from this script
+SCHEDULER_TASKS_PER_S = 300  # 1,000 empty tasks at once, 199 to 339 on a loaded machine; measured apart, once
 PATIENCE_S = 60
 Facts = dict[str, Any]
 
