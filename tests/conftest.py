@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import distributed
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -25,6 +27,11 @@ from wsi_necrosis.worker import Job
 # No deadline: machines are shared, and a slow one is no failure.
 settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
+
+# While a cluster runs, Dask mutes what listens to these loggers; pytest would listen there too, and stay mute.
+for name in (distributed.__name__, "bokeh"):
+    logging.getLogger(name).handlers.clear()
+    logging.getLogger(name).propagate = True
 
 ROOT = Path(__file__).resolve().parents[1]
 

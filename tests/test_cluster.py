@@ -1,5 +1,4 @@
 import ast
-import logging
 import os
 import shutil
 import signal
@@ -62,26 +61,6 @@ def stored(job: Job) -> dict[str, bytes]:
     places = (job.folder / "scores.zarr", job.folder / "blocks")
     files = (file for place in places for file in place.rglob("*") if file.is_file())
     return {str(file.relative_to(job.folder)): file.read_bytes() for file in files}
-
-
-class Heard(logging.Handler):
-    """Keeps what a logger says; Dask turns down pytest's own handler."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record)
-
-
-@pytest.fixture
-def heard() -> Iterator[list[logging.LogRecord]]:
-    handler = Heard()
-    logger = logging.getLogger("wsi_necrosis.cluster")
-    logger.addHandler(handler)
-    yield handler.said
-    logger.removeHandler(handler)
 
 
 @contextmanager
@@ -155,7 +134,9 @@ def test_an_iterator_that_is_closed_early_closes_the_slide(job: Job) -> None:
         assert crew.client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.tasks) == {}
 
 
-def test_a_worker_that_refuses_is_left_out(job: Job, tmp_path: Path, heard: list[logging.LogRecord]) -> None:
+def test_a_worker_that_refuses_is_left_out(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     elsewhere = fresh(job, tmp_path)
 
     def blind(dask_worker: object) -> None:
@@ -169,7 +150,9 @@ def test_a_worker_that_refuses_is_left_out(job: Job, tmp_path: Path, heard: list
         crew.client.run(blind, workers=[bad])
         done = list(crew.score(elsewhere, blocks_of(elsewhere)))
         assert len(done) == len(blocks_of(job))
-        assert [record.args[:2] for record in heard if "left out" in record.msg] == [(bad, job.slide)]
+        assert [record.args[:2] for record in caplog.records if "left out" in record.msg] == [
+            (bad, job.slide)
+        ]
         crew.client.run(blind)
         with pytest.raises(UsageError, match="does not see the output"):
             list(crew.score(elsewhere, blocks_of(elsewhere)))
@@ -314,7 +297,7 @@ def poison(name: str) -> WorkerPlugin:
 
 @pytest.mark.slow
 def test_a_block_that_kills_its_workers_costs_that_block(
-    job: Job, tmp_path: Path, heard: list[logging.LogRecord]
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = fresh(job, tmp_path)
     blocks = blocks_of(job)
@@ -323,7 +306,9 @@ def test_a_block_that_kills_its_workers_costs_that_block(
         crew.client.register_plugin(poison(lost.name), name="poison")
         done = list(crew.score(elsewhere, blocks))
     assert sorted(each.block.name for each in done) == sorted(block.name for block, _ in blocks)
-    assert [record.args for record in heard if "unreadable" in record.msg] == [(lost.name, job.slide)]
+    assert [record.args for record in caplog.records if "unreadable" in record.msg] == [
+        (lost.name, job.slide)
+    ]
     before, after = ScoreStore(job.folder), ScoreStore(elsewhere.folder)
     for block, px in blocks:
         found, expected = after.read_block(block), before.read_block(block)

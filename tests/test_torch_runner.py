@@ -19,7 +19,9 @@ class Small(nn.Module):
 
     def __init__(self, most: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(3, 3)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.linear = nn.Linear(3, 3)
         self.most = most
         self.seen: list[int] = []
 
@@ -27,7 +29,7 @@ class Small(nn.Module):
         self.seen.append(len(tiles))
         if len(tiles) > self.most:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return self.linear(tiles.float().mean(dim=(1, 2))).softmax(dim=1), z[:, :2]
+        return self.linear(tiles.float().mean(dim=(1, 2)) / 255).softmax(dim=1), z[:, :2]
 
 
 def some(n: int) -> tuple[np.ndarray, np.ndarray]:
