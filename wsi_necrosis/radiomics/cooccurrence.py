@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.kernel import EPSILON, compiled
+from wsi_necrosis.kernel import EPSILON, compiled, compiled_sum
 
 MCC = 19  # its place among the features
+NOISE = 1e-28  # squared eigenvalues below it are rounding
+SQUARINGS = 30  # more tell no eigenvalues apart that differ in the first nine digits
 
 Levels = npt.NDArray[np.uint8]
 
@@ -42,24 +44,42 @@ def glcm(
     return mean
 
 
+@compiled
 def _symmetric(count: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    both = (count + count.T)[1:, 1:]
-    share: npt.NDArray[np.float64] = both / both.sum()
-    return share
+    """Shares of the pairs of levels, level i in row i - 1, whichever of the two comes first."""
+    n = len(count) - 1
+    shares, total = np.empty((n, n)), 2 * count[1:, 1:].sum()
+    for i in range(n):
+        for j in range(n):
+            shares[i, j] = (count[i + 1, j + 1] + count[j + 1, i + 1]) / total
+    return shares
 
 
 @compiled
 def _count(levels: Levels, pad: int, n_levels: int, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Pairs by offset, level, and level of the partner, 0 where it lies outside: (n, n_levels + 1, n_levels + 1).
+
+    Offsets are taken by fours (each distance has four times as many), so that one count need not wait for
+    the one before it.
+    """
     height, width = levels.shape
     counts = np.zeros((len(offsets), n_levels + 1, n_levels + 1), np.int64)
     for y in range(pad, height - pad):
-        for offset in range(len(offsets)):
-            count = counts[offset]
-            here = levels[y, pad : width - pad]
-            x = pad + offsets[offset, 1]
-            there = levels[y + offsets[offset, 0], x : x + here.size]
+        here = levels[y, pad : width - pad]
+        for k in range(0, len(offsets), 4):
+            x = pad + offsets[k : k + 4, 1]
+            there_0 = levels[y + offsets[k, 0], x[0] : x[0] + here.size]
+            there_1 = levels[y + offsets[k + 1, 0], x[1] : x[1] + here.size]
+            there_2 = levels[y + offsets[k + 2, 0], x[2] : x[2] + here.size]
+            there_3 = levels[y + offsets[k + 3, 0], x[3] : x[3] + here.size]
+            count_0, count_1, count_2, count_3 = counts[k], counts[k + 1], counts[k + 2], counts[k + 3]
             for i in range(here.size):
-                count[here[i], there[i]] += 1
+                level = here[i]
+                if level:
+                    count_0[level, there_0[i]] += 1
+                    count_1[level, there_1[i]] += 1
+                    count_2[level, there_2[i]] += 1
+                    count_3[level, there_3[i]] += 1
     return counts
 
 
@@ -137,31 +157,70 @@ def _second_correlation(p: npt.NDArray[np.float64], px: npt.NDArray[np.float64])
     """Maximal correlation coefficient: root of the second largest eigenvalue of Q.
 
     Q = (P / (px px^T + epsilon)) P. But for epsilon it is similar to the square of the symmetric
-    S = P / sqrt(px px^T), whose eigenvectors are cheap; epsilon then enters by the Rayleigh quotient of
-    Q at the left and the right eigenvector that belong to S, which errs by the square of its effect.
+    S = P / sqrt(px px^T), whose first eigenvector is sqrt(px); what is left of S without it has the second
+    one. Epsilon then enters by the Rayleigh quotient of Q at the left and the right eigenvector that belong
+    to S, which errs by the square of its effect.
     """
     present = np.flatnonzero(px)
     n = present.size
     if n < 2:
         return 0.0
     root = np.sqrt(px[present])
-    s = np.empty((n, n))
+    s = np.zeros((-(-n // 4) * 4, -(-n // 4) * 4))  # filled up for `_square`
     for i in range(n):
         for j in range(n):
-            s[i, j] = p[present[i], present[j]] / (root[i] * root[j])
-    values, vectors = np.linalg.eigh(s)
-    largest = 0 if abs(values[0]) > abs(values[n - 1]) else n - 1
-    second = -1
-    for k in range(n):
-        if k != largest and (second < 0 or abs(values[k]) > abs(values[second])):
-            second = k
-    vector = vectors[:, second]
+            s[i, j] = p[present[i], present[j]] / (root[i] * root[j]) - root[i] * root[j]
+    vector = _first_eigenvector(s)[:n]
+    vector = _unit(vector - (root * vector).sum() * root)  # all else that is left of the first
     quotient = 0.0
     for k in range(n):
         left, right = 0.0, 0.0
         for i in range(n):
-            share = p[present[i], present[k]]
+            share = p[present[k], present[i]]
             left += root[i] * vector[i] * share / (px[present[i]] * px[present[k]] + EPSILON)
             right += share * vector[i] / root[i]
         quotient += left * right
     return float(np.sqrt(max(quotient, 0.0)))
+
+
+@compiled
+def _first_eigenvector(s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The eigenvector of the eigenvalue of largest size, of a symmetric matrix that is used up; 0 if there is none.
+
+    Squares of the matrix, each scaled to trace 1, tend to the projection on it; once that has nine tenths of
+    their weight, a few steps of the power method take the rest away.
+    """
+    square = np.empty_like(s)
+    for _ in range(SQUARINGS):
+        _square(s, square)
+        trace = np.trace(square)
+        if trace < NOISE:
+            return np.zeros(len(s))
+        square /= trace
+        s, square = square, s
+        if (s * s).sum() > 0.9:  # the sum of squared eigenvalues
+            break
+    vector = s[np.argmax(np.diag(s))].copy()
+    for _ in range(6):
+        vector = (s * _unit(vector)).sum(axis=1)
+    found: npt.NDArray[np.float64] = vector
+    return found
+
+
+@compiled
+def _unit(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The vector at length 1; the zero vector itself."""
+    length = np.sqrt((vector * vector).sum())
+    unit: npt.NDArray[np.float64] = vector / length if length > 0 else vector
+    return unit
+
+
+@compiled_sum
+def _square(s: npt.NDArray[np.float64], square: npt.NDArray[np.float64]) -> None:
+    """Fill `square` with s s; their size is a multiple of 4."""
+    square[:] = 0
+    for i in range(len(s)):
+        for k in range(0, len(s), 4):
+            a, b, c, d = s[i, k], s[i, k + 1], s[i, k + 2], s[i, k + 3]
+            for j in range(len(s)):
+                square[i, j] += a * s[k, j] + b * s[k + 1, j] + (c * s[k + 2, j] + d * s[k + 3, j])

@@ -31,23 +31,26 @@ def gldm_and_ngtdm(
     offsets
         Rows and columns from a pixel to its neighbours, int64 (n, 2), one of each opposite pair.
     """
-    dependence, difference = _compare(levels, pad, n_levels, np.concatenate([offsets, -offsets]))
+    dependence, apart = _compare(levels, pad, n_levels, np.concatenate([offsets, -offsets]))
     if not dependence.any():
         return np.zeros(len(ORDER)), np.zeros(5)
+    difference = (apart[:, 1:] / np.arange(1, apart.shape[1])).sum(axis=1)
     return size_features(entries(dependence))[list(ORDER)], _ngtdm(dependence.sum(axis=1), difference)
 
 
 @compiled
 def _compare(
     levels: Levels, pad: int, n_levels: int, offsets: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Pixels by level and 1 + number of equal neighbours; sums of |level - mean of neighbours| by level."""
-    height, width = levels.shape
-    inner = width - 2 * pad
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Pixels by level and 1 + number of equal neighbours, and sums of how far they lie from their neighbours.
+
+    The second are by level and number of neighbours in the mask: |number * level - sum of the neighbours|.
+    """
+    inner = levels.shape[1] - 2 * pad
     dependence = np.zeros((n_levels + 1, len(offsets) + 2), np.int64)
-    difference = np.zeros(n_levels + 1)
+    apart = np.zeros((n_levels + 1, len(offsets) + 1), np.int64)
     equal, held, total = np.empty(inner, np.uint16), np.empty(inner, np.uint16), np.empty(inner, np.uint32)
-    for y in range(pad, height - pad):
+    for y in range(pad, levels.shape[0] - pad):
         here = levels[y, pad : pad + inner]
         equal[:] = 1
         held[:] = 0
@@ -60,12 +63,11 @@ def _compare(
                 held[i] += np.uint16(there[i] != 0)
                 total[i] += np.uint32(there[i])
         for i in range(inner):
-            level = here[i]
+            level = np.int64(here[i])
             if level:
                 dependence[level, equal[i]] += 1
-                if held[i]:
-                    difference[level] += abs(level - total[i] / held[i])
-    return dependence, difference
+                apart[level, held[i]] += abs(level * held[i] - np.int64(total[i]))
+    return dependence, apart
 
 
 @compiled

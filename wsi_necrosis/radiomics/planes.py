@@ -85,13 +85,15 @@ def to_range(plane: Plane, top: float) -> Plane:
 def _unmix(tile: npt.NDArray[np.uint8], table: Plane, unmixing: Plane) -> Plane:
     height, width, _ = tile.shape
     planes = np.empty((3, height, width), np.float32)
+    red, green, blue = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(height):
         for x in range(width):
-            red, green, blue = table[tile[y, x, 0]], table[tile[y, x, 1]], table[tile[y, x, 2]]
-            for stain in range(3):
-                planes[stain, y, x] = (
-                    red * unmixing[0, stain] + green * unmixing[1, stain] + blue * unmixing[2, stain]
-                )
+            red[x], green[x], blue[x] = table[tile[y, x, 0]], table[tile[y, x, 1]], table[tile[y, x, 2]]
+        for stain in range(3):
+            row = planes[stain, y]
+            of_red, of_green, of_blue = unmixing[0, stain], unmixing[1, stain], unmixing[2, stain]
+            for x in range(width):
+                row[x] = red[x] * of_red + green[x] * of_green + blue[x] * of_blue
     return planes
 
 
