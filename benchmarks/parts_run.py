@@ -70,7 +70,7 @@ def main() -> None:
         store = ScoreStore.create(Path(folder) / "slide", plan.grid, px, mask.px_mm2, facts)
         normaliser = slide_normaliser(plan.spec, overview, mask)
         stains = slide_stains(plan.spec.recipe, overview, mask, normaliser)
-        batch, engine = settings.model.batch_tiles, settings.radiomics.engine
+        batch, engine = plan.batch_tiles, settings.radiomics.engine
         scorer = Scorer(slide, model, plan.grid, batch, engine, stains, normaliser)
         tiles = []
         for block in plan.grid.blocks():

@@ -34,8 +34,14 @@ def test_the_backend_is_chosen_and_written_down(painted: Path) -> None:
         "name": "openvino",
         "device": "cpu",
         "dtype": "float32",
-        "batch_tiles": 16,
+        "batch_tiles": 4,
     }
+
+
+def test_batches_suit_the_device_unless_their_size_is_given(painted: Path) -> None:
+    assert plan(painted).batch_tiles == 4
+    given = plan(painted, "model.batch_tiles=7")
+    assert given.batch_tiles == given.inputs["backend"]["batch_tiles"] == 7
 
 
 def test_another_backend_is_another_scoring(painted: Path) -> None:

@@ -342,7 +342,7 @@ def _job(known: Prepared, settings: Settings) -> Job:
         model_fingerprint=plan.spec.fingerprint,
         backend=plan.backend,
         grid=plan.grid,
-        batch_tiles=settings.model.batch_tiles,
+        batch_tiles=plan.batch_tiles,
         folder=request.folder.resolve(),
         engine=settings.radiomics.engine,
         stains=slide_stains(plan.spec.recipe, known.overview, known.mask, normaliser),

@@ -15,6 +15,10 @@ from wsi_necrosis.provenance import SCORE_VERSION, digest, slide_fingerprint
 from wsi_necrosis.settings import Settings
 from wsi_necrosis.slide import Slide, SlideInfo
 
+FEW_TILES = (
+    4  # in a batch on a processor: more gain nothing there, and the last batch of a block is filled up
+)
+MANY_TILES = 64  # in a batch on a GPU: a block
 COARSEST_MASK = 0.25  # of a cell's side; coarser ones cannot say how much tissue a cell holds
 
 
@@ -26,6 +30,7 @@ class Plan:
     spec: ModelSpec
     grid: TileGrid
     backend: Backend
+    batch_tiles: int
     inputs: Mapping[str, Any]
     fingerprints: Mapping[str, str]
 
@@ -42,6 +47,7 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
     mpp = info.known_mpp
     grid = lay_grid(info, spec.mpp, spec.tile_px, settings.grid)
     backend = choose_backend(settings.model)
+    batch_tiles = settings.model.batch_tiles or (FEW_TILES if backend.device == "cpu" else MANY_TILES)
     if settings.tissue.mpp_um > COARSEST_MASK * grid.stride_px * grid.mpp.side:
         raise SettingsError(
             f"tissue.mpp_um {settings.tissue.mpp_um:g} is too coarse for cells of "
@@ -59,7 +65,7 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         "tissue": settings.tissue.model_dump(),
         "grid": settings.grid.model_dump(),
         "radiomics": settings.radiomics.model_dump(),
-        "backend": {**asdict(backend), "batch_tiles": settings.model.batch_tiles},
+        "backend": {**asdict(backend), "batch_tiles": batch_tiles},
     }
     scoring = digest(inputs)
     fingerprints = {
@@ -67,4 +73,4 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         "measuring": digest([scoring, settings.quantify.model_dump()]),
         "export": digest([scoring, settings.quantify.model_dump(), settings.export.model_dump()]),
     }
-    return Plan(info, spec, grid, backend, inputs, fingerprints)
+    return Plan(info, spec, grid, backend, batch_tiles, inputs, fingerprints)

@@ -69,7 +69,7 @@ class ModelSettings(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     backend: Literal["auto", "torch", "openvino"]
     dtype: Literal["auto", "float32", "bfloat16"]
-    batch_tiles: Count
+    batch_tiles: Annotated[int, Field(ge=0)]
 
 
 class RadiomicsSettings(Section):

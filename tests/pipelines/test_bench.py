@@ -46,5 +46,5 @@ def test_the_command_prints_json(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["slide"] == "slide.tiff"
     assert found["tiles"] > 0
-    assert found["inputs"]["backend"]["batch_tiles"] == 16
+    assert found["inputs"]["backend"]["batch_tiles"] == 4
     assert set(tmp_path.iterdir()) == before

@@ -36,11 +36,23 @@ def glcm(
     offsets
         Rows and columns from a pixel to its partner, int64 (n, 2), one of each opposite pair.
     """
-    counts = _count(levels, pad, n_levels, offsets)
-    found = [_features(_symmetric(count)) for count in counts if count[1:, 1:].any()]
-    mean: npt.NDArray[np.float64] = np.mean(found, axis=0) if found else np.zeros(24)
+    mean = _mean_features(levels, pad, n_levels, offsets)
     if n_held == 1:
         mean[MCC] = 1.0  # one level correlates with itself, as pyradiomics has it
+    return mean
+
+
+@compiled
+def _mean_features(
+    levels: Levels, pad: int, n_levels: int, offsets: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    counts = _count(levels, pad, n_levels, offsets)
+    total, n = np.zeros(24), 0
+    for count in counts:
+        if count[1:, 1:].any():
+            total += _features(_symmetric(count))
+            n += 1
+    mean: npt.NDArray[np.float64] = total / max(n, 1)
     return mean
 
 

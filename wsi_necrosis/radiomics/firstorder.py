@@ -27,7 +27,7 @@ def first_order(values: npt.NDArray[np.float32], counts: npt.NDArray[np.integer]
     """
     if not values.size:
         return np.zeros(18)
-    return _statistics(values, _order_statistics(values), counts)
+    return _statistics(values, counts)
 
 
 @compiled
@@ -75,12 +75,8 @@ def _bucketed(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint16], 
 
 
 @compiled_sum
-def _statistics(
-    values: npt.NDArray[np.float32],
-    neighbours: npt.NDArray[np.float32],
-    counts: npt.NDArray[np.integer],
-) -> npt.NDArray[np.float64]:
-    n = values.size
+def _statistics(values: npt.NDArray[np.float32], counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    n, neighbours = values.size, _order_statistics(values)
     quantiles = np.empty(len(QUANTILES))
     for q, quantile in enumerate(QUANTILES):
         place = quantile * (n - 1)
