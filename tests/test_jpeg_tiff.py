@@ -23,11 +23,13 @@ from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import TileGrid
 from wsi_necrosis.jpeg_tiff import levels_between
+from wsi_necrosis.jpeg_tile import SOI
 from wsi_necrosis.slide import open_slide
 from wsi_necrosis.tiles import read_block
 
 HEIGHT, WIDTH = 700, 1100  # whole numbers of no tile's side
 PICTURE = tissue_like(HEIGHT, WIDTH)
+JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 PLANE = Box(0, 0, WIDTH, HEIGHT)
 L0, HALF = Mpp(0.25, 0.25), Mpp(0.5, 0.5)
 KINDS = [
@@ -197,11 +199,13 @@ def test_two_pictures_of_one_size_are_left_to_openslide(tmp_path, caplog):
     assert "2 of its tiled pictures have the size" in refused(path, caplog)
 
 
-def test_other_pixels_than_openslides_are_left_to_openslide(slide_file, caplog):
-    """OpenSlide reads a tile that has much behind its end; we take it for cut. The last tile is looked at."""
-    small = encoded(np.zeros((128, 128, 3), np.uint8), Kind())
-    replace_tile(slide_file, tile=53, change=lambda data: small + bytes(len(data) - len(small)))
-    assert "sees other pixels in tile 5, 8 of level 0" in refused(slide_file, caplog)
+def test_other_pixels_than_openslides_are_left_to_openslide(tmp_path, caplog):
+    """A JFIF marker in an RGB slide makes us, and not OpenSlide, take a tile for YCbCr. The last tile is looked at."""
+    path = write_slide(tmp_path / "rgb.tiff", PICTURE, Kind(128, "RGB", "444"))
+    pink = encoded(np.full((128, 128, 3), (200, 100, 150), np.uint8), Kind(colour="RGB", sampling="444"))
+    stream = SOI + JFIF + pink[len(SOI) :]
+    replace_tile(path, tile=53, change=lambda data: stream + bytes(len(data) - len(stream)))
+    assert "sees other pixels in tile 5, 8 of level 0" in refused(path, caplog)
 
 
 def test_a_tile_that_neither_can_read_decides_nothing(slide_file):

@@ -68,8 +68,20 @@ def test_any_damage_gives_none_or_pixels_of_the_right_size(data):
     assert pixels is None or pixels.shape == (64 // shrink, 96 // shrink, 3)
 
 
-def test_bytes_after_the_end_do_no_harm():
-    assert decode_tile(STREAM + b"\0", SOI, "YCbCr", SIZE) is not None
+@pytest.mark.parametrize("shrink", [1, *SHRINKS])
+def test_a_gap_between_start_and_end_is_damage(shrink):
+    """As a lost sector leaves it; libjpeg alone would warn, and fill it with grey."""
+    stream = encoded(tissue_like(256, 256), Kind(sampling="420"))
+    middle = len(stream) // 2
+    broken = stream[:middle] + bytes(512) + stream[middle + 512 :]
+    assert decode_tile(stream, SOI, "YCbCr", (256, 256), shrink) is not None
+    assert decode_tile(broken, SOI, "YCbCr", (256, 256), shrink) is None
+
+
+@pytest.mark.parametrize("stream", [STREAM + bytes(100), SOI + b"\xff" + STREAM[2:]], ids=["behind", "fill"])
+def test_what_may_stand_between_tiles_and_markers_does_no_harm(stream):
+    expected = decode_tile(STREAM, SOI, "YCbCr", SIZE)
+    assert np.array_equal(decode_tile(stream, SOI, "YCbCr", SIZE), expected)
 
 
 @pytest.mark.parametrize("tables", [b"\xff\xd8", b"tables", b"\xff\xd8\xff\xdb\x00"])

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_analysis import MIN_TUMOUR, run, trees_equal
+from tests.test_analysis import MIN_TUMOUR, StopAfter, run, trees_equal
 from wsi_necrosis import analysis
 from wsi_necrosis.analysis import Request, SlideReport, analyse_all
-from wsi_necrosis.errors import SlideError
+from wsi_necrosis.errors import InterruptedRunError, SlideError
 from wsi_necrosis.phantom import write_phantom
 from wsi_necrosis.pipelines.watch import QuietWatcher
 from wsi_necrosis.settings import Settings, load_settings
@@ -53,6 +53,12 @@ def test_slides_are_as_if_alone_and_a_bad_one_ends_no_other(
         assert isinstance(report, SlideReport)
         assert report.result == alone.result
         assert trees_equal(report.folder / "scores.zarr", alone.folder / "scores.zarr")
+
+
+def test_an_interruption_ends_all_slides(slides: list[Path], settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        list(analyse_all(requests(slides, tmp_path), settings, StopAfter(1)))
+    assert not list(tmp_path.rglob("result.json"))
 
 
 class Held(QuietWatcher):

@@ -347,6 +347,19 @@ def test_a_model_that_bfloat16_would_change_too_much_keeps_float32(
     assert choose_backend(settings) == Backend("torch", "cpu", dtype)
 
 
+@pytest.mark.parametrize(("allowed", "name"), [(1e-4, "openvino"), (-1, "torch")])
+def test_a_model_that_openvino_would_change_too_much_stays_with_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, name: str
+) -> None:
+    """Unless OpenVINO is asked for by name."""
+    monkeypatch.setattr("wsi_necrosis.model.TOLERANCE", {"float32": allowed})
+    save_random_model(tmp_path / "model", "gate")
+    given = [f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.dtype=float32"]
+    assert choose_backend(load_settings(overrides=given).model) == Backend(name, "cpu", "float32")
+    asked = load_settings(overrides=[*given, "model.backend=openvino"]).model
+    assert choose_backend(asked) == OPENVINO
+
+
 def test_fixed_tiles_are_fixed_and_in_range(model: TileModel) -> None:
     pixels, features = fixed_tiles(model.spec)
     assert len(pixels) == len(features) == 16

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from wsi_necrosis.errors import SlideError
 from wsi_necrosis.provenance import PIECE_BYTES, PIECES, slide_fingerprint
 
 WHOLE = PIECES * PIECE_BYTES
@@ -24,6 +25,11 @@ def large_tiff(request, tmp_path) -> Path:
         tiff.write(pixels[::8, ::8], tile=(16, 16), photometric="rgb", subfiletype=1)
     assert path.stat().st_size > WHOLE
     return path
+
+
+def test_a_file_that_has_gone_is_named(tmp_path):
+    with pytest.raises(SlideError, match=r"gone\.tif cannot be read \(No such file"):
+        slide_fingerprint([tmp_path / "gone.tif"])
 
 
 def flip(path: Path, position: int) -> None:

@@ -12,6 +12,8 @@ def test_waiting_is_what_the_workers_did_not_spend() -> None:
     assert perf["decoded_over_needed"] == 1.25
     assert perf["seconds"] == seconds
     assert perf["peak_memory_mb"] > 0
+    crew = perf_of(seconds, Work(100, 120, Stopwatch(), 2, {"one": 10_000, "two": 20_000}))
+    assert crew["peak_memory_mb"] >= 30_000 + perf["peak_memory_mb"]
 
 
 def test_a_run_that_scored_nothing_has_no_rates() -> None:

@@ -117,6 +117,19 @@ def test_a_damaged_block_is_not_done(tmp_path: Path, damage: str) -> None:
     assert not store.is_done(block)
 
 
+def test_a_block_made_from_other_inputs_is_not_done(tmp_path: Path) -> None:
+    """A worker may finish a block of a run that was given up, after its store was replaced."""
+    px = mask_pixels()
+    block = next(GRID.blocks())
+    stores = []
+    for threshold in (1, 2):
+        plan = {**PLAN, "inputs": {"threshold": threshold}}
+        stores.append(ScoreStore.create(tmp_path, GRID, px, 1.6e-5, plan))
+    stores[0].write_block(block, found(px[block.cells], 1))
+    assert stores[0].is_done(block)
+    assert not stores[1].is_done(block)
+
+
 def test_cell_class_follows_state_uncertainty_and_distance() -> None:
     prob = np.array(
         [[[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3], [np.nan] * 3]], np.float32

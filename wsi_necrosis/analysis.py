@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.checkpoint import ModelSpec, portable_name
 from wsi_necrosis.cluster import Crew, check_scheduler, connected, count_workers
-from wsi_necrosis.errors import ResultsDifferError, StoreError, WsiNecrosisError
+from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreError, WsiNecrosisError
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
@@ -180,6 +180,8 @@ def analyse_all(
                 outcome: SlideReport | WsiNecrosisError = _complete(
                     preparing.result(), settings, watcher, shift
                 )
+            except InterruptedRunError:
+                raise
             except WsiNecrosisError as error:
                 outcome = error
             yield request, outcome
@@ -319,6 +321,7 @@ def _score(known: Prepared, settings: Settings, scoring: Scoring) -> Work:
     total, left = (sum(int((px[..., Term.TISSUE] > 0).sum()) for _, px in some) for some in (blocks, waiting))
     watcher.scoring(total, total - left)
     took, workers = Stopwatch(), count_workers(settings.cluster)
+    memory: dict[str, int] = {}
     if waiting:
         crew = scoring.shift.crew(plan.backend.device)
         workers = sum(crew.threads().values())
@@ -326,7 +329,8 @@ def _score(known: Prepared, settings: Settings, scoring: Scoring) -> Work:
             for done in finished:
                 watcher.scored(done.tiles)
                 took.add(done.watch)
-    return Work(left, total, took, workers)
+                memory |= done.memory_mb
+    return Work(left, total, took, workers, memory)
 
 
 def _job(known: Prepared, settings: Settings) -> Job:

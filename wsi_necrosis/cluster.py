@@ -357,13 +357,15 @@ def _outcome(future: Future) -> Any:
         return future.result()
     if isinstance(error, KilledWorker):
         return error
-    raise _named(error) from error
+    raise _named(error)
 
 
 def _named(error: BaseException) -> WsiNecrosisError:
     """The error if it is one of our own, else one that names it as a block's failure."""
     if isinstance(error, WsiNecrosisError):
         return error
-    return WsiNecrosisError(
+    named = WsiNecrosisError(
         f"a block failed with {type(error).__name__}: {error}; finished blocks are kept, the same command resumes"
     )
+    named.__cause__ = error
+    return named

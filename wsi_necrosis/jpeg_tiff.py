@@ -120,10 +120,10 @@ def open_jpeg_tiff(info: SlideInfo, arbiter: OpenSlideLevels) -> JpegTiffLevels 
     """
     try:
         stored = _understood(info)
+        levels = JpegTiffLevels(info.path, stored, info.downsamples)
     except (UnfitError, *DAMAGE) as reason:
         logger.info("%s is read by OpenSlide: %s", info.path, reason)
         return None
-    levels = JpegTiffLevels(info.path, stored, info.downsamples)
     differing = _first_difference(levels, stored, arbiter)
     if differing is None:
         return levels

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import imagecodecs
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
 
 SHRINKS = (2, 4, 8)  # what the cosine transform of 8 x 8 pixels gives at whole sizes
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # markers of the frames that are read: baseline, extended, progressive
 SCAN = 0xDA  # marker after which there are pixels
-PADDING = 16  # bytes that a writer may leave after a tile's end
+FILL = 0xFF  # may come before a marker, any number of times
+# Adobe's marker, which ends with what the samples are.
+SAMPLES = {
+    name: b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + code
+    for name, code in (("RGB", b"\0"), ("YCbCr", b"\1"))
+}
 
 
 def head_of(tables: bytes | None) -> bytes | None:
@@ -26,6 +30,9 @@ def decode_tile(
 ) -> NDArray[np.uint8] | None:
     """Decode a stored tile to RGB.
 
+    As with OpenSlide, a tile is damaged as soon as libjpeg warns: what it would give instead of the pixels that are
+    lost looks like tissue or glass.
+
     Parameters
     ----------
     data : bytes
@@ -33,7 +40,7 @@ def decode_tile(
     head : bytes
         What comes before it in the place of its first marker; see `head_of`.
     colour : {"RGB", "YCbCr"}
-        What the samples are, whatever the stream says of itself.
+        What the samples are, whatever the stream says of itself (but a JFIF marker, which stands for YCbCr).
     size : tuple of int
         Width and height of the tile.
     shrink : {1, 2, 4, 8}
@@ -44,40 +51,34 @@ def decode_tile(
     uint8 array (height, width, 3) or None
         None if the tile is damaged, cut, or of another size.
     """
-    if not data.startswith(SOI) or EOI not in data[-PADDING:]:
+    if not data.startswith(SOI):
         return None
     stream = head + data[len(SOI) :]
-    if _frame(stream) != (*size, 3):  # Pillow writes beyond its buffer if it is told a wrong size
+    frame = _frame(stream)
+    if frame is None or frame[1:] != (*size, 3):
         return None
-    return _whole(stream, colour) if shrink == 1 else _scaled(stream, colour, size, shrink)
-
-
-def _whole(stream: bytes, colour: str) -> NDArray[np.uint8] | None:
-    """Decode with imagecodecs, a quarter faster than Pillow for whole tiles; it cannot scale."""
+    at, (width, height) = frame[0], size
     try:
-        pixels: NDArray[np.uint8] = imagecodecs.jpeg8_decode(stream, colorspace=colour, outcolorspace="RGB")
-    except imagecodecs.Jpeg8Error:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            stream[:at] + SAMPLES[colour] + stream[at:], "RGB",
+            min_height=height // shrink, min_width=width // shrink, min_factor=shrink,
+        )  # fmt: skip
+    except ValueError:
         return None
     return pixels
 
 
-def _scaled(stream: bytes, colour: str, size: tuple[int, int], shrink: int) -> NDArray[np.uint8] | None:
-    """Decode with Pillow, which hands libjpeg-turbo the scale; both let other threads run meanwhile."""
-    small = size[0] // shrink, size[1] // shrink
-    try:
-        return np.asarray(Image.frombytes("RGB", small, stream, "jpeg", "RGB", colour, shrink, 0))
-    except ValueError:
-        return None
-
-
-def _frame(stream: bytes) -> tuple[int, int, int] | None:
-    """Width, height and components of a stream's frame of 8-bit samples; None if it has none."""
+def _frame(stream: bytes) -> tuple[int, int, int, int] | None:
+    """Place, width, height and components of a stream's frame of 8-bit samples; None if it has none."""
     at = len(SOI)
-    while at + 9 < len(stream) and stream[at] == 0xFF:
+    while at + 9 < len(stream) and stream[at] == FILL:
         marker = stream[at + 1]
+        if marker == FILL:
+            at += 1
+            continue
         if marker in FRAMES and stream[at + 4] == 8:
             height, width = (int.from_bytes(stream[at + k : at + k + 2], "big") for k in (5, 7))
-            return width, height, stream[at + 9]
+            return at, width, height, stream[at + 9]
         if marker == SCAN or marker in FRAMES:
             return None
         at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,8 +50,7 @@ def kept(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
     if not _is_whole(folder):
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(folder) as partial:
-                _fill(partial, make)
+            _put(folder, make)
         except (OSError, StoreError) as error:
             if not _is_whole(folder):  # else another process was quicker
                 log.warning("%s; set %s to a writable folder to have this made once", error, VARIABLE)
@@ -60,6 +59,18 @@ def kept(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
                     yield Path(once) / key
                 return
     yield folder
+
+
+def _put(folder: Path, make: Callable[[Path], None]) -> None:
+    """Make the folder beside its place and move it there, unless another process did so meanwhile."""
+    with suppress(_ThereError), replacing(folder) as partial:
+        _fill(partial, make)
+        if _is_whole(folder):  # and perhaps being read
+            raise _ThereError
+
+
+class _ThereError(Exception):
+    """What was made is there already."""
 
 
 def _fill(folder: Path, make: Callable[[Path], None]) -> None:

@@ -8,7 +8,9 @@ the speed. One heap that keeps what it has costs nothing but the memory of the l
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
+import socket
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
@@ -37,8 +39,12 @@ def keep_freed_memory() -> None:
         mallopt(M_ARENA_MAX, 1)
 
 
+def this_process() -> str:
+    """A name that no other process has, on this machine or another."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def peak_memory_mb() -> int:
-    """Largest resident memory of this process or of any child that has ended, in MiB."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+    """Largest resident memory of this process until now, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 if sys.platform.startswith("linux") else 1024**2)  # macOS counts bytes

@@ -134,7 +134,8 @@ class TileModel:
 def choose_backend(settings: ModelSettings) -> Backend:
     """The backend that scores with a model; decided once for a slide, and the same for all workers.
 
-    As `backend.preferred_backend`. On "auto", a model that bfloat16 would change too much keeps float32.
+    As `backend.preferred_backend`. On "auto", a model that bfloat16 would change too much keeps float32, and one that
+    OpenVINO cannot take, or would change too much, stays with torch.
 
     Raises
     ------
@@ -144,13 +145,31 @@ def choose_backend(settings: ModelSettings) -> Backend:
         The checkpoint is missing or damaged.
     """
     preferred = preferred_backend(settings, has_backbone=bool(load_spec(settings.name).backbone))
-    if settings.dtype != "auto" or preferred.dtype == "float32":
-        return preferred
-    difference = agreement(settings.name, preferred)
-    if difference <= TOLERANCE[preferred.dtype]:
-        return preferred
-    log.info("model %s computes in float32, as %s changes it by %.2g", settings.name, preferred, difference)
-    return replace(preferred, dtype="float32")
+    choices = [preferred]
+    if settings.dtype == "auto" and preferred.dtype != "float32":
+        choices.append(replace(preferred, dtype="float32"))
+    if settings.backend == "auto" and preferred.name != "torch":
+        choices.append(replace(choices[-1], name="torch"))
+    for backend in choices[:-1]:
+        objection = _objection(settings.name, backend)
+        if objection is None:
+            return backend
+        log.warning("model %s does not take %s: %s", settings.name, backend, objection)
+    return choices[-1]
+
+
+def _objection(name_or_folder: str, backend: Backend) -> str | None:
+    """Why a backend does not do for a model; None if it does."""
+    try:
+        difference = agreement(name_or_folder, backend)
+    except ModelError as error:
+        return str(error)
+    allowed = TOLERANCE[backend.dtype]
+    return (
+        None
+        if difference <= allowed
+        else f"it changes probabilities by {difference:.2g}, more than {allowed:g}"
+    )
 
 
 def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> TileModel:

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from wsi_necrosis.errors import SlideError
+
 VERSION = package_version("wsi-necrosis")
 RESULT_VERSION = 2  # schema of result.json
 SCORE_VERSION = 4  # raised by hand whenever the same slide and model would score otherwise
@@ -51,8 +53,18 @@ def slide_fingerprint(files: Sequence[Path]) -> str:
     -------
     str
         32 hexadecimal digits (the start of a SHA-256).
+
+    Raises
+    ------
+    SlideError
+        A file is gone, or the disk refused.
     """
-    digests = sorted(_file_digest(file) for file in files)
+    try:
+        digests = sorted(_file_digest(file) for file in files)
+    except OSError as error:
+        raise SlideError(
+            f"{error.filename or files[0]} cannot be read ({error.strerror}); try again"
+        ) from error
     return hashlib.sha256(b"".join(digests)).hexdigest()[:FINGERPRINT_HEX]
 
 

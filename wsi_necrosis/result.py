@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.inference import Stopwatch
-from wsi_necrosis.memory import peak_memory_mb
+from wsi_necrosis.memory import peak_memory_mb, this_process
 from wsi_necrosis.plan import Plan
 from wsi_necrosis.provenance import RESULT_VERSION, versions
 from wsi_necrosis.quantify import NecrosisScore
@@ -40,12 +40,15 @@ class Work:
         What the workers counted, summed over workers.
     workers : int
         Blocks at once.
+    memory_mb : mapping of str to int
+        Largest memory of each process that scored, in MiB.
     """
 
     tiles: int
     all_tiles: int
     watch: Stopwatch
     workers: int
+    memory_mb: Mapping[str, int] = field(default_factory=dict)
 
 
 def result_of(slide: Path, slide_id: str, plan: Plan, findings: Findings) -> dict[str, Any]:
@@ -113,7 +116,8 @@ def perf_of(seconds: Mapping[str, float], work: Work) -> dict[str, Any]:
         Wall-clock seconds by stage of the slide; "score" is one of them.
     work : Work
         What scoring took. The workers' seconds are sums over workers, and "waiting" is what is left of the
-        scoring's wall-clock time: start of the cluster, loading the model, and idling.
+        scoring's wall-clock time: start of the cluster, loading the model, and idling. "peak_memory_mb" is the sum
+        over this process and those that scored, each since it began.
     """
     working, needed = work.watch.seconds, work.watch.needed_l0
     waiting = max(0.0, work.workers * seconds["score"] - sum(working.values()))
@@ -128,7 +132,7 @@ def perf_of(seconds: Mapping[str, float], work: Work) -> dict[str, Any]:
         "needed_l0_px": round(needed),
         "decoded_over_needed": round(work.watch.decoded_l0 / needed, 3) if needed else None,
         "workers": work.workers,
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": sum({**work.memory_mb, this_process(): peak_memory_mb()}.values()),
     }
 
 

@@ -24,6 +24,7 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.grid import Block, Term, TileGrid
+from wsi_necrosis.provenance import digest
 from wsi_necrosis.replacing import remove, replacing, write_json
 from wsi_necrosis.settings import QuantifySettings
 
@@ -193,13 +194,13 @@ class ScoreStore:
         """Write a block's chunk of every array, then its record."""
         for field in fields(BlockScores):
             self._array(field.name)[block.cells] = getattr(found, field.name)
-        write_json(self._record(block), {"checksums": _checksums(found)})
+        write_json(self._record(block), self._facts(found))
 
     def is_done(self, block: Block) -> bool:
-        """Whether a block has a record that agrees with its chunks."""
+        """Whether a block has a record that agrees with its chunks and with this store's inputs."""
         try:
             record = json.loads(self._record(block).read_text(encoding="utf-8"))
-            return bool(record == {"checksums": _checksums(self.read_block(block))})
+            return bool(record == self._facts(self.read_block(block)))
         except (OSError, ValueError, RuntimeError) as error:  # zarr's codecs raise these on damaged chunks
             log.info("block %s of %s is scored again: %s", block.name, self.folder, error)
             return False
@@ -221,6 +222,10 @@ class ScoreStore:
         if not isinstance(array, zarr.Array):
             raise StoreError(f"{self.folder / 'scores.zarr' / name} is no array; run with --overwrite")
         return array
+
+    def _facts(self, found: BlockScores) -> dict[str, Any]:
+        """What a block's record says: from which inputs it was made (a block may outlive its run), and what it is."""
+        return {"inputs": digest(self.plan["inputs"]), "checksums": _checksums(found)}
 
     def _record(self, block: Block) -> Path:
         return self.folder / "blocks" / f"{block.name}.json"

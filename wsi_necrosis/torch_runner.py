@@ -88,7 +88,7 @@ class TorchRunner:
                 f"the memory of {self.backend.device} is too small for a single tile of this model; end other programs "
                 "that use it, or give --device cpu"
             )
-        self._most = size // 2
+        self._most = min(self._most or size, size // 2)  # another thread may have halved it meanwhile
         if self._on_gpu:
             torch.cuda.empty_cache()
         log.warning(

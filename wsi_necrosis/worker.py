@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -22,7 +23,7 @@ from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.grid import Block, Term, TileGrid
 from wsi_necrosis.inference import Scorer, Stopwatch
-from wsi_necrosis.memory import keep_freed_memory
+from wsi_necrosis.memory import keep_freed_memory, peak_memory_mb, this_process
 from wsi_necrosis.model import TileModel, load_model
 from wsi_necrosis.normalise import Normaliser
 from wsi_necrosis.provenance import VERSION, slide_fingerprint
@@ -63,11 +64,12 @@ class Job:
 
 @dataclass(frozen=True)
 class BlockDone:
-    """What a finished block reports: its tiles, and what they took."""
+    """What a finished block reports: its tiles, what they took, and the process's largest memory so far in MiB."""
 
     block: Block
     tiles: int
     watch: Stopwatch = field(default_factory=Stopwatch)
+    memory_mb: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class CrewPlugin(WorkerPlugin):
         check_sight(job)
         model = self._loaded(job)
         prepare(model.spec.recipe, job.grid.mpp.side, job.engine)
-        store, slide = ScoreStore(job.folder), open_slide(job.slide, job.mpp)
+        store, slide = ScoreStore(job.folder), open_slide(job.slide, job.mpp, job.reader)
         scorer = Scorer(slide, model, job.grid, job.batch_tiles, job.engine, job.stains, job.normaliser)
         return Desk(scorer, store)
 
@@ -188,7 +190,7 @@ def score_block(crew: str, job: Job, block: Block, px: NDArray[np.uint32]) -> Bl
     found = desk.scorer.score(block, px, watch)
     with watch.stage("write"):
         desk.store.write_block(block, found)
-    return BlockDone(block, tiles_of(px), watch)
+    return BlockDone(block, tiles_of(px), watch, {this_process(): peak_memory_mb()})
 
 
 async def close_job(crew: str, key: str, dask_worker: Worker) -> None:

@@ -34,7 +34,7 @@ def glcm(
     n_held
         Number of levels that occur.
     offsets
-        Rows and columns from a pixel to its partner, int64 (n, 2), one of each opposite pair.
+        Rows and columns from a pixel to its partner, int64 (n, 2), one of each opposite pair; n is a multiple of 4.
     """
     mean = _mean_features(levels, pad, n_levels, offsets)
     if n_held == 1:

@@ -21,7 +21,7 @@ def first_order(values: npt.NDArray[np.float32], counts: npt.NDArray[np.integer]
     Parameters
     ----------
     values
-        float32, shape (n,), all finite.
+        float32, shape (n,), finite and none below 0.
     counts
         Number of values in each bin; Entropy and Uniformity are of the bins.
     """
