@@ -40,6 +40,7 @@ from wsi_necrosis.tissue import foreground
 ROOT = Path(__file__).resolve().parents[1]
 SIDE_PX = 512  # of a region, at the resolution wanted
 NOMINAL = Mpp(0.5, 0.5)  # of level 0 where the slide states none; only its ratio to the wanted one matters
+NEAR = 0.01  # for probabilities
 FACTORS = {"level 0": 1, "half": 2}
 Corners = list[tuple[int, int]]
 
@@ -138,8 +139,10 @@ def compare(path: Path, arguments: argparse.Namespace) -> None:
         features, _ = extract(tiles, foreground(tiles), recipe, model.spec.mpp)
         probs.append(model.predict(tiles, features).prob)
     apart = np.abs(probs[0] - probs[1])
+    within = (apart.max(axis=1) <= NEAR).mean()
     print(
-        f"\nProbabilities of {len(apart)} tiles: largest difference {apart.max():.4f}, mean {apart.mean():.5f}"
+        f"\nProbabilities of {len(apart)} tiles: {within:.0%} within {NEAR}, largest difference {apart.max():.4f}, "
+        f"mean {apart.mean():.5f}"
     )
 
 
