@@ -112,7 +112,9 @@ def prepare(recipe: Recipe, mpp: float, engine: Engine = "compiled") -> None:
     """
     if not recipe.features:
         return
-    log.info("preparing the %s radiomics engine; the first time on a machine takes up to half a minute", engine)
+    log.info(
+        "preparing the %s radiomics engine; the first time on a machine takes up to half a minute", engine
+    )
     start = time.perf_counter()
     noise = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
     stains = None if recipe.stains == "fixed" else stain_matrix()
