@@ -60,7 +60,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("cluster")
     slide = folder / "slide.tiff"
     write_phantom(slide, np.random.default_rng(0), side_mm=0.8)
-    settings = load_settings(overrides=["model.name=phantom", "grid.block_cells=4", "cluster.workers=1"])
+    settings = load_settings(
+        overrides=["model.name=phantom", "model.batch_tiles=16", "grid.block_cells=4", "cluster.workers=1"]
+    )
     analyse(Request(slide, slide.name, folder / "out"), settings, QuietWatcher())
     with open_slide(slide) as opened:
         info = opened.info
@@ -74,7 +76,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
         model_fingerprint=load_spec("phantom").fingerprint,
         backend=choose_backend(settings.model),
         grid=store.grid,
-        batch_tiles=16,
+        batch_tiles=settings.model.batch_tiles,
         folder=folder / "out",
     )
 

@@ -76,6 +76,7 @@ def test_bfloat16_is_for_processors_with_its_instructions(processor: Path) -> No
     processor.write_text(INTEL)
     assert has_bfloat16("cpu")
     assert preferred_backend(asked(), has_backbone=True).dtype == "bfloat16"
+    assert preferred_backend(asked(), has_backbone=False).dtype == "float32"
     assert preferred_backend(asked("model.dtype=float32"), has_backbone=True).dtype == "float32"
 
 

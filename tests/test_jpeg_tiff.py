@@ -70,24 +70,24 @@ def test_stored_levels_agree_with_openslide(stored):
             assert apart.mean() < 0.5
 
 
-def test_coarser_pixels_are_near_the_average(stored):
+def test_coarser_pixels_are_the_averages(stored):
     """OpenSlide's pixels of the same stored level, averaged; tiles go on beyond the slide, in black."""
     overhanging = Box(-64, -64, WIDTH + 144, HEIGHT + 168)
     with open_slide(stored) as fast, open_slide(stored, reader="openslide") as slow:
-        for factor in {2, 4, 8} - set(fast.info.downsamples):
+        for factor in {2, 3, 4, 6, 8, 16} - set(fast.info.downsamples):
             mpp = L0.scaled(factor, factor)
             ours, theirs = (slide.read(overhanging, mpp).rgb.astype(int) for slide in (fast, slow))
-            assert np.abs(ours - theirs).mean() < 1.5
-            assert np.abs((ours - theirs).mean((0, 1))).max() < 0.5
+            assert np.abs(ours - theirs).max() <= 2
+            assert np.abs(ours - theirs).mean() < 0.5
             border = -(-(HEIGHT + 64) // factor) - 1
             np.testing.assert_array_equal(ours[border], theirs[border])
             assert (ours[border + 1 :] == 255).all()
 
 
 def test_levels_between_come_from_the_coarsest_that_gives_them():
-    assert levels_between((1.0, 4.0, 16.0)) == [(0, 2), (1, 2), (2, 2), (2, 4), (2, 8)]
+    assert levels_between((1.0, 4.0, 16.0)) == [(0, 2), (1, 2), (2, 2), (2, 4), (2, 8), (2, 16)]
     assert levels_between((1.0, 2.0, 8.0))[:2] == [(1, 2), (2, 2)]
-    assert levels_between((1.0,)) == [(0, 2), (0, 4), (0, 8)]
+    assert levels_between((1.0,)) == [(0, 2), (0, 4), (0, 8), (0, 16)]
 
 
 def test_needed_pixels_are_those_of_a_plain_read(stored):
@@ -223,7 +223,7 @@ def test_real_slides_agree_with_openslide(data_dir, name):
         half, mean = (slide.read(plane, own.scaled(2, 2)).rgb.astype(int) for slide in (fast, slow))
     assert fast.info.reader == "jpeg-tiff"
     assert np.abs(ours - theirs).max() <= 2
-    assert np.abs(half - mean).mean() < 1.5
+    assert np.abs(half - mean).max() <= 2
 
 
 def test_jpeg_2000_is_left_to_openslide(data_dir, caplog):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -120,3 +121,11 @@ class Odd(nn.Module):
 def test_what_cannot_be_converted_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"OpenVINO cannot convert this model.*model.backend=torch"):
         write_network(Odd(), tmp_path, SIDE, FEATURES)
+
+
+def test_a_conversion_that_fails_leaves_the_log_as_it_is(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = root.level, list(root.filters), list(root.handlers)
+    with pytest.raises(ModelError):
+        write_network(Odd(), tmp_path, SIDE, FEATURES)
+    assert (root.level, root.filters, root.handlers) == before

@@ -296,12 +296,19 @@ class Between(ArrayLevels):
 
 @pytest.mark.parametrize(
     ("px_l0", "level"),
-    [((2, 2), 0), ((4, 4), 2), ((4, 8), 2), ((6, 6), 0), ((8, 8), 1), ((4.1, 4), 0), ((3, 4), 0)],
+    [((2, 2), 0), ((4, 4), 2), ((4, 8), 0), ((6, 6), 0), ((8, 8), 1), ((4.1, 4), 0), ((3, 4), 0)],
 )
-def test_a_level_in_between_serves_whole_multiples_of_it(px_l0, level):
+def test_a_level_in_between_serves_where_it_has_the_pixels(px_l0, level):
     levels = Between([np.full((side, side, 3), side, np.uint8) for side in (128, 16, 32)])
     rgb = Pyramid(levels).read(Box(0, 0, 64, 64), px_l0, (4, 4)).rgb
     assert (rgb == (128, 16, 32)[level]).all()
+
+
+@pytest.mark.parametrize(("left", "level"), [(0, 2), (8, 2), (-4, 2), (2, 0), (1.3, 0)])
+def test_a_level_in_between_serves_where_its_pixels_begin(left, level):
+    levels = Between([np.full((side, side, 3), side, np.uint8) for side in (128, 16, 32)])
+    rgb = Pyramid(levels).read(Box(left, 0, 64, 64), (4, 4), (16, 16)).rgb
+    assert (rgb[:, 1:] == (128, 16, 32)[level]).all()
 
 
 def test_failed_levels_are_closed_when_their_last_reader_leaves():

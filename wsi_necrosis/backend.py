@@ -51,8 +51,9 @@ REFERENCE = Backend()
 def preferred_backend(settings: ModelSettings, *, has_backbone: bool) -> Backend:
     """The backend that settings ask for; on "auto", what the rule gives for this machine.
 
-    OpenVINO where it is installed and the device is the processor, but for models without a backbone, which gain
-    nothing. bfloat16 where the device has instructions for it; whether a model bears that is not known here.
+    OpenVINO where it is installed and the device is the processor; bfloat16 where the device has instructions for it,
+    though whether a model bears that is not known here. Models without a backbone gain by neither, and get torch in
+    float32.
 
     Raises
     ------
@@ -60,11 +61,10 @@ def preferred_backend(settings: ModelSettings, *, has_backbone: bool) -> Backend
         This machine has not what was asked for.
     """
     device = choose_device(settings.device)
-    gains = device == "cpu" and has_backbone and find_spec("openvino") is not None
-    name = ("openvino" if gains else "torch") if settings.backend == "auto" else settings.backend
-    dtype = (
-        ("bfloat16" if has_bfloat16(device) else "float32") if settings.dtype == "auto" else settings.dtype
-    )
+    with_openvino = has_backbone and device == "cpu" and find_spec("openvino") is not None
+    with_bfloat16 = has_backbone and has_bfloat16(device)
+    name = ("openvino" if with_openvino else "torch") if settings.backend == "auto" else settings.backend
+    dtype = ("bfloat16" if with_bfloat16 else "float32") if settings.dtype == "auto" else settings.dtype
     backend = Backend(name, device, dtype)
     require_backend(backend)
     return backend

@@ -15,7 +15,7 @@ from wsi_necrosis.windows import Window
 
 JPEG = 7  # TIFF's compression tag
 COLOURS = {2: "RGB", 6: "YCbCr"}  # by TIFF's photometric tag
-MCU_PX = 16  # TIFF's tiles are whole numbers of it, so that they shrink by 2, 4 and 8 exactly
+MCU_PX = 16  # TIFF's tiles are whole numbers of it
 
 
 class UnfitError(Exception):

@@ -1,8 +1,9 @@
-"""The fast reader: JPEG-tiled TIFF slides (most SVS, generic TIFF), decoded at the scale wanted.
+"""The fast reader: JPEG-tiled TIFF slides (most SVS, generic TIFF), averaged tile by tile.
 
-Stored tiles are found with tifffile and decoded by libjpeg-turbo: whole, or at 1/2, 1/4 or 1/8 in the
-cosine transform, which gives levels between the stored ones. OpenSlide stays the judge of what the
-pixels are: where the file's structure is unusual, or a sample of its tiles differs, OpenSlide reads.
+Stored tiles are found with tifffile and decoded by libjpeg-turbo. Averages over squares of their pixels,
+taken while a tile is in the processor's cache, are levels between the stored ones. OpenSlide stays the
+judge of what the pixels are: where the file's structure is unusual, or a sample of its tiles differs,
+OpenSlide reads.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from wsi_necrosis.averaging import SHRINKS, shrunk
 from wsi_necrosis.jpeg_levels import StoredLevel, UnfitError, find_levels
-from wsi_necrosis.jpeg_tile import SHRINKS, decode_tile
+from wsi_necrosis.jpeg_tile import decode_tile
 from wsi_necrosis.openslide_file import OpenSlideLevels
 from wsi_necrosis.slide_info import SlideInfo
 from wsi_necrosis.windows import Window
@@ -37,7 +38,7 @@ DAMAGE = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, st
 
 
 class JpegTiffLevels:
-    """Stored levels, and those between them that scaled decoding gives; may be shared by threads."""
+    """Stored levels, and averages of them in between; may be shared by threads."""
 
     def __init__(self, path: Path, levels: Sequence[StoredLevel], downsamples: Sequence[float]) -> None:
         self._path, self._levels, self._downsamples = path, tuple(levels), tuple(downsamples)
@@ -46,11 +47,11 @@ class JpegTiffLevels:
         self.stored = len(self._levels)
         self._views = [*((index, 1) for index in range(self.stored)), *levels_between(self._downsamples)]
         self.downsamples = tuple(self._downsamples[index] * shrink for index, shrink in self._views)
-        self.sizes = tuple(_shrunk(self._levels[index].size, shrink) for index, shrink in self._views)
-        self.tiles = tuple(_shrunk(self._levels[index].tile, shrink) for index, shrink in self._views)
+        self.sizes = tuple(_divided(self._levels[index].size, shrink) for index, shrink in self._views)
+        self.tiles = tuple(_divided(self._levels[index].tile, shrink) for index, shrink in self._views)
 
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
-        """Decode a window inside the level to RGB on white; None if a tile fails.
+        """Decode a window inside the level to RGB; None if a tile fails.
 
         Tiles that the window cuts are kept for a while: the next window may need the other part.
         """
@@ -91,16 +92,12 @@ class JpegTiffLevels:
         except OSError as error:
             logger.debug("%s: %s", self._path, error)
             return None
-        inside = stored.window(row, col)
-        if shrink == 1 or inside[2:] == stored.tile:
-            return decode_tile(data, stored.head, stored.colour, stored.tile, shrink)
-        # What lies beyond the level would shine in: it is made white, as everywhere, and averaged.
         tile = decode_tile(data, stored.head, stored.colour, stored.tile)
-        if tile is None:
-            return None
-        edge = np.full_like(tile, 255)
-        edge[: inside.height, : inside.width] = tile[: inside.height, : inside.width]
-        return np.asarray(Image.fromarray(edge).reduce(shrink))
+        if tile is None or shrink == 1:
+            return tile
+        inside = stored.window(row, col)
+        tile[inside.height :], tile[:, inside.width :] = 255, 255  # beyond the level, as everywhere
+        return shrunk(tile, shrink)
 
 
 def open_jpeg_tiff(info: SlideInfo, arbiter: OpenSlideLevels) -> JpegTiffLevels | None:
@@ -180,7 +177,7 @@ def _understood(info: SlideInfo) -> list[StoredLevel]:
     return levels
 
 
-def _shrunk(size: tuple[int, int], shrink: int) -> tuple[int, int]:
+def _divided(size: tuple[int, int], shrink: int) -> tuple[int, int]:
     return -(-size[0] // shrink), -(-size[1] // shrink)
 
 

@@ -1,4 +1,4 @@
-"""Decode one JPEG tile of a TIFF, whole or at a fraction of its size."""
+"""Decode one JPEG tile of a TIFF."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-SHRINKS = (2, 4, 8)  # what the cosine transform of 8 x 8 pixels gives at whole sizes
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # markers of the frames that are read: baseline, extended, progressive
 SCAN = 0xDA  # marker after which there are pixels
@@ -25,9 +24,7 @@ def head_of(tables: bytes | None) -> bytes | None:
     return tables[: -len(EOI)] if tables.startswith(SOI) and tables.endswith(EOI) else None
 
 
-def decode_tile(
-    data: bytes, head: bytes, colour: str, size: tuple[int, int], shrink: int = 1
-) -> NDArray[np.uint8] | None:
+def decode_tile(data: bytes, head: bytes, colour: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
     """Decode a stored tile to RGB.
 
     As with OpenSlide, a tile is damaged as soon as libjpeg warns: what it would give instead of the pixels that are
@@ -43,8 +40,6 @@ def decode_tile(
         What the samples are, whatever the stream says of itself (but a JFIF marker, which stands for YCbCr).
     size : tuple of int
         Width and height of the tile.
-    shrink : {1, 2, 4, 8}
-        The result is this much smaller on each side.
 
     Returns
     -------
@@ -57,12 +52,9 @@ def decode_tile(
     frame = _frame(stream)
     if frame is None or frame[1:] != (*size, 3):
         return None
-    at, (width, height) = frame[0], size
+    at = frame[0]
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            stream[:at] + SAMPLES[colour] + stream[at:], "RGB",
-            min_height=height // shrink, min_width=width // shrink, min_factor=shrink,
-        )  # fmt: skip
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(stream[:at] + SAMPLES[colour] + stream[at:], "RGB")
     except ValueError:
         return None
     return pixels

@@ -6,9 +6,12 @@ how many ask, and two of them do not share a core.
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -100,7 +103,7 @@ def write_network(network: nn.Module, folder: Path, tile_px: int, features: int)
     tiles = torch.zeros(EXAMPLE_TILES, tile_px, tile_px, 3, dtype=torch.uint8)
     z = torch.zeros(EXAMPLE_TILES, features)
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
+        with torch.inference_mode(), _own_log(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes taken for constants; agreement is tested later
             traced = torch.jit.trace(network, (tiles, z), check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino().convert_model(
@@ -112,6 +115,18 @@ def write_network(network: nn.Module, folder: Path, tile_px: int, features: int)
             f"OpenVINO cannot convert this model ({type(error).__name__}: {reason}); give --set model.backend=torch"
         ) from error
     openvino().save_model(model, folder / NETWORK_FILE, compress_to_fp16=False)
+
+
+@contextmanager
+def _own_log() -> Iterator[None]:
+    """Give the root logger back as it was: the converter mutes it, and for good where it fails."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def openvino() -> Any:

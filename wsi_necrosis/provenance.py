@@ -16,7 +16,7 @@ from wsi_necrosis.errors import SlideError
 
 VERSION = package_version("wsi-necrosis")
 RESULT_VERSION = 2  # schema of result.json
-SCORE_VERSION = 4  # raised by hand whenever the same slide and model would score otherwise
+SCORE_VERSION = 5  # raised by hand whenever the same slide and model would score otherwise
 NUMERIC_PACKAGES = (
     "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "numba", "pyradiomics-bhklab",
     "openslide-python", "openslide-bin", "pillow",

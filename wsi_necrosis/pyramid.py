@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsi_necrosis.averaging import Span, average, is_whole
+from wsi_necrosis.averaging import Span, average, has_pixels
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.windows import TileSet, Window
@@ -49,8 +49,9 @@ class Region:
 class Levels(Protocol):
     """A file's levels; sizes and tiles are (width, height) in level pixels.
 
-    The first `stored` ones lie in the file, finest first. What follows are levels in between that
-    the decoder gives, in the same order; they serve where a wanted pixel is a whole number of theirs.
+    The first `stored` ones lie in the file, finest first. What follows are means of squares of their
+    pixels, in the same order; they serve where the wanted pixels are theirs, so that what is read does
+    not depend on what is between.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -126,7 +127,7 @@ class Pyramid:
             The slide is closed.
         """
         with self._reading() as levels:
-            level = _level(levels, px_l0, shape)
+            level = _level(levels, box, px_l0, shape)
             scale = levels.downsamples[level]
             across = Span.along(box.x_l0 / scale, px_l0[0] / scale, shape[1])
             down = Span.along(box.y_l0 / scale, px_l0[1] / scale, shape[0])
@@ -218,13 +219,14 @@ def on_white(pixels: Image.Image) -> Image.Image:
     return canvas
 
 
-def _level(levels: Levels, px_l0: tuple[float, float], shape: tuple[int, int]) -> int:
-    """The coarsest stored level that is fine enough, or one between it and the next if that divides."""
+def _level(levels: Levels, box: Box, px_l0: tuple[float, float], shape: tuple[int, int]) -> int:
+    """The level in between that has the wanted pixels; without one, the coarsest stored level that is fine enough."""
     level = level_for(levels.downsamples[: levels.stored], px_l0)
-    for index in reversed(range(levels.stored, len(levels.downsamples))):
+    for index in range(levels.stored, len(levels.downsamples)):
         scale = levels.downsamples[index]
-        divides = is_whole(px_l0[0] / scale, shape[1]) and is_whole(px_l0[1] / scale, shape[0])
-        if scale > levels.downsamples[level] and divides:
+        across = has_pixels(box.x_l0 / scale, px_l0[0] / scale, shape[1])
+        down = has_pixels(box.y_l0 / scale, px_l0[1] / scale, shape[0])
+        if across and down and scale > levels.downsamples[level]:
             return index
     return level
 

@@ -29,9 +29,8 @@ def phantom_areas() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         slide = Path(scratch) / "golden.tiff"
         write_phantom(slide, np.random.default_rng(11), side_mm=2.0)
-        settings = load_settings(
-            overrides=["model.name=phantom", "cluster.workers=1", "quantify.min_tumour_mm2=0.1"]
-        )
+        chosen = ["model.name=phantom", "cluster.workers=1", "quantify.min_tumour_mm2=0.1"]
+        settings = load_settings(overrides=[*chosen, "model.dtype=float32"])  # bfloat16 is not everywhere
         result = analyse(Request(slide, slide.name, Path(scratch) / "out"), settings, QuietWatcher()).result
     return {**result["ledger"]["mm2"], "percent_viable": result["percent_viable"]}
 

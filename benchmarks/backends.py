@@ -1,0 +1,94 @@
+"""Torch and OpenVINO, in float32 and bfloat16, on one slide: speed, and what each does to the scores.
+
+    python benchmarks/backends.py --cells 20 --repeats 3
+
+Each run is a fresh process; they take turns, every other round backwards. Differences are from torch in float32.
+Numbers that this machine has no instructions for are left out. Prints a table for RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from children import measure
+from slides import SCRATCH, has_bf16, kept_montage, stamp
+
+REFERENCE = "torch", "float32"
+Facts = dict[str, Any]
+Choice = tuple[str, str]
+
+
+def choices() -> list[Choice]:
+    """Backends and numbers, the reference first."""
+    dtypes = ("float32", "bfloat16") if has_bf16() else ("float32",)
+    return [(backend, dtype) for dtype in dtypes for backend in ("torch", "openvino")]
+
+
+def race(slide: Path, folder: Path, words: Iterable[str], repeats: int) -> dict[Choice, list[Facts]]:
+    """Facts of every round by choice."""
+    found: dict[Choice, list[Facts]] = {choice: [] for choice in choices()}
+    for round_ in range(repeats):
+        for choice in choices()[:: -1 if round_ % 2 else 1]:
+            backend, dtype = choice
+            out = folder / f"{backend}-{dtype}"
+            given = [*words, f"model.backend={backend}", f"model.dtype={dtype}"]
+            facts = measure("own_run.py", slide, out, *(word for one in given for word in ("--set", one)))
+            result = json.loads((Path(facts["plan"]).parent / "result.json").read_text())
+            found[choice].append(facts | {"percent_viable": result["percent_viable"]})
+    return found
+
+
+def row(choice: Choice, found: dict[Choice, list[Facts]]) -> str:
+    """One line of the table."""
+    rounds, reference = found[choice], found[REFERENCE]
+    prob, true = (np.load(facts[-1]["plan"])["prob"] for facts in (rounds, reference))
+    apart = np.abs(prob - true)
+    moved = rounds[-1]["percent_viable"] - reference[-1]["percent_viable"]
+    turned = (prob.argmax(axis=1) != true.argmax(axis=1)).mean()
+    speed, network = (
+        statistics.median(values)
+        for values in zip(
+            *((f["tiles"] / f["score_s"], 1e3 * f["perf"]["worker_seconds"]["network"] / f["tiles"]) for f in rounds),
+            strict=True,
+        )
+    )  # fmt: skip
+    return (
+        f"| {choice[0]} | {choice[1]} | {speed:.1f} | {network:.2f} | {apart.mean():.1e} | {apart.max():.1e} | "
+        f"{turned:.1%} | {moved:+.2f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cells", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=V", help="settings of every run")
+    parser.add_argument("--scratch", type=Path, default=SCRATCH, help="where slides are kept")
+    arguments = parser.parse_args()
+    slide = kept_montage(arguments.scratch, arguments.cells)
+    with tempfile.TemporaryDirectory() as folder:
+        found = race(slide.path, Path(folder), arguments.set, arguments.repeats)
+        tiles = found[REFERENCE][-1]["tiles"]
+        print(
+            f"\n{stamp()}: {slide.side_px} px montage, {tiles} tiles, medians of {arguments.repeats} rounds\n"
+        )
+        print(
+            "| backend | numbers | tiles/s | network, ms of a core per tile | probability, mean | largest | "
+            "other class | percent viable, points |"
+        )
+        print("|---" * 8 + "|")
+        for choice in choices():
+            print(row(choice, found))
+
+
+if __name__ == "__main__":
+    main()
