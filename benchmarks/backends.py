@@ -38,7 +38,7 @@ def race(slide: Path, folder: Path, words: Iterable[str], repeats: int) -> dict[
         for choice in choices()[:: -1 if round_ % 2 else 1]:
             backend, dtype = choice
             out = folder / f"{backend}-{dtype}"
-            given = [*words, f"model.backend={backend}", f"model.dtype={dtype}"]
+            given = [*words, "model.device=cpu", f"model.backend={backend}", f"model.dtype={dtype}"]
             facts = measure("own_run.py", slide, out, *(word for one in given for word in ("--set", one)))
             result = json.loads((Path(facts["plan"]).parent / "result.json").read_text())
             found[choice].append(facts | {"percent_viable": result["percent_viable"]})
@@ -50,7 +50,8 @@ def row(choice: Choice, found: dict[Choice, list[Facts]]) -> str:
     rounds, reference = found[choice], found[REFERENCE]
     prob, true = (np.load(facts[-1]["plan"])["prob"] for facts in (rounds, reference))
     apart = np.abs(prob - true)
-    moved = rounds[-1]["percent_viable"] - reference[-1]["percent_viable"]
+    percents = [facts[-1]["percent_viable"] for facts in (rounds, reference)]
+    moved = "none" if None in percents else f"{percents[0] - percents[1]:+.2f}"
     turned = (prob.argmax(axis=1) != true.argmax(axis=1)).mean()
     speed, network = (
         statistics.median(values)
@@ -61,7 +62,7 @@ def row(choice: Choice, found: dict[Choice, list[Facts]]) -> str:
     )  # fmt: skip
     return (
         f"| {choice[0]} | {choice[1]} | {speed:.1f} | {network:.2f} | {apart.mean():.1e} | {apart.max():.1e} | "
-        f"{turned:.1%} | {moved:+.2f} |"
+        f"{turned:.1%} | {moved} |"
     )
 
 
@@ -82,7 +83,7 @@ def main() -> None:
             f"\n{stamp()}: {slide.side_px} px montage, {tiles} tiles, medians of {arguments.repeats} rounds\n"
         )
         print(
-            "| backend | numbers | tiles/s | network, ms of a core per tile | probability, mean | largest | "
+            "| backend | numbers | tiles/s | network, ms of a thread per tile | probability, mean | largest | "
             "other class | percent viable, points |"
         )
         print("|---" * 8 + "|")

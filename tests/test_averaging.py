@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_necrosis.averaging import SHRINKS, Span, average, shrunk
+from wsi_necrosis.averaging import Span
 
 
 @given(
@@ -30,13 +29,3 @@ def test_a_part_of_a_wanted_pixel_counts_as_all_of_it():
     assert span.under(1.5, 2.5) == (14, 22)
     assert span.under(1 - 1e-9, 2 + 1e-9) == (14, 18)
     assert span.under(-3, 99) == (10, 30)
-
-
-@pytest.mark.parametrize("shrink", SHRINKS)
-@given(st.data())
-def test_a_stored_tile_shrinks_as_any_pixels_do(shrink, data):
-    rows, cols, seed = (data.draw(st.integers(*ends)) for ends in ((1, 20), (1, 20), (0, 99)))
-    high = data.draw(st.sampled_from([2, 256]))  # of noise, and of halves that are to be rounded
-    pixels = np.random.default_rng(seed).integers(0, high, (rows * shrink, cols * shrink, 3), np.uint8)
-    across, down = (Span.along(0, shrink, count) for count in (cols, rows))
-    np.testing.assert_array_equal(shrunk(pixels, shrink), average(pixels, across, down))

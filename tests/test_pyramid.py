@@ -287,28 +287,46 @@ def test_what_is_decoded_is_counted_in_level_0_pixels_and_whole_tiles():
 
 
 class Between(ArrayLevels):
-    """Stored levels of 1 and 8, and one of 4 in between."""
+    """One stored level, and means of squares of its pixels."""
 
-    def __init__(self, arrays: list[np.ndarray], bad: Iterable[tuple[int, int]] = ()) -> None:
-        super().__init__(arrays, bad)
-        self.stored = 2
+    def __init__(self, pixels: np.ndarray, sides: tuple[int, ...]) -> None:
+        super().__init__([pixels, *(np.asarray(Image.fromarray(pixels).reduce(side)) for side in sides)])
+        self.stored = 1
 
 
 @pytest.mark.parametrize(
-    ("px_l0", "level"),
-    [((2, 2), 0), ((4, 4), 2), ((4, 8), 0), ((6, 6), 0), ((8, 8), 1), ((4.1, 4), 0), ((3, 4), 0)],
+    ("px_l0", "corner", "level"),
+    [
+        ((4, 4), (0, 0), 2),
+        ((4, 4), (-8, 16), 2),
+        ((4, 4), (0, 2), 0),
+        ((4, 4), (2, 0), 0),
+        ((2, 2), (2, 2), 1),
+        ((6, 6), (0, 0), 0),
+        ((2, 4), (0, 0), 0),
+        ((1, 1), (0, 0), 0),
+        ((4.1, 4.1), (0, 0), 0),
+    ],
 )
-def test_a_level_in_between_serves_where_it_has_the_pixels(px_l0, level):
-    levels = Between([np.full((side, side, 3), side, np.uint8) for side in (128, 16, 32)])
-    rgb = Pyramid(levels).read(Box(0, 0, 64, 64), px_l0, (4, 4)).rgb
-    assert (rgb == (128, 16, 32)[level]).all()
+def test_means_serve_where_they_are_the_wanted_pixels(px_l0, corner, level):
+    levels = Between(noise(128, 128), (2, 4))
+    Pyramid(levels).read(Box(*corner, 64, 64), px_l0, (8, 8))
+    assert {index for index, _ in levels.windows} == {level}
 
 
-@pytest.mark.parametrize(("left", "level"), [(0, 2), (8, 2), (-4, 2), (2, 0), (1.3, 0)])
-def test_a_level_in_between_serves_where_its_pixels_begin(left, level):
-    levels = Between([np.full((side, side, 3), side, np.uint8) for side in (128, 16, 32)])
-    rgb = Pyramid(levels).read(Box(left, 0, 64, 64), (4, 4), (16, 16)).rgb
-    assert (rgb[:, 1:] == (128, 16, 32)[level]).all()
+@given(
+    side=st.sampled_from([2, 4, 8, 16]), strays=st.sampled_from([0, 0, 1e-5, 4e-4, 0.004]),
+    corner=st.tuples(st.integers(-20, 40), st.integers(-20, 40)), part=st.sampled_from([0, 0, 0.04, 0.3, 0.7]),
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)  # fmt: skip
+def test_what_is_read_does_not_depend_on_what_lies_between(side, strays, corner, part, shape):
+    pixels, px_l0 = noise(144, 160), (side + strays, side + strays)
+    box = Box(corner[0] + part, corner[1] + part, shape[1] * px_l0[0], shape[0] * px_l0[1])
+    found, plain = (
+        Pyramid(levels).read(box, px_l0, shape).rgb
+        for levels in (Between(pixels, (2, 4, 8, 16)), ArrayLevels([pixels]))
+    )
+    np.testing.assert_array_equal(found, plain)
 
 
 def test_failed_levels_are_closed_when_their_last_reader_leaves():

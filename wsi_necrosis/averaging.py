@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import csr_array
 
-from wsi_necrosis.kernel import compiled
-
-SHRINKS = (2, 4, 8, 16)  # for which there are kernels
 BAND_PX = 64  # rows averaged at once, so that floats stay in the processor's cache
 DRIFT_PX = 0.05  # a ratio is whole if over the whole read it strays by less than this
 FORGIVEN_PX = 1e-6  # of a wanted pixel: what divisions leave over
@@ -46,6 +42,10 @@ class Span:
         """The ratio if wanted pixels are whole level pixels, else 0."""
         return int(self.ratio) if self.offset == 0 and self.ratio == int(self.ratio) else 0
 
+    def by_squares(self) -> Span:
+        """The same wanted pixels on a level that has them, where the ratio is whole and the first begins at one."""
+        return Span(self.first // self.whole, self.count, 0.0, 1, self.count)
+
     def under(self, start: float, stop: float) -> tuple[int, int]:
         """First and end level pixel under the wanted pixels that [start, stop) touches."""
         begin = min(self.count, max(0, math.floor(start + FORGIVEN_PX)))
@@ -70,27 +70,6 @@ def is_whole(ratio: float, count: int) -> bool:
     return abs(ratio - max(1, round(ratio))) * count < DRIFT_PX
 
 
-def has_pixels(start: float, ratio: float, count: int) -> bool:
-    """Whether `count` wanted pixels of `ratio` level pixels, from level pixel `start` on, are level pixels."""
-    return abs(start - round(start)) < DRIFT_PX and abs(ratio - 1) * count < DRIFT_PX
-
-
-def shrunk(pixels: NDArray[np.uint8], shrink: int) -> NDArray[np.uint8]:
-    """Means of squares of pixels.
-
-    The same numbers as by `average`, which takes several times as long: this is for stored tiles, one by one, while
-    they are in the processor's cache.
-
-    Parameters
-    ----------
-    pixels : uint8 array (height, width, 3)
-        Both sides are whole numbers of squares.
-    shrink : {2, 4, 8, 16}
-        Side of a square.
-    """
-    return _KERNELS[shrink](pixels)
-
-
 def average(pixels: NDArray[np.uint8], across: Span, down: Span) -> NDArray[np.uint8]:
     """Mean of level pixels (down.length, across.length, 3) under every wanted pixel."""
     factors = across.whole, down.whole
@@ -109,33 +88,3 @@ def average(pixels: NDArray[np.uint8], across: Span, down: Span) -> NDArray[np.u
         band = np.rint(horizontal @ turned).reshape(across.count, -1, 3)
         mean[top : top + BAND_PX] = band.transpose(1, 0, 2)
     return mean
-
-
-def _kernel(shrink: int) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """A kernel in which the side of a square is a constant, which makes it three times as fast."""
-    area = shrink**2
-
-    @compiled
-    def means(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        height, width = pixels.shape[0] // shrink, pixels.shape[1] // shrink
-        lines = pixels.reshape(pixels.shape[0], -1)
-        sums = np.empty(lines.shape[1], np.uint16)
-        out = np.empty((height, width, 3), np.uint8)
-        for row in range(height):
-            for at in range(len(sums)):
-                column = np.uint16(0)
-                for line in range(shrink):
-                    column += np.uint16(lines[row * shrink + line, at])
-                sums[at] = column
-            for col in range(width):
-                for channel in range(3):
-                    total = np.uint32(area // 2)
-                    for place in range(shrink):
-                        total += np.uint32(sums[(col * shrink + place) * 3 + channel])
-                    out[row, col, channel] = total // area
-        return out
-
-    return means
-
-
-_KERNELS = {shrink: _kernel(shrink) for shrink in SHRINKS}

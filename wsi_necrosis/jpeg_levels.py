@@ -15,7 +15,7 @@ from wsi_necrosis.windows import Window
 
 JPEG = 7  # TIFF's compression tag
 COLOURS = {2: "RGB", 6: "YCbCr"}  # by TIFF's photometric tag
-MCU_PX = 16  # TIFF's tiles are whole numbers of it
+MCU_PX = 16  # TIFF's tiles are whole numbers of it, and so of all SHRINKS of jpeg_tiff
 
 
 class UnfitError(Exception):

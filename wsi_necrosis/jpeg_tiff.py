@@ -14,6 +14,7 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from wsi_necrosis.averaging import SHRINKS, shrunk
 from wsi_necrosis.jpeg_levels import StoredLevel, UnfitError, find_levels
 from wsi_necrosis.jpeg_tile import decode_tile
 from wsi_necrosis.openslide_file import OpenSlideLevels
@@ -30,6 +30,12 @@ from wsi_necrosis.windows import Window
 
 logger = logging.getLogger(__name__)
 
+SHRINKS = (
+    2,
+    4,
+    8,
+    16,
+)  # sides of the squares whose means are levels; a tile's sides are whole numbers of them
 VENDORS = frozenset({"aperio", "generic-tiff"})  # whose tiles lie side by side, without overlap or offsets
 ROUNDING = 2  # grey levels by which two decoders may differ
 CACHE_BYTES = 2**25  # of tiles that neighbouring blocks share; a row of blocks of most slides
@@ -97,7 +103,9 @@ class JpegTiffLevels:
             return tile
         inside = stored.window(row, col)
         tile[inside.height :], tile[:, inside.width :] = 255, 255  # beyond the level, as everywhere
-        return shrunk(tile, shrink)
+        # numba takes a while to import; what only reads a slide's description should not wait for it.
+        means: NDArray[np.uint8] = import_module("wsi_necrosis.squares").shrunk(tile, shrink)
+        return means
 
 
 def open_jpeg_tiff(info: SlideInfo, arbiter: OpenSlideLevels) -> JpegTiffLevels | None:

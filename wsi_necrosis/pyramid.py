@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsi_necrosis.averaging import Span, average, has_pixels
+from wsi_necrosis.averaging import Span, average
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.windows import TileSet, Window
@@ -50,8 +50,8 @@ class Levels(Protocol):
     """A file's levels; sizes and tiles are (width, height) in level pixels.
 
     The first `stored` ones lie in the file, finest first. What follows are means of squares of their
-    pixels, in the same order; they serve where the wanted pixels are theirs, so that what is read does
-    not depend on what is between.
+    pixels, in the same order, and serve where the wanted pixels are such means: what is read does not
+    depend on what there is in between.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -127,16 +127,13 @@ class Pyramid:
             The slide is closed.
         """
         with self._reading() as levels:
-            level = _level(levels, box, px_l0, shape)
-            scale = levels.downsamples[level]
-            across = Span.along(box.x_l0 / scale, px_l0[0] / scale, shape[1])
-            down = Span.along(box.y_l0 / scale, px_l0[1] / scale, shape[0])
+            level, across, down = _place(levels, box, px_l0, shape)
             window = Window(across.first, down.first, across.length, down.length)
             parts = (
                 [window] if needed is None else [_under(part, box, px_l0, across, down) for part in needed]
             )
             pixels, failed, decoded = self._gather(levels, level, window, parts)
-            width, height = levels.tiles[level]
+            (width, height), scale = levels.tiles[level], levels.downsamples[level]
             boxes = (Box(*(scale * length for length in part)).intersection(box) for part in failed)
             return Region(
                 average(pixels, across, down),
@@ -219,16 +216,20 @@ def on_white(pixels: Image.Image) -> Image.Image:
     return canvas
 
 
-def _level(levels: Levels, box: Box, px_l0: tuple[float, float], shape: tuple[int, int]) -> int:
-    """The level in between that has the wanted pixels; without one, the coarsest stored level that is fine enough."""
+def _place(
+    levels: Levels, box: Box, px_l0: tuple[float, float], shape: tuple[int, int]
+) -> tuple[int, Span, Span]:
+    """The level to read, and which of its pixels lie under the wanted ones."""
     level = level_for(levels.downsamples[: levels.stored], px_l0)
-    for index in range(levels.stored, len(levels.downsamples)):
-        scale = levels.downsamples[index]
-        across = has_pixels(box.x_l0 / scale, px_l0[0] / scale, shape[1])
-        down = has_pixels(box.y_l0 / scale, px_l0[1] / scale, shape[0])
-        if across and down and scale > levels.downsamples[level]:
-            return index
-    return level
+    scale = levels.downsamples[level]
+    across = Span.along(box.x_l0 / scale, px_l0[0] / scale, shape[1])
+    down = Span.along(box.y_l0 / scale, px_l0[1] / scale, shape[0])
+    side = across.whole if across.whole == down.whole else 0
+    if side > 1 and across.first % side == down.first % side == 0:
+        between = levels.downsamples[levels.stored :]
+        if side * scale in between:
+            return levels.stored + between.index(side * scale), across.by_squares(), down.by_squares()
+    return level, across, down
 
 
 def _under(part: Box, box: Box, px_l0: tuple[float, float], across: Span, down: Span) -> Window:
