@@ -53,13 +53,10 @@ def row(choice: Choice, found: dict[Choice, list[Facts]]) -> str:
     percents = [facts[-1]["percent_viable"] for facts in (rounds, reference)]
     moved = "none" if None in percents else f"{percents[0] - percents[1]:+.2f}"
     turned = (prob.argmax(axis=1) != true.argmax(axis=1)).mean()
-    speed, network = (
-        statistics.median(values)
-        for values in zip(
-            *((f["tiles"] / f["score_s"], 1e3 * f["perf"]["worker_seconds"]["network"] / f["tiles"]) for f in rounds),
-            strict=True,
-        )
-    )  # fmt: skip
+    speed = statistics.median(facts["tiles"] / facts["score_s"] for facts in rounds)
+    network = statistics.median(
+        1e3 * facts["perf"]["worker_seconds"]["network"] / facts["tiles"] for facts in rounds
+    )
     return (
         f"| {choice[0]} | {choice[1]} | {speed:.1f} | {network:.2f} | {apart.mean():.1e} | {apart.max():.1e} | "
         f"{turned:.1%} | {moved} |"

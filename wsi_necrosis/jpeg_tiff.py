@@ -30,12 +30,7 @@ from wsi_necrosis.windows import Window
 
 logger = logging.getLogger(__name__)
 
-SHRINKS = (
-    2,
-    4,
-    8,
-    16,
-)  # sides of the squares whose means are levels; a tile's sides are whole numbers of them
+SHRINKS = (2, 4, 8, 16)  # sides of squares whose means are levels; stored tiles are whole numbers of them
 VENDORS = frozenset({"aperio", "generic-tiff"})  # whose tiles lie side by side, without overlap or offsets
 ROUNDING = 2  # grey levels by which two decoders may differ
 CACHE_BYTES = 2**25  # of tiles that neighbouring blocks share; a row of blocks of most slides
