@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from slides import make_montage, processor
 
-from wsi_necrosis.settings import load_settings
-from wsi_necrosis.slide import open_slide, read_overview
-from wsi_necrosis.tissue import Kind, find_tissue
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.slide import open_slide, read_overview
+from wsi_necrosis.tiling.tissue import Kind, find_tissue
 
 
 def lattice_percent(path: Path, truth: dict[str, Any]) -> float:

@@ -18,11 +18,11 @@ import numpy as np
 from children import cpu_seconds
 from dask.system import CPU_COUNT
 
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.pipelines.one_slide import RunOptions
 from wsi_necrosis.pipelines.run import run
-from wsi_necrosis.pipelines.watch import QuietWatcher
-from wsi_necrosis.scores import ScoreStore, State
-from wsi_necrosis.settings import load_settings
+from wsi_necrosis.scores.store import ScoreStore, State
+from wsi_necrosis.settings.loading import load_settings
 
 
 @dataclass

@@ -18,15 +18,16 @@ from pathlib import Path
 
 import torch
 
-from wsi_necrosis.analysis import make_plan, slide_normaliser, slide_stains
-from wsi_necrosis.grid import Term, cell_pixels
-from wsi_necrosis.inference import Scorer, Stopwatch
-from wsi_necrosis.model import load_model
-from wsi_necrosis.radiomics import prepare
-from wsi_necrosis.scores import ScoreStore
-from wsi_necrosis.settings import load_settings
-from wsi_necrosis.slide import open_slide, read_overview
-from wsi_necrosis.tissue import find_tissue
+from wsi_necrosis.analysis import slide_normaliser, slide_stains
+from wsi_necrosis.inference.plan import make_plan
+from wsi_necrosis.inference.scorer import Scorer, Stopwatch
+from wsi_necrosis.model.tile_model import load_model
+from wsi_necrosis.radiomics.extraction import prepare
+from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.slide import open_slide, read_overview
+from wsi_necrosis.tiling.grid import Term, cell_pixels
+from wsi_necrosis.tiling.tissue import find_tissue
 
 
 @dataclass

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsi_necrosis.checkpoint import ModelSpec, load_spec, load_tensors
-from wsi_necrosis.inference import Stopwatch
+from wsi_necrosis.inference.scorer import Stopwatch
 from wsi_necrosis.memory import keep_freed_memory
-from wsi_necrosis.model import load_model
-from wsi_necrosis.network import Network
+from wsi_necrosis.model.checkpoint import ModelSpec, load_spec, load_tensors
+from wsi_necrosis.model.network import Network
+from wsi_necrosis.model.tile_model import load_model
 
 SAME_PIXELS = 32  # tiles whose pixels, as the peer reads them, go to this project's network too
 

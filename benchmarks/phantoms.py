@@ -15,11 +15,11 @@ import numpy as np
 from wsi_necrosis.analysis import Request, analyse
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.phantom import write_phantom
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.pipelines.demo import describe_focus
-from wsi_necrosis.pipelines.watch import QuietWatcher
-from wsi_necrosis.scores import ScoreStore
-from wsi_necrosis.settings import load_settings
+from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.phantom import write_phantom
 
 CASES = [(1, Mpp(0.5, 0.5)), (2, Mpp(0.5, 0.25)), (3, Mpp(0.46, 0.46))]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from wsi_necrosis.checkpoint import Standardiser, load_spec, load_tensors, save_checkpoint
-from wsi_necrosis.radiomics import Recipe
+from wsi_necrosis.model.checkpoint import Standardiser, load_spec, load_tensors, save_checkpoint
+from wsi_necrosis.radiomics.recipe import Recipe
 
 BRANCHES = (".radiomics.", ".gate.")
 

@@ -23,18 +23,20 @@ from PIL import Image as Picture
 from radiomics import getFeatureClasses
 
 from wsi_necrosis.memory import keep_freed_memory
-from wsi_necrosis.radiomics import RECIPES, compiled, extract, prepare
+from wsi_necrosis.radiomics import compiled
+from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
 from wsi_necrosis.radiomics.planes import Image, split, to_range
-from wsi_necrosis.radiomics.recipe import FAMILIES
+from wsi_necrosis.radiomics.recipe import FAMILIES, RECIPES
 
 CLASSES = tuple(family for family in FAMILIES if family != "nuclei")
 SIDE = 512
 CHANNELS = {"luminance": 256.0, "haematoxylin": 2.0}  # with the top of their range
 COLD = """
 import time, numpy as np
-from wsi_necrosis.radiomics import RECIPES, prepare
+from wsi_necrosis.radiomics.extraction import prepare
+from wsi_necrosis.radiomics.recipe import RECIPES
 start = time.perf_counter()
 prepare(RECIPES["full"], 0.5)
 print(time.perf_counter() - start)

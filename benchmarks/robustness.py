@@ -25,14 +25,17 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.stats import f, rankdata
 
-from wsi_necrosis.checkpoint import Standardiser
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.dataset import Field, LabelledTile, read_tiles
-from wsi_necrosis.radiomics import RECIPES, Feature, extract, prepare
-from wsi_necrosis.replacing import replacing
-from wsi_necrosis.settings import load_train_settings
-from wsi_necrosis.stain import optical_density, stain_matrix
-from wsi_necrosis.tissue import foreground
+from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.reading import read_tiles
+from wsi_necrosis.dataset.tiles import LabelledTile
+from wsi_necrosis.files import replacing
+from wsi_necrosis.model.checkpoint import Standardiser
+from wsi_necrosis.radiomics.extraction import extract, prepare
+from wsi_necrosis.radiomics.recipe import RECIPES, Feature
+from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.stain.separation import optical_density, stain_matrix
+from wsi_necrosis.tiling.tissue import foreground
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, TABLE = ROOT / "docs" / "radiomics.md", ROOT / "docs" / "radiomics-robustness.csv"

@@ -17,7 +17,7 @@ from wsi_necrosis.errors import SettingsError, WsiNecrosisError
 
 if TYPE_CHECKING:
     from wsi_necrosis.geometry import Mpp
-    from wsi_necrosis.settings import Settings
+    from wsi_necrosis.settings.loading import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,10 +81,10 @@ def run(
         "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
     }  # fmt: skip
     settings = _settings(preset, config, overrides, options)
-    from . import printout
     from . import run as job
+    from .console import printout
+    from .console.progress import watching
     from .one_slide import RunOptions
-    from .watch import watching
 
     pixel_size = _parse_mpp(mpp)
     if dry_run:
@@ -108,7 +108,7 @@ def demo(
     """Paint a synthetic slide of known truth, score it with a tiny model, and compare."""
     settings = _settings(None, None, ["model.name=phantom"], {"cluster.workers": workers})
     from . import demo as job
-    from .watch import watching
+    from .console.progress import watching
 
     with watching(quiet=quiet) as watcher:
         comparison = job.demo(out, seed, settings, watcher)
@@ -134,7 +134,7 @@ def bench(
     }  # fmt: skip
     settings = _settings(None, None, overrides, options)
     from . import bench as job
-    from .watch import interruptible, watching
+    from .console.progress import interruptible, watching
 
     with watching(quiet=quiet or as_json) as watcher, interruptible():
         found = job.bench(slide, settings, _parse_mpp(mpp), watcher)
@@ -167,7 +167,7 @@ def train(
 ) -> None:
     """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
     from . import train as job
-    from .watch import interruptible, spoken_log
+    from .console.progress import interruptible, spoken_log
 
     with interruptible(), spoken_log():
         job.train(config_file, overrides or [], out)
@@ -196,8 +196,8 @@ def evaluate(
     """Judge a model on labelled tiles; on its own training tiles, its way of being made, case by case."""
     if tiles is None:
         raise SettingsError("evaluate: give the labelled tiles with --tiles")
-    from . import evaluate as job
-    from .watch import interruptible, spoken_log
+    from .console.progress import interruptible, spoken_log
+    from .evaluation import evaluate as job
 
     with interruptible(), spoken_log():
         found = job.evaluate(job.Options(model, tiles, out, card, unknown, tuned, mpp))
@@ -256,7 +256,7 @@ def _settings(
     preset: str | None, config_file: Path | None, overrides: list[str] | None, options: dict[str, Any]
 ) -> Settings:
     """Settings in force; options are overrides with a name of their own and come last."""
-    from wsi_necrosis.settings import load_settings
+    from wsi_necrosis.settings.loading import load_settings
 
     named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return load_settings(preset, config_file, [*(overrides or []), *named])

@@ -10,10 +10,10 @@ import numpy as np
 
 from wsi_necrosis.analysis import Watcher
 from wsi_necrosis.classes import CLASSES, TITLES, VIABLE
-from wsi_necrosis.phantom import PhantomTruth, write_phantom
-from wsi_necrosis.replacing import require_writable
-from wsi_necrosis.scores import Scores, ScoreStore
-from wsi_necrosis.settings import Settings
+from wsi_necrosis.files import require_writable
+from wsi_necrosis.scores.store import Scores, ScoreStore
+from wsi_necrosis.settings.loading import Settings
+from wsi_necrosis.slides.phantom import PhantomTruth, write_phantom
 
 from .one_slide import RunOptions, measure_slide
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.provenance import slide_fingerprint
-from wsi_necrosis.slide import SlideInfo, open_slide
+from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.slides.slide import open_slide
 
 
 def info(slide: Path, mpp: Mpp | None, *, as_json: bool) -> str:

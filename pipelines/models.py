@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_necrosis.checkpoint import (
+from wsi_necrosis.errors import ModelError
+from wsi_necrosis.model.checkpoint import (
     SPEC_FILE,
     WEIGHTS_FILE,
     ModelSpec,
@@ -16,8 +17,7 @@ from wsi_necrosis.checkpoint import (
     model_folder,
     shipped_models,
 )
-from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model import load_model
+from wsi_necrosis.model.tile_model import load_model
 
 WHITE = 255
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from wsi_necrosis.analysis import Request, SlideReport, Watcher, analyse
 from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.settings import Settings
+from wsi_necrosis.settings.loading import Settings
 
-from .watch import SlideLog, interruptible
+from .console.progress import SlideLog, interruptible
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from wsi_necrosis.analysis import SlideReport, Watcher
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.grid import Term, cell_pixels
-from wsi_necrosis.plan import make_plan
-from wsi_necrosis.settings import Settings
-from wsi_necrosis.slide import open_slide, read_overview
-from wsi_necrosis.tissue import find_tissue
+from wsi_necrosis.inference.plan import make_plan
+from wsi_necrosis.settings.loading import Settings
+from wsi_necrosis.slides.slide import open_slide, read_overview
+from wsi_necrosis.tiling.grid import Term, cell_pixels
+from wsi_necrosis.tiling.tissue import find_tissue
 
 from .one_slide import RunOptions, measure_slide
 

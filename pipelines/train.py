@@ -7,20 +7,22 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from wsi_necrosis.backbones import initial_backbone, input_of
-from wsi_necrosis.checkpoint import ModelSpec, Standardiser, TrainingData, save_checkpoint
-from wsi_necrosis.dataset import Field, LabelledTile, cases_of, read_tiles
+from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.reading import read_tiles
+from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.fit_state import heads_of
-from wsi_necrosis.network import Network
-from wsi_necrosis.replacing import remove, require_writable
-from wsi_necrosis.samples import Samples, Shelf
-from wsi_necrosis.settings import TrainSettings, load_train_settings
-from wsi_necrosis.training import Epoch, Fitted
-from wsi_necrosis.validation import Bench, hold_out
+from wsi_necrosis.files import remove, require_writable
+from wsi_necrosis.model.checkpoint import ModelSpec, Standardiser, TrainingData, save_checkpoint
+from wsi_necrosis.model.network import Network
+from wsi_necrosis.settings.loading import TrainSettings, load_train_settings
+from wsi_necrosis.training.backbones import initial_backbone, input_of
+from wsi_necrosis.training.fit import Epoch, Fitted
+from wsi_necrosis.training.fit_state import heads_of
+from wsi_necrosis.training.held_out import PICTURE_DIGITS, Learned, learned
+from wsi_necrosis.training.leave_case_out import Bench, hold_out
+from wsi_necrosis.training.samples import Samples, Shelf
 
-from .fit_log import fit_bar, write_fit_log
-from .learned import PICTURE_DIGITS, Learned, learned
+from .console.fit_progress import fit_bar, write_fit_log
 
 VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
 NO_SIGN = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone, which are not used

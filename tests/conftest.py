@@ -13,16 +13,16 @@ import pytest
 from hypothesis import settings
 
 from wsi_necrosis.analysis import Request, analyse
-from wsi_necrosis.checkpoint import load_spec
-from wsi_necrosis.kept import VARIABLE
-from wsi_necrosis.model import choose_backend
-from wsi_necrosis.phantom import write_phantom
-from wsi_necrosis.pipelines.watch import QuietWatcher
+from wsi_necrosis.cache import VARIABLE
+from wsi_necrosis.inference.worker import Job
+from wsi_necrosis.model.checkpoint import load_spec
+from wsi_necrosis.model.tile_model import choose_backend
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.provenance import slide_fingerprint
-from wsi_necrosis.scores import ScoreStore
-from wsi_necrosis.settings import load_settings
-from wsi_necrosis.slide import open_slide
-from wsi_necrosis.worker import Job
+from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.phantom import write_phantom
+from wsi_necrosis.slides.slide import open_slide
 
 # No deadline: machines are shared, and a slow one is no failure.
 settings.register_profile("suite", deadline=None, max_examples=50)

@@ -24,12 +24,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsi_necrosis.checkpoint import SHIPPED, ModelSpec, Standardiser, TrainingData, save_checkpoint
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.network import Network
-from wsi_necrosis.phantom import GLASS, MATERIALS, phantom_tiles
-from wsi_necrosis.radiomics import extract, find_recipe
-from wsi_necrosis.tissue import foreground
+from wsi_necrosis.model.checkpoint import SHIPPED, ModelSpec, Standardiser, TrainingData, save_checkpoint
+from wsi_necrosis.model.network import Network
+from wsi_necrosis.radiomics.extraction import extract
+from wsi_necrosis.radiomics.recipe import find_recipe
+from wsi_necrosis.slides.phantom import GLASS, MATERIALS, phantom_tiles
+from wsi_necrosis.tiling.tissue import foreground
 
 STEEPNESS = 16.0  # logit of a pure tile; a tile of half glass has half of it
 GATE = 0.5

@@ -20,7 +20,6 @@ import zarr
 
 from tests.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.analysis import Request, SlideReport, analyse, slide_normaliser, slide_stains
-from wsi_necrosis.checkpoint import load_spec, model_folder, save_checkpoint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
     InterruptedRunError,
@@ -30,20 +29,21 @@ from wsi_necrosis.errors import (
     StoreError,
     UsageError,
 )
+from wsi_necrosis.files import claimed
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.normalise import fit_normaliser
-from wsi_necrosis.novelty import Novelty
-from wsi_necrosis.novelty import describe as describe_tiles
-from wsi_necrosis.phantom import PhantomTruth, phantom_tiles, write_phantom
-from wsi_necrosis.pipelines.printout import describe
-from wsi_necrosis.pipelines.watch import QuietWatcher
-from wsi_necrosis.radiomics import find_recipe
-from wsi_necrosis.replacing import claimed
-from wsi_necrosis.scores import BlockScores, ScoreStore, State
-from wsi_necrosis.settings import load_settings
-from wsi_necrosis.slide import Overview
-from wsi_necrosis.stain import fit_stains
-from wsi_necrosis.tissue import Kind, TissueMask
+from wsi_necrosis.model.checkpoint import load_spec, model_folder, save_checkpoint
+from wsi_necrosis.model.ood import Novelty
+from wsi_necrosis.model.ood import describe as describe_tiles
+from wsi_necrosis.pipelines.console.printout import describe
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.radiomics.recipe import find_recipe
+from wsi_necrosis.scores.store import BlockScores, ScoreStore, State
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.phantom import PhantomTruth, phantom_tiles, write_phantom
+from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.stain.normalise import fit_normaliser
+from wsi_necrosis.stain.separation import fit_stains
+from wsi_necrosis.tiling.tissue import Kind, TissueMask
 
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
 OUTPUTS = {
@@ -279,7 +279,7 @@ def test_a_block_cut_short_is_scored_again(small: Path, undisturbed: SlideReport
 def test_requests_that_cannot_be_met_are_refused(
     small: Path, tmp_path: Path, override: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsi_necrosis.cluster.PATIENCE_S", 1)
+    monkeypatch.setattr("wsi_necrosis.inference.cluster.PATIENCE_S", 1)
     if "cuda" in override and torch.cuda.is_available():
         pytest.skip("CUDA is there")
     with pytest.raises(error):

@@ -11,9 +11,9 @@ from tests.test_analysis import MIN_TUMOUR, StopAfter, run, trees_equal
 from wsi_necrosis import analysis
 from wsi_necrosis.analysis import Request, SlideReport, analyse_all
 from wsi_necrosis.errors import InterruptedRunError, SlideError
-from wsi_necrosis.phantom import write_phantom
-from wsi_necrosis.pipelines.watch import QuietWatcher
-from wsi_necrosis.settings import Settings, load_settings
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.settings.loading import Settings, load_settings
+from wsi_necrosis.slides.phantom import write_phantom
 
 PATIENCE_S = 60
 

@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "open_slide": "slide",
-    "read_overview": "slide",
-    "find_tissue": "tissue",
-    "extract": "radiomics",
-    "load_model": "model",
-    "measure": "quantify",
-    "load_settings": "settings",
+    "open_slide": "slides.slide",
+    "read_overview": "slides.slide",
+    "find_tissue": "tiling.tissue",
+    "extract": "radiomics.extraction",
+    "load_model": "model.tile_model",
+    "measure": "quantify.percentage",
+    "load_settings": "settings.loading",
     "Request": "analysis",
     "analyse": "analysis",
 }

@@ -15,32 +15,33 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.checkpoint import ModelSpec, portable_name
-from wsi_necrosis.cluster import Crew, check_scheduler, connected, count_workers
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreError, WsiNecrosisError
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
+from wsi_necrosis.export.result_json import Findings, Work, perf_of, result_of
 from wsi_necrosis.export.tiles_table import write_tiles_table
+from wsi_necrosis.files import claimed, remove, require_writable, write_json
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.grid import Term, cell_pixels
-from wsi_necrosis.heatmap import stitch
-from wsi_necrosis.inference import Stopwatch
-from wsi_necrosis.model import load_model
-from wsi_necrosis.normalise import Normaliser, fit_normaliser
-from wsi_necrosis.plan import Plan, make_plan
+from wsi_necrosis.inference.cluster import Crew, check_scheduler, connected, count_workers
+from wsi_necrosis.inference.plan import Plan, make_plan
+from wsi_necrosis.inference.scorer import Stopwatch
+from wsi_necrosis.inference.worker import Job
+from wsi_necrosis.model.checkpoint import ModelSpec, portable_name
+from wsi_necrosis.model.tile_model import load_model
 from wsi_necrosis.provenance import RESULT_VERSION, differences, versions
-from wsi_necrosis.quantify import measure
-from wsi_necrosis.radiomics import Recipe, prepare
-from wsi_necrosis.replacing import claimed, remove, require_writable, write_json
-from wsi_necrosis.result import Findings, Work, perf_of, result_of
-from wsi_necrosis.scores import Scores, ScoreStore
-from wsi_necrosis.settings import ClusterSettings, Settings
-from wsi_necrosis.slide import Overview, open_slide, read_overview
-from wsi_necrosis.stain import fit_stains
-from wsi_necrosis.tissue import Kind, TissueMask, find_tissue, foreground
-from wsi_necrosis.worker import Job
+from wsi_necrosis.quantify.heatmap import stitch
+from wsi_necrosis.quantify.percentage import measure
+from wsi_necrosis.radiomics.extraction import prepare
+from wsi_necrosis.radiomics.recipe import Recipe
+from wsi_necrosis.scores.store import Scores, ScoreStore
+from wsi_necrosis.settings.loading import ClusterSettings, Settings
+from wsi_necrosis.slides.slide import Overview, open_slide, read_overview
+from wsi_necrosis.stain.normalise import Normaliser, fit_normaliser
+from wsi_necrosis.stain.separation import fit_stains
+from wsi_necrosis.tiling.grid import Term, cell_pixels
+from wsi_necrosis.tiling.tissue import Kind, TissueMask, find_tissue, foreground
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.provenance import slide_fingerprint
-from wsi_necrosis.slide import open_slide, read_overview
+from wsi_necrosis.slides.slide import open_slide, read_overview
 
 HEIGHT, WIDTH, TILE = 500, 700, 128
 MPP = Mpp(0.5, 0.25)

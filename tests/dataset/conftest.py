@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.pyramid import Region
-from wsi_necrosis.slide import SlideInfo
+from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.slides.pyramid import Region
 
 LOST = Box(20, 10, 3, 3)
 

@@ -9,9 +9,10 @@ import pytest
 from tests.dataset.drawing import feature, geojson, square
 from tests.dataset.making import data, picture, table
 from wsi_necrosis.classes import NON_TUMOUR, VIABLE
-from wsi_necrosis.dataset import Field, LabelledTile, cases_of, inner_fold, leave_case_out, read_tiles
-from wsi_necrosis.dataset.reading import find_layout
+from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.reading import find_layout, read_tiles
 from wsi_necrosis.dataset.tcia import FEATURES, VALIDATION
+from wsi_necrosis.dataset.tiles import LabelledTile, cases_of, inner_fold, leave_case_out
 from wsi_necrosis.errors import DatasetError, SettingsError
 from wsi_necrosis.geometry import Mpp
 

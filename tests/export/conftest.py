@@ -11,13 +11,14 @@ import pytest
 
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.grid import TileGrid, cell_pixels
-from wsi_necrosis.heatmap import Heatmap, stitch
-from wsi_necrosis.quantify import NecrosisScore, measure
-from wsi_necrosis.scores import Scores, State
-from wsi_necrosis.settings import load_settings
-from wsi_necrosis.slide import Overview, SlideInfo
-from wsi_necrosis.tissue import Kind, TissueMask
+from wsi_necrosis.quantify.heatmap import Heatmap, stitch
+from wsi_necrosis.quantify.percentage import NecrosisScore, measure
+from wsi_necrosis.scores.store import Scores, State
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
+from wsi_necrosis.tiling.tissue import Kind, TissueMask
 
 PX_L0 = (8, 4)  # of the mask; 4 um each way at the mpp below
 MPP = Mpp(0.5, 1.0)

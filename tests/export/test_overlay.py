@@ -11,13 +11,13 @@ from PIL import Image
 from wsi_necrosis.export.layout import lay_out
 from wsi_necrosis.export.overlay import REASONS, Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
-from wsi_necrosis.grid import TileGrid, cell_pixels
-from wsi_necrosis.heatmap import stitch
-from wsi_necrosis.quantify import Reason, measure
-from wsi_necrosis.scores import Scores, State
-from wsi_necrosis.settings import load_settings
-from wsi_necrosis.slide import open_slide, read_overview
-from wsi_necrosis.tissue import find_tissue
+from wsi_necrosis.quantify.heatmap import stitch
+from wsi_necrosis.quantify.percentage import Reason, measure
+from wsi_necrosis.scores.store import Scores, State
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.slide import open_slide, read_overview
+from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
+from wsi_necrosis.tiling.tissue import find_tissue
 
 SHIPPED = load_settings().export
 CAPTION = Caption("Präparat 7.mrxs", "default", "0.5 x 1 µm per pixel (metadata)")

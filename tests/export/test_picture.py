@@ -20,9 +20,9 @@ from wsi_necrosis.export.picture import (
     slide_picture,
 )
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.heatmap import PALETTE
-from wsi_necrosis.slide import Overview
-from wsi_necrosis.tissue import Kind
+from wsi_necrosis.quantify.heatmap import PALETTE
+from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.tiling.tissue import Kind
 
 
 def test_pixels_are_square_in_micrometres(made_up: Callable[..., Any]) -> None:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsi_necrosis.checkpoint import ModelSpec, load_spec
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.phantom import phantom_tiles
-from wsi_necrosis.pipelines import evaluate as evaluating
-from wsi_necrosis.pipelines.evaluate import Options, evaluate
+from wsi_necrosis.model.checkpoint import ModelSpec, load_spec
+from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
+from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
 from wsi_necrosis.pipelines.train import train
-from wsi_necrosis.settings import Arm, EvaluationSettings, load_evaluation_settings
+from wsi_necrosis.settings.loading import Arm, EvaluationSettings, load_evaluation_settings
+from wsi_necrosis.slides.phantom import phantom_tiles
 
 CASES = {"A": CLASSES, "B": CLASSES, "C": ("non_tumour",)}
 CONFIG = """

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_necrosis.phantom import write_phantom
 from wsi_necrosis.pipelines.bench import bench, describe
-from wsi_necrosis.pipelines.watch import QuietWatcher
-from wsi_necrosis.settings import load_settings
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.phantom import write_phantom
 
 
 def test_a_slide_is_run_and_nothing_is_kept(tmp_path: Path) -> None:

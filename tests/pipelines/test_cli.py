@@ -8,8 +8,8 @@ import pytest
 from tests.pipelines.test_run import FILES, save_watchful_model
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.phantom import write_phantom
 from wsi_necrosis.pipelines.cli import _parse_mpp
+from wsi_necrosis.slides.phantom import write_phantom
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

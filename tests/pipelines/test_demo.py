@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.pipelines.demo import demo
-from wsi_necrosis.pipelines.watch import QuietWatcher
-from wsi_necrosis.settings import load_settings
+from wsi_necrosis.settings.loading import load_settings
 
 
 @pytest.mark.slow

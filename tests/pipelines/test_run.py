@@ -14,20 +14,20 @@ import tifffile
 import zarr
 from PIL import Image
 
+from tests.model.test_tile_model import save_random_model
 from tests.phantom_model import phantom_network, phantom_spec
 from tests.test_analysis import WAYS, trees_equal
-from tests.test_model import save_random_model
-from wsi_necrosis.checkpoint import save_checkpoint
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.novelty import NUMBERS, Novelty
-from wsi_necrosis.phantom import write_phantom
+from wsi_necrosis.model.checkpoint import save_checkpoint
+from wsi_necrosis.model.ood import NUMBERS, Novelty
+from wsi_necrosis.pipelines.console.printout import as_json, describe
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.pipelines.one_slide import RunOptions
-from wsi_necrosis.pipelines.printout import as_json, describe
 from wsi_necrosis.pipelines.run import dry_run, run
-from wsi_necrosis.pipelines.watch import QuietWatcher
-from wsi_necrosis.scores import ScoreStore
-from wsi_necrosis.settings import load_settings
+from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.phantom import write_phantom
 
 FILES = {
     "blocks", "heatmap.ome.zarr", "log.txt", "overlay.png", "perf.json", "regions.geojson", "result.json",

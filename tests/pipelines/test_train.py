@@ -14,20 +14,20 @@ import pytest
 from safetensors.torch import save_file
 
 from tests.pipelines.conftest import paint
-from wsi_necrosis.backbones import initial_backbone
-from wsi_necrosis.checkpoint import load_spec, load_tensors
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, StoreError
-from wsi_necrosis.model import TileModel, load_model
-from wsi_necrosis.phantom import phantom_tiles
+from wsi_necrosis.model.checkpoint import load_spec, load_tensors
+from wsi_necrosis.model.tile_model import TileModel, load_model
 from wsi_necrosis.pipelines import train as module
 from wsi_necrosis.pipelines.cli import main
 from wsi_necrosis.pipelines.train import check, train
-from wsi_necrosis.radiomics import extract
-from wsi_necrosis.settings import load_train_settings
-from wsi_necrosis.tissue import foreground
-from wsi_necrosis.training import Epoch
-from wsi_necrosis.validation import Watch
+from wsi_necrosis.radiomics.extraction import extract
+from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.training.backbones import initial_backbone
+from wsi_necrosis.training.fit import Epoch
+from wsi_necrosis.training.leave_case_out import Watch
 
 BRIEF = ("fit.epochs=1", "fit.test_seeds=[1]", "network.members=1")
 

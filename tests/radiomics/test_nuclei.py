@@ -21,7 +21,7 @@ from wsi_necrosis.radiomics import nuclei
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
 from wsi_necrosis.radiomics.recipe import NUCLEI, NucleusRule
-from wsi_necrosis.stain import separate_stains, stain_matrix
+from wsi_necrosis.stain.separation import separate_stains, stain_matrix
 
 RULE = NucleusRule()
 SIDE = 224

@@ -10,8 +10,15 @@ import pytest
 import radiomics
 
 from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.radiomics import RECIPES, Feature, NucleusRule, Recipe, find_recipe
-from wsi_necrosis.radiomics.recipe import FAMILIES, FIRST_ORDER
+from wsi_necrosis.radiomics.recipe import (
+    FAMILIES,
+    FIRST_ORDER,
+    RECIPES,
+    Feature,
+    NucleusRule,
+    Recipe,
+    find_recipe,
+)
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "nuclei"])

@@ -13,9 +13,9 @@ from wsi_necrosis.dataset.faults import refuse
 from wsi_necrosis.dataset.tables import numbers, positive, read_rows
 from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.grid import SNAP
-from wsi_necrosis.slide import SlideInfo, open_slide
-from wsi_necrosis.slide_info import check_given_mpp
+from wsi_necrosis.slides.info import SlideInfo, check_given_mpp
+from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.tiling.grid import SNAP
 
 REQUIRED = ("slide", "case", "annotations")
 

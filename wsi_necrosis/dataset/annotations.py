@@ -20,7 +20,7 @@ from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, TITLES, VIABLE
 from wsi_necrosis.dataset.faults import plainly
 from wsi_necrosis.dataset.labels import LABELS, MIXED_LABEL
 from wsi_necrosis.errors import DatasetError
-from wsi_necrosis.grid import TileGrid
+from wsi_necrosis.tiling.grid import TileGrid
 
 SKIPPED = ("Ignore", "Region")  # QuPath writes Ignore* and Region*
 AREAS = frozenset({"Polygon", "MultiPolygon"})

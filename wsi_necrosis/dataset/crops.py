@@ -13,10 +13,10 @@ from PIL import Image
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.grid import SNAP, working_px_l0
-from wsi_necrosis.pyramid import Pyramid, on_white
-from wsi_necrosis.settings import CropSettings
-from wsi_necrosis.windows import Window
+from wsi_necrosis.settings.loading import CropSettings
+from wsi_necrosis.slides.pyramid import Pyramid, on_white
+from wsi_necrosis.slides.window import Window
+from wsi_necrosis.tiling.grid import SNAP, working_px_l0
 
 
 def cut_crops(tile: LabelledTile, crops: CropSettings) -> NDArray[np.uint8]:

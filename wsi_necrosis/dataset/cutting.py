@@ -19,12 +19,12 @@ from wsi_necrosis.dataset.annotations import label_cells
 from wsi_necrosis.dataset.entries import Entry
 from wsi_necrosis.dataset.tables import COLUMNS
 from wsi_necrosis.errors import DatasetError
+from wsi_necrosis.files import replacing, require_writable, write_json, write_text
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.grid import TileGrid, lay_grid
 from wsi_necrosis.provenance import digest, slide_fingerprint
-from wsi_necrosis.replacing import replacing, require_writable, write_json, write_text
-from wsi_necrosis.settings import GridSettings
-from wsi_necrosis.slide import Slide, open_slide
+from wsi_necrosis.settings.loading import GridSettings
+from wsi_necrosis.slides.slide import Slide, open_slide
+from wsi_necrosis.tiling.grid import TileGrid, lay_grid
 
 CUT_VERSION = 1  # raised by hand whenever the same inputs would give other tiles
 SIDE_BY_SIDE = GridSettings(stride_tiles=1.0, block_cells=1)

@@ -1,4 +1,22 @@
-"""Read labelled tiles, whatever the layout of their source."""
+"""Read labelled tiles, whatever the layout of their source.
+
+Four layouts are read (`data.layout`; `auto` looks which one it is):
+
+table
+    A CSV file, or a folder that holds `labels.csv`: columns file, case and label, and optionally slide, x,
+    y, mpp and sha256; further columns are ignored. Files are named relative to the table.
+tcia
+    The download of TCIA's Osteosarcoma-Tumor-Assessment as it comes, labelled by a `PathologistValidation.csv`
+    in each folder of pictures, by `ML_Features_1144.csv`, or by both.
+slides
+    A folder that holds `slides.csv` (or that file): columns slide, case and annotations, and optionally mpp_x
+    and mpp_y. Tiles are cut where QuPath's polygons of one class cover them.
+folders
+    CASE/LABEL/picture.
+
+Labels are those of TCIA or names of `classes.CLASSES`, spelled exactly so. No label falls into a default
+class, and all faults of one kind are listed at once.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +36,7 @@ from wsi_necrosis.dataset.tables import read_table
 from wsi_necrosis.dataset.tcia import FEATURES, VALIDATION, read_tcia
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import DatasetError
-from wsi_necrosis.settings import TileDataSettings
+from wsi_necrosis.settings.loading import TileDataSettings
 
 Layout = Literal["table", "tcia", "folders", "slides"]
 

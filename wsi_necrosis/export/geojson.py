@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from skimage.measure import label as connected
 
 from wsi_necrosis.classes import VIABLE
-from wsi_necrosis.grid import Term, TileGrid
-from wsi_necrosis.heatmap import PALETTE, Heatmap
-from wsi_necrosis.replacing import replacing
-from wsi_necrosis.scores import Scores
-from wsi_necrosis.slide import SlideInfo
+from wsi_necrosis.files import replacing
+from wsi_necrosis.quantify.heatmap import PALETTE, Heatmap
+from wsi_necrosis.scores.store import Scores
+from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.tiling.grid import Term, TileGrid
 
 Ring = list[list[float]]
 

@@ -14,8 +14,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from wsi_necrosis.heatmap import CHANNELS, PALETTE, Heatmap, pyramid
-from wsi_necrosis.replacing import replacing
+from wsi_necrosis.files import replacing
+from wsi_necrosis.quantify.heatmap import CHANNELS, PALETTE, Heatmap, pyramid
 
 VERSION = "0.5"
 LABELS = "classes"

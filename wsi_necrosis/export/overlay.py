@@ -16,15 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.export.layout import (
-    HEAT_BELOW,
-    LEGEND_WIDE,
-    MARGIN,
-    STRIP,
-    Layout,
-    lay_out,
-    text_unit,
-)
+from wsi_necrosis.export.layout import HEAT_BELOW, LEGEND_WIDE, MARGIN, STRIP, Layout, lay_out, text_unit
 from wsi_necrosis.export.picture import (
     RGB,
     Layers,
@@ -36,12 +28,12 @@ from wsi_necrosis.export.picture import (
     heat_picture,
     slide_picture,
 )
-from wsi_necrosis.heatmap import PALETTE
-from wsi_necrosis.quantify import NecrosisScore
-from wsi_necrosis.replacing import replacing
-from wsi_necrosis.scores import Label
-from wsi_necrosis.settings import ExportSettings
-from wsi_necrosis.slide import Overview
+from wsi_necrosis.files import replacing
+from wsi_necrosis.quantify.heatmap import PALETTE
+from wsi_necrosis.quantify.percentage import NecrosisScore
+from wsi_necrosis.scores.store import Label
+from wsi_necrosis.settings.loading import ExportSettings
+from wsi_necrosis.slides.slide import Overview
 
 PANELS = ("Class of each cell", "Probability of viable tumour")
 RESEARCH_ONLY = "Research use only. Not for diagnosis."

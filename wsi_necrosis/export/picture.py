@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wsi_necrosis.classes import VIABLE
 from wsi_necrosis.geometry import Box
-from wsi_necrosis.heatmap import PALETTE, Heatmap
-from wsi_necrosis.scores import Label
-from wsi_necrosis.slide import Overview
-from wsi_necrosis.tissue import Kind, TissueMask
+from wsi_necrosis.quantify.heatmap import PALETTE, Heatmap
+from wsi_necrosis.scores.store import Label
+from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.tiling.tissue import Kind, TissueMask
 
 WHITE = (255, 255, 255)
 HEAT_COLOURS = "YlOrRd"  # ColorBrewer; evenly graded, red for viable, safe for the colour-blind

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsi_necrosis.files import write_text
 from wsi_necrosis.provenance import RESULT_VERSION
-from wsi_necrosis.replacing import write_text
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from wsi_necrosis.grid import Term
-from wsi_necrosis.replacing import replacing
-from wsi_necrosis.scores import Scores, State
+from wsi_necrosis.files import replacing
+from wsi_necrosis.scores.store import Scores, State
+from wsi_necrosis.tiling.grid import Term
 
 PROB_COLUMNS = ("prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor")
 

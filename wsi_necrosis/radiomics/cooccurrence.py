@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.kernel import EPSILON, compiled, compiled_sum
+from wsi_necrosis.jit import EPSILON, compiled, compiled_sum
 
 MCC = 19  # its place among the features
 NOISE = 1e-28  # squared eigenvalues below it are rounding

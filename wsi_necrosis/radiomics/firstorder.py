@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.kernel import EPSILON, compiled, compiled_sum
+from wsi_necrosis.jit import EPSILON, compiled, compiled_sum
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 BUCKETS = 2048

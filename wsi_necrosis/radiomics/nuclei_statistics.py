@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.kernel import compiled
+from wsi_necrosis.jit import compiled
 from wsi_necrosis.radiomics.planes import plain
 from wsi_necrosis.radiomics.recipe import NUCLEI, NucleusRule
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.kernel import compiled
-from wsi_necrosis.stain import LUMA, density_table, stain_matrix
+from wsi_necrosis.jit import compiled
+from wsi_necrosis.stain.separation import LUMA, density_table, stain_matrix
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Plane = npt.NDArray[np.float32]

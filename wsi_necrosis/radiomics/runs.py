@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.kernel import compiled
+from wsi_necrosis.jit import compiled
 from wsi_necrosis.radiomics.sizes import entries, size_features
 
 Levels = npt.NDArray[np.uint8]

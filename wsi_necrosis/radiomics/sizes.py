@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wsi_necrosis.kernel import EPSILON, compiled
+from wsi_necrosis.jit import EPSILON, compiled
 
 Entries = npt.NDArray[np.int64]
 

@@ -26,7 +26,7 @@ def measure_tiles(
     measure_image: MeasureImage,
     stains: Numbers | None,
 ) -> Numbers:
-    """Features of a batch, float64 (n, F); see `wsi_necrosis.radiomics.extract`."""
+    """Features of a batch, float64 (n, F); see `wsi_necrosis.radiomics.extraction`."""
     values = np.empty((len(tiles), len(recipe.features)))
     columns = _columns(recipe)
     tiles, tissue = plain(tiles), plain(tissue)

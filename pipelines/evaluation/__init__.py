@@ -1,0 +1,1 @@
+"""Judge a model on labelled tiles, and write what is found."""

@@ -1,0 +1,116 @@
+"""Ways of making a model, compared on the same tiles, folds and seeds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.metrics.difference import Difference, paired_difference
+from wsi_necrosis.metrics.figures import missing_classes
+from wsi_necrosis.settings.loading import Arm, EvaluationSettings, TrainSettings, arm_settings
+from wsi_necrosis.training.backbones import initial_backbone
+from wsi_necrosis.training.figures import by_case_tables, case_table, mean_absolute_error, tile_table
+from wsi_necrosis.training.leave_case_out import Bench, HeldOut, certain_labels, hold_out, hold_out_probe
+from wsi_necrosis.training.samples import Samples, Shelf
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Held-out predictions of one arm: samples, and probabilities (seeds, m, 3) of their crops."""
+
+    arm: Arm
+    samples: Samples
+    held: HeldOut
+    seeds: tuple[int, ...]
+
+    @property
+    def by_tile(self) -> NDArray[np.float64]:
+        """Probabilities (seeds, n, 3) of the tiles that have one class."""
+        certain, _ = certain_labels(self.samples.tiles)
+        return np.stack([self.samples.by_tile(prob)[certain] for prob in self.held.prob])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What all arms share: the tiles' samples by settings, the model's training settings, and how to compare.
+
+    Fits run in `pool` where one is given. Those of a backbone that learns leave their state in `work`, so that an
+    interrupted comparison need not begin anew.
+    """
+
+    shelf: Shelf
+    settings: TrainSettings
+    rules: EvaluationSettings
+    pool: Executor | None = None
+    work: Path | None = None
+
+    def judge(self, arm: Arm, seeds: Sequence[int]) -> Judged:
+        """Leave each case out in turn, with each seed, under the arm's settings and one member."""
+        settings = self.settings_of(arm)
+        log.info("arm %s", arm.name)
+        samples = self.shelf.samples(settings)
+        if arm.kind == "probe":
+            prob = hold_out_probe(samples)[None].repeat(len(seeds), axis=0)  # it has no seed
+            return Judged(
+                arm, samples, HeldOut(prob, np.full((*prob.shape[:2], 2), np.nan), {}), tuple(seeds)
+            )
+        return Judged(arm, samples, hold_out(self.bench(samples, settings), seeds, self.pool), tuple(seeds))
+
+    def settings_of(self, arm: Arm) -> TrainSettings:
+        """Settings of an arm; a single member, so that no arm gains by averaging. A probe needs a frozen backbone."""
+        probed = {"network.fusion": "image", "fit.tune": "frozen"} if arm.kind == "probe" else {}
+        changed = {"network.members": 1, **probed, **arm.set}
+        return arm_settings(self.settings, arm.model_copy(update={"set": changed}))
+
+    def bench(self, samples: Samples, settings: TrainSettings) -> Bench:
+        """What its fits need; one thread each, as they run side by side, unless training used more."""
+        learns = settings.fit.tune != "frozen"
+        backbone = initial_backbone(settings.network, settings.fit.seed) if learns else None
+        threads = 1 if self.settings.fit.tune == "frozen" else settings.crops.workers
+        return Bench(samples, backbone, settings, self.work if learns else None, threads=threads)
+
+    def row(self, judged: Judged, main: Judged) -> dict[str, Any]:
+        """Figures of an arm, and its difference from the main one with the same seeds."""
+        bins, prob = self.rules.calibration_bins, judged.held.prob
+        cases = case_table(judged.samples, prob)
+        _, labels = certain_labels(judged.samples.tiles)
+        same = [main.seeds.index(seed) for seed in judged.seeds]
+        difference = paired_difference(labels, judged.by_tile, main.by_tile[same], self.rules)
+        return {
+            "title": judged.arm.title,
+            "group": judged.arm.group,
+            "set": dict(judged.arm.set),
+            "seeds": len(judged.seeds),
+            "crops": len(judged.samples),
+            "missing_classes": list(missing_classes(labels)),
+            "tile": tile_table(judged.samples, prob, bins),
+            "by_case": {
+                case: {
+                    name: table[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "auc_macro")
+                }
+                for case, table in by_case_tables(judged.samples, prob, bins).items()
+            },
+            "cases": {case: {"soft": found["soft"], "hard": found["hard"]} for case, found in cases.items()},
+            "percent_viable_error": {
+                which: mean_absolute_error(judged.samples, prob, which) for which in ("soft", "hard")
+            },
+            "difference": _rounded(difference),
+        }
+
+
+def _rounded(difference: Difference) -> dict[str, Any]:
+    ends = {"by_seed": difference.by_seed, "by_tile": difference.by_tile}
+    return {
+        "mean": round(difference.mean, 4),
+        **{name: None if pair is None else [round(end, 4) for end in pair] for name, pair in ends.items()},
+        "confidence": difference.confidence,
+    }

@@ -1,0 +1,187 @@
+"""What a model makes of pictures and slides that are none of its business: a run on each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.dataset.tables import positive, read_rows
+from wsi_necrosis.errors import DatasetError
+from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.metrics.curves import roc_curve
+from wsi_necrosis.scores.store import Scores, ScoreStore, State
+from wsi_necrosis.settings.loading import Settings
+
+from ..console.progress import QuietWatcher
+
+COLUMNS = ("file", "group", "expected", "mpp")
+EXPECTED = ("unusual", "open")
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".bmp"})
+TILE_PX = 256
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A picture or slide; `expected` is "unusual" where the model should abstain, and "open" where nothing is asked.
+
+    `mpp` is None where the slide's own holds.
+    """
+
+    path: Path
+    group: str
+    expected: str
+    mpp: float | None
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What a run made of it: the result, and for every cell with tissue the distance over the limit, and areas."""
+
+    unknown: Unknown
+    result: dict[str, Any]
+    masked_cells: int
+    distance: NDArray[np.float32]
+
+    @property
+    def held_off(self) -> int:
+        """Cells without tissue, or on which the model abstains."""
+        return self.masked_cells + int((self.distance > 1).sum())
+
+    def row(self) -> dict[str, Any]:
+        """JSON-ready; shares are of the picture's area, and add up to 1."""
+        mm2 = self.result["ledger"]["mm2"]
+        total = self.result["ledger"]["total_px"] * self.result["ledger"]["pixel_mm2"]
+        shares = {
+            "masked": mm2["background"], "abstained": mm2["abstained"], "non_tumour": mm2["non_tumour"],
+            "tumour": mm2["non_viable"] + mm2["viable"], "unreadable": mm2["unreadable"],
+        }  # fmt: skip
+        return {
+            "file": self.unknown.path.name,
+            "group": self.unknown.group,
+            "expected": self.unknown.expected,
+            "status": self.result["reason"] or self.result["status"],
+            "shares": {name: round(area / total, 4) for name, area in shares.items()},
+            "cells": self.masked_cells + len(self.distance),
+            "held_off_cells": self.held_off,
+            "least_distance": round(float(self.distance.min()), 3) if len(self.distance) else None,
+        }
+
+
+def read_unknown(table: Path) -> tuple[Unknown, ...]:
+    """Rows of a CSV table with the columns file, group, expected (unusual or open) and mpp (may be empty).
+
+    Files may name environment variables, and are relative to the table.
+
+    Raises
+    ------
+    DatasetError
+        The table cannot be read, lacks a column, names a missing file, or says something else than it may.
+    """
+    return tuple(_unknown(row, table) for row in read_rows(table, COLUMNS))
+
+
+def react(unknown: Sequence[Unknown], settings: Settings) -> Iterator[Reaction]:
+    """Run the model on each, as on any slide."""
+    with TemporaryDirectory() as scratch:
+        for at, each in enumerate(unknown):
+            folder = Path(scratch) / str(at)
+            with _as_slide(each, Path(scratch)) as slide:
+                mpp = None if each.mpp is None else Mpp(each.mpp, each.mpp)
+                result = analyse(Request(slide, each.path.name, folder, mpp), settings, QuietWatcher()).result
+            scores = ScoreStore(folder).read()
+            yield Reaction(each, dict(result), *_cells(scores))
+
+
+def summarise(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> dict[str, Any]:
+    """Rows of all, and figures over those expected to be unusual.
+
+    Parameters
+    ----------
+    reactions : sequence of Reaction
+        One for each picture or slide.
+    familiar : float array (m,)
+        Distance over the limit of crops with tissue of left-out cases.
+
+    Returns
+    -------
+    dict
+        `rows`; `auroc` of the distance by group and over all that are expected to be unusual, against the
+        familiar crops; `held_off`, the share of their cells that are masked or abstained on; `familiar_abstained`.
+    """
+    groups = dict.fromkeys(each.unknown.group for each in reactions)
+    by_group = {group: [each for each in reactions if each.unknown.group == group] for group in groups}
+    odd = [each for each in reactions if each.unknown.expected == "unusual"]
+    cells = sum(each.masked_cells + len(each.distance) for each in odd)
+    return {
+        "rows": [each.row() for each in reactions],
+        "auroc": {group: _auroc(some, familiar) for group, some in by_group.items()}
+        | {"all that should be unusual": _auroc(odd, familiar)},
+        "held_off": round(sum(each.held_off for each in odd) / cells, 4) if cells else None,
+        "held_off_cells": [sum(each.held_off for each in odd), cells],
+        "familiar_abstained": round(float((familiar > 1).mean()), 4),
+    }
+
+
+def _unknown(row: Mapping[str, str], table: Path) -> Unknown:
+    path = table.parent / os.path.expandvars(row["file"])
+    if not path.is_file():
+        raise DatasetError(f"{table} names {path}, which is not there; correct the table")
+    if row["expected"] not in EXPECTED:
+        raise DatasetError(
+            f"{table}: {row['file']} is expected to be {row['expected']!r}; write unusual or open"
+        )
+    try:
+        mpp = positive(row["mpp"]) if row["mpp"] else None
+    except ValueError:
+        raise DatasetError(
+            f"{table}: {row['file']} has the pixel size {row['mpp']!r}; write a number above 0, in um"
+        ) from None
+    if mpp is None and path.suffix.lower() in PICTURES:
+        raise DatasetError(
+            f"{table}: {row['file']} is a picture, which carries no pixel size; write its mpp in um"
+        )
+    return Unknown(path, row["group"], row["expected"], mpp)
+
+
+@contextmanager
+def _as_slide(unknown: Unknown, scratch: Path) -> Iterator[Path]:
+    """The slide itself, or a picture as a tiled TIFF, which OpenSlide reads."""
+    if unknown.path.suffix.lower() not in PICTURES:
+        yield unknown.path
+        return
+    try:
+        with Image.open(unknown.path) as image:
+            rgb = np.asarray(image.convert("RGB"))
+    # what Pillow raises for damaged files, by format
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{unknown.path} cannot be read ({error}); correct the table") from None
+    slide = scratch / f"{unknown.path.stem}.tiff"
+    tifffile.imwrite(slide, rgb, tile=(TILE_PX, TILE_PX), photometric="rgb", compression="deflate")
+    yield slide
+    slide.unlink()
+
+
+def _cells(scores: Scores) -> tuple[int, NDArray[np.float32]]:
+    """Cells without tissue, and the distances of those with; unreadable ones are neither."""
+    bare = np.isin(scores.state, (State.SCORED, State.UNREADABLE), invert=True)
+    return int(bare.sum()), scores.ood[scores.state == State.SCORED]
+
+
+def _auroc(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> float | None:
+    distance = np.concatenate([each.distance for each in reactions]) if reactions else np.zeros(0)
+    if not len(distance) or not len(familiar):
+        return None
+    positive = np.r_[np.ones(len(distance), bool), np.zeros(len(familiar), bool)]
+    false_alarms, found = roc_curve(positive, np.r_[distance, familiar])
+    return round(float(np.trapezoid(found, false_alarms)), 4)

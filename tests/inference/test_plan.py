@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsi_necrosis.errors import MissingExtraError
+from wsi_necrosis.inference.plan import Plan, make_plan
+from wsi_necrosis.model import backend
+from wsi_necrosis.model.backend import Backend
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.phantom import write_phantom
+from wsi_necrosis.slides.slide import open_slide
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "slide.tiff"
+    write_phantom(path, np.random.default_rng(0), side_mm=0.5)
+    return path
+
+
+def plan(painted: Path, *overrides: str) -> Plan:
+    settings = load_settings(overrides=["model.name=phantom", "model.device=cpu", *overrides])
+    with open_slide(painted) as slide:
+        return make_plan(slide, settings)
+
+
+def test_the_backend_is_chosen_and_written_down(painted: Path) -> None:
+    found = plan(painted, "model.backend=openvino", "model.dtype=float32")
+    assert found.backend == Backend("openvino", "cpu", "float32")
+    assert found.inputs["backend"] == {
+        "name": "openvino",
+        "device": "cpu",
+        "dtype": "float32",
+        "batch_tiles": 4,
+    }
+
+
+def test_batches_suit_the_device_unless_their_size_is_given(painted: Path) -> None:
+    assert plan(painted).batch_tiles == 4
+    given = plan(painted, "model.batch_tiles=7")
+    assert given.batch_tiles == given.inputs["backend"]["batch_tiles"] == 7
+
+
+def test_another_backend_is_another_scoring(painted: Path) -> None:
+    one, other = (
+        plan(painted, f"model.backend={name}", "model.dtype=float32") for name in ("torch", "openvino")
+    )
+    for name in ("scoring", "measuring", "export"):
+        assert one.fingerprints[name] != other.fingerprints[name]
+
+
+def test_what_is_not_installed_is_refused_before_anything(
+    painted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    assert plan(painted, "model.dtype=float32").backend.name == "torch"
+    with pytest.raises(MissingExtraError, match=r"wsi-necrosis\[openvino\]"):
+        plan(painted, "model.backend=openvino")

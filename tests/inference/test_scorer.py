@@ -1,0 +1,136 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tests.phantom_model import phantom_network
+from tests.tiling.test_blocks import ArraySlide
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.inference.scorer import Scorer, Stopwatch, entropy, predict_padded
+from wsi_necrosis.model.ood import Novelty, describe
+from wsi_necrosis.model.tile_model import TileModel, load_model
+from wsi_necrosis.model.torch_runner import TorchRunner
+from wsi_necrosis.radiomics.extraction import extract
+from wsi_necrosis.scores.store import State
+from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.stain.normalise import Normaliser
+from wsi_necrosis.tiling.grid import Block, TileGrid
+from wsi_necrosis.tiling.tissue import foreground
+
+GRID = TileGrid(Box(0, 0, 96, 64), (1.0, 1.0), Mpp(1.0, 1.0), 32, 32, 4)
+BLOCK = Block(0, 0, 0, 0, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def model() -> TileModel:
+    return load_model("phantom")
+
+
+@pytest.fixture(scope="module")
+def rgb() -> np.ndarray:
+    """Six cells: viable, non-viable, non-tumour; glass, viable, viable."""
+    rng = np.random.default_rng(0)
+    names = ("viable", "non_viable", "non_tumour", "glass", "viable", "viable")
+    tiles = [phantom_tiles(name, 1, 32, rng)[0] for name in names]
+    return np.concatenate([np.concatenate(tiles[:3], axis=1), np.concatenate(tiles[3:], axis=1)])
+
+
+def tissue_everywhere_but_on_glass() -> np.ndarray:
+    px = np.zeros((2, 3, 4), np.uint32)
+    px[..., 1] = 64
+    px[1, 0] = (64, 0, 0, 0)
+    return px
+
+
+def test_cells_with_tissue_are_scored_and_others_are_not(model: TileModel, rgb: np.ndarray) -> None:
+    px, watch = tissue_everywhere_but_on_glass(), Stopwatch()
+    found = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, watch)
+    assert found.prob.argmax(axis=-1)[px[..., 1] > 0].tolist() == [2, 1, 0, 2, 2]
+    assert found.state.tolist() == [[2, 2, 2], [1, 2, 2]]
+    assert np.isnan(found.prob[1, 0]).all()
+    assert np.isfinite(found.radiomics[found.state == State.SCORED]).all()
+    assert np.allclose(found.gate[found.state == State.SCORED].sum(axis=-1), 1)
+    assert (found.ood[found.state == State.SCORED] == 0).all()  # this model does not measure it
+    assert np.isnan(found.ood[1, 0])
+    assert (found.px == px).all()
+    assert set(watch.seconds) == {"read", "radiomics", "network"}
+
+
+def test_cells_say_how_unlike_the_training_tiles_they_are(model: TileModel, rgb: np.ndarray) -> None:
+    """By a model that was trained on the cell of necrosis alone."""
+    known = np.repeat(describe(rgb[None, :32, 32:64]), 3, axis=0)
+    spec = replace(model.spec, novelty=Novelty.fit(known, limit=0.5, shrinkage=1.0))
+    watchful = TileModel(spec, TorchRunner(phantom_network(spec)))
+    found = Scorer(ArraySlide(rgb), watchful, GRID, 4).score(
+        BLOCK, tissue_everywhere_but_on_glass(), Stopwatch()
+    )
+    assert found.ood[0, 1] < 1
+    others = np.array([[True, False, True], [False, True, True]])
+    assert (found.ood[others] > 1).all()
+    assert np.isnan(found.ood[1, 0])
+    assert np.isfinite(found.prob[others]).all()  # facts, not decisions
+
+
+def test_stains_are_normalised_before_anything_looks_at_them(model: TileModel, rgb: np.ndarray) -> None:
+    paler = Normaliser("macenko", ((0.2, 0.0, 0.0), (0.0, 0.12, 0.0), (0.0, 0.0, 0.1)))
+    assert (
+        foreground(rgb[None]) != foreground(paler.apply(rgb)[None])
+    ).any()  # masks of radiomics change too
+    px, watch = tissue_everywhere_but_on_glass(), Stopwatch()
+    found = Scorer(ArraySlide(rgb), model, GRID, 4, normaliser=paler).score(BLOCK, px, watch)
+    by_hand = Scorer(ArraySlide(paler.apply(rgb)), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    for name in ("prob", "uncertainty", "radiomics", "gate", "state", "px"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(by_hand, name))
+    plain = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    assert not np.allclose(found.radiomics, plain.radiomics, equal_nan=True)
+    assert set(watch.seconds) == {"read", "normalise", "radiomics", "network"}
+    tile = paler.apply(rgb[:32, :32])[None]
+    features, _ = extract(tile, foreground(tile), model.spec.recipe, 1.0)
+    np.testing.assert_array_equal(found.radiomics[0, 0], features[0].astype(np.float32))
+
+
+def test_an_unreadable_tile_costs_its_cell_and_no_other(model: TileModel, rgb: np.ndarray) -> None:
+    px = tissue_everywhere_but_on_glass()
+    whole = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    found = Scorer(ArraySlide(rgb, (Box(40, 8, 4, 4),)), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    assert found.state[0, 1] == State.UNREADABLE
+    assert found.px[0, 1].tolist() == [0, 0, 64, 0]
+    assert np.isnan(found.prob[0, 1]).all()
+    others = np.ones((2, 3), bool)
+    others[0, 1] = False
+    assert np.array_equal(found.prob[others], whole.prob[others], equal_nan=True)
+    assert (found.px.sum(axis=-1) == px.sum(axis=-1)).all()
+
+
+def test_a_block_without_tissue_reads_nothing(model: TileModel, rgb: np.ndarray) -> None:
+    slide, px = ArraySlide(rgb), np.zeros((2, 3, 4), np.uint32)
+    found = Scorer(slide, model, GRID, 4).score(BLOCK, px, Stopwatch())
+    assert slide.reads == []
+    assert (found.state == State.NO_TISSUE).all()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_padding_never_shows(model: TileModel, batch: int) -> None:
+    pixels = phantom_tiles("viable", 7, 32, np.random.default_rng(1))
+    features = np.zeros((7, 3))
+    prediction = predict_padded(model, pixels, features, batch)
+    assert prediction.prob.shape == (7, 3)
+    assert prediction.gate.shape == (7, 2)
+    assert prediction.novelty.shape == (7,)
+    whole = predict_padded(model, pixels, features, 7)
+    np.testing.assert_allclose(prediction.prob, whole.prob, atol=1e-5)
+
+
+@given(arrays.arrays(np.float32, (5, 3), elements=st.floats(2**-10, 1, width=32)))
+def test_entropy_is_zero_to_one(raw: np.ndarray) -> None:
+    prob = raw / raw.sum(axis=1, keepdims=True)
+    value = entropy(prob)
+    assert ((value >= 0) & (value <= 1 + 1e-6)).all()
+
+
+def test_entropy_of_the_extremes() -> None:
+    prob = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], np.float32)
+    np.testing.assert_allclose(entropy(prob), [0, 1], atol=1e-6)

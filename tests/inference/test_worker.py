@@ -1,0 +1,80 @@
+import dataclasses
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsi_necrosis.errors import SlideError, UsageError
+from wsi_necrosis.inference.worker import CrewPlugin, Job, check_sight, tiles_of
+from wsi_necrosis.model.backend import Backend
+from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.stain.normalise import Normaliser
+
+
+def ready(name: str = "crew") -> CrewPlugin:
+    plugin = CrewPlugin(name)
+    plugin.setup(None)  # it asks nothing of the worker
+    return plugin
+
+
+def test_a_job_travels(job: Job) -> None:
+    again = pickle.loads(pickle.dumps(job))  # noqa: S301  # our own bytes
+    assert again == job
+    assert len(pickle.dumps(job)) < 10_000
+    check_sight(again)
+    fitted = dataclasses.replace(job, normaliser=Normaliser("macenko", ((0.9, 0.1, 0.0),) * 3))
+    assert pickle.loads(pickle.dumps(fitted)) == fitted != job  # noqa: S301  # our own bytes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": "0.0.0"}, "install the same"),
+        ({"model_fingerprint": "other"}, "another model"),
+        ({"folder": Path("/nowhere")}, "file system that all share"),
+        ({"fingerprint": "other"}, "same file everywhere"),
+        ({"reader": "other"}, "the client with other"),
+        ({"backend": Backend("openvino", "cuda", "float32")}, "on cuda|'cuda' is not available"),
+    ],
+)
+def test_a_worker_that_cannot_do_the_job_refuses(job: Job, change: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_sight(dataclasses.replace(job, **change))
+    plugin = ready()
+    with pytest.raises(UsageError, match=message):
+        plugin.desk(dataclasses.replace(job, **change))
+    assert plugin.holds() == []
+
+
+def test_the_model_outlives_a_job_and_the_slide_does_not(job: Job, tmp_path: Path) -> None:
+    plugin = ready()
+    first = plugin.desk(job)
+    assert plugin.desk(job) is first
+    plugin.close(job.key)
+    assert plugin.holds() == []
+    with pytest.raises(SlideError, match="closed"):
+        first.scorer.slide.read(job.grid.block_box(next(iter(job.grid.blocks()))), job.grid.mpp)
+    second = plugin.desk(dataclasses.replace(job, slide=_link(job.slide, tmp_path / "again.tiff")))
+    assert second.scorer.model is first.scorer.model
+    plugin.close(job.key)
+    plugin.close(job.key)  # a job that is not open is no error
+
+
+def test_tiles_are_cells_with_tissue() -> None:
+    px = np.zeros((2, 3, 4), np.uint32)
+    px[0, 1, 1] = 7
+    px[1, 2, 1] = 1
+    px[1, 1, 0] = 9  # background
+    assert tiles_of(px) == 2
+
+
+def test_a_job_has_the_store_it_names(job: Job) -> None:
+    plugin = ready()
+    assert plugin.desk(job).store.folder == ScoreStore(job.folder).folder == job.folder
+    plugin.close(job.key)
+
+
+def _link(target: Path, link: Path) -> Path:
+    link.symlink_to(target)
+    return link

@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.phantom_model import STEEPNESS, phantom_network, phantom_spec
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.errors import ModelError
+from wsi_necrosis.model.network import Classifier, Logits, Network, Shape
+from wsi_necrosis.slides.phantom import phantom_tiles
+
+
+def test_the_phantom_backbone_gives_mean_colours() -> None:
+    rng = np.random.default_rng(7)
+    pixels = np.concatenate([phantom_tiles(name, 4, 32, rng) for name in (*CLASSES, "glass")])
+    with torch.inference_mode():
+        pooled = phantom_network(phantom_spec()).backbone(torch.tensor(pixels)).numpy()
+    np.testing.assert_allclose(pooled[:, :3], pixels.mean(axis=(1, 2)) / 255, rtol=1e-4)
+    assert not pooled[:, 3:].any()
+    assert STEEPNESS > 10
+
+
+def test_heads_multiply_to_three_classes() -> None:
+    logits = Logits(
+        torch.log(torch.tensor([[0.2, 0.8]])), torch.log(torch.tensor([[0.25, 0.75]])), torch.ones(1, 2)
+    )
+    np.testing.assert_allclose(logits.prob().numpy(), [[0.2, 0.2, 0.6]], rtol=1e-6)
+
+
+def test_flat_heads_are_one_softmax() -> None:
+    shape = Shape(0, 3, "radiomics", "flat", 8, 1, 0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = Classifier(shape).eval()
+    z = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -4.0]])
+    with torch.inference_mode():
+        prob = classifier(z[:, :0], z).prob()
+        flat = classifier.flat(classifier.radiomics(z)).softmax(dim=1)
+    np.testing.assert_allclose(prob.numpy(), flat.numpy(), atol=1e-6)
+
+
+def test_an_unknown_backbone_is_refused() -> None:
+    with pytest.raises(ModelError, match="no backbone 'resnet_of_dreams'"):
+        Network.of(replace(phantom_spec(), backbone="resnet_of_dreams"))

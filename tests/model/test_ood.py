@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from scipy import ndimage
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.reading import read_tiles
+from wsi_necrosis.model.ood import FLOOR_OD, NUMBERS, Novelty, describe
+from wsi_necrosis.settings.loading import TrainSettings, load_train_settings
+from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.stain.separation import optical_density
+from wsi_necrosis.training.leave_case_out import Strangeness, hold_out_novelty
+from wsi_necrosis.training.samples import Samples, Shelf
+
+SIDE = 40
+PUBLISHED_LIMIT = 1.754  # of the 48 tiles with the shipped settings
+Pixels = np.ndarray
+TURNS = st.tuples(st.integers(0, 3), st.booleans())
+
+
+def noise(seed: int, n: int, height: int, width: int) -> Pixels:
+    """Tiles of coloured noise with grains of several sizes."""
+    rng = np.random.default_rng(seed)
+    grain = np.stack(
+        [
+            ndimage.gaussian_filter(rng.normal(0, 40 * (at + 1), (height, width, 3)), (at, at, 0))
+            for at in range(n)
+        ]
+    )
+    return np.clip(rng.integers(60, 220, (n, 1, 1, 3)) + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def painted() -> dict[str, Pixels]:
+    rng = np.random.default_rng(3)
+    return {name: phantom_tiles(name, 30, SIDE, rng) for name in CLASSES}
+
+
+@pytest.fixture(scope="module")
+def novelty(painted: dict[str, Pixels]) -> Novelty:
+    """Fitted to twenty tiles of each material; the other ten are unseen."""
+    return Novelty.fit(describe(np.concatenate([tiles[:20] for tiles in painted.values()])), 1.5, 0.01)
+
+
+@given(seed=st.integers(0, 1000), sides=st.tuples(st.integers(1, 4), st.integers(1, 4)), turn=TURNS)
+def test_turns_and_mirrors_change_nothing(seed: int, sides: tuple[int, int], turn: tuple[int, bool]) -> None:
+    tiles = noise(seed, 2, 8 * sides[0], 8 * sides[1])
+    quarters, mirrored = turn
+    turned = np.rot90(tiles, quarters, axes=(1, 2))
+    turned = turned[:, :, ::-1] if mirrored else turned
+    np.testing.assert_allclose(describe(turned), describe(tiles), atol=1e-4)
+
+
+@given(seed=st.integers(0, 1000), start=st.integers(0, 4), stop=st.integers(5, 6))
+def test_a_row_depends_on_its_tile_alone(seed: int, start: int, stop: int) -> None:
+    tiles = noise(seed, 6, 24, 16)
+    np.testing.assert_array_equal(describe(tiles[start:stop]), describe(tiles)[start:stop])
+
+
+def test_where_a_batch_comes_from_does_not_matter(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+    """Neither the layout of its memory, nor what else is in it."""
+    tiles = painted["viable"][:4]
+    strided = np.repeat(tiles, 2, axis=2)[:, :, ::2]
+    np.testing.assert_array_equal(describe(strided), describe(tiles))
+    np.testing.assert_array_equal(novelty.of(tiles[1:3]), novelty.of(tiles)[1:3])
+
+
+@given(extra=st.tuples(st.integers(0, 7), st.integers(0, 7)))
+def test_rows_and_columns_beyond_a_multiple_of_eight_are_left_out(extra: tuple[int, int]) -> None:
+    tiles = noise(1, 2, 16 + extra[0], 24 + extra[1])
+    np.testing.assert_array_equal(describe(tiles), describe(tiles[:, :16, :24]))
+
+
+def plainly(tile: Pixels) -> np.ndarray:
+    """The 15 numbers of a tile, octave by octave; means are float32, sums in double precision."""
+    height, width = (side // 8 * 8 for side in tile.shape[:2])
+    octave = optical_density(tile[:height, :width])
+    squares = [(octave.astype(np.float64) ** 2).mean(axis=(0, 1))]
+    for _ in range(3):
+        octave = octave[::2] + octave[1::2]
+        octave = (octave[:, ::2] + octave[:, 1::2]) / np.float32(4)
+        squares.append((octave.astype(np.float64) ** 2).mean(axis=(0, 1)))
+    mean = octave.mean(axis=(0, 1), dtype=np.float64)
+    variance = -np.diff([*squares, mean**2], axis=0)
+    return np.concatenate([mean, np.log(FLOOR_OD + np.sqrt(np.maximum(variance, 0))).ravel()])
+
+
+@given(seed=st.integers(0, 1000), sides=st.tuples(st.integers(8, 70), st.integers(8, 70)))
+def test_one_pass_gives_what_the_definition_gives(seed: int, sides: tuple[int, int]) -> None:
+    tiles = noise(seed, 2, *sides)
+    np.testing.assert_allclose(describe(tiles), [plainly(tile) for tile in tiles], rtol=1e-6)
+
+
+def test_on_painted_tissue_too(painted: dict[str, Pixels]) -> None:
+    tiles = np.concatenate(list(painted.values()))
+    np.testing.assert_allclose(describe(tiles), [plainly(tile) for tile in tiles], rtol=1e-6)
+
+
+def test_no_tiles_have_no_rows() -> None:
+    assert describe(np.empty((0, 16, 16, 3), np.uint8)).shape == (0, NUMBERS)
+
+
+def test_a_flat_tile_is_its_density_and_no_spread() -> None:
+    tile = np.full((1, 16, 16, 3), (200, 120, 160), np.uint8)
+    found = describe(tile)[0]
+    np.testing.assert_allclose(found[:3], optical_density(tile)[0, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(found[3:], np.log(FLOOR_OD), atol=0.1)
+
+
+@pytest.mark.parametrize("octave", range(4))
+def test_a_spread_belongs_to_its_octave(octave: int) -> None:
+    """Squares of 1, 2, 4 and 8 pixels, light and dark in turn, vary within 2, 4, 8 pixels, and beyond."""
+    squares = np.indices((32, 32)) // 2**octave
+    tile = np.where(squares.sum(axis=0) % 2, 100, 200).astype(np.uint8)[None, ..., None].repeat(3, axis=3)
+    spread = describe(tile)[0, 3:].reshape(4, 3)
+    half = np.ptp(optical_density(tile)) / 2
+    np.testing.assert_allclose(spread[octave], np.log(FLOOR_OD + half), atol=1e-3)
+    np.testing.assert_allclose(np.delete(spread, octave, axis=0), np.log(FLOOR_OD), atol=0.1)
+
+
+def test_the_variances_of_all_octaves_are_that_of_the_tile() -> None:
+    tile = noise(2, 1, 32, 40)
+    spread = np.exp(describe(tile)[0, 3:].reshape(4, 3)) - FLOOR_OD
+    whole = optical_density(tile)[0].astype(np.float64).var(axis=(0, 1))
+    np.testing.assert_allclose((spread**2).sum(axis=0), whole, rtol=1e-4)
+
+
+@given(seed=st.integers(0, 1000))
+def test_a_common_training_tile_is_at_about_one(seed: int) -> None:
+    """Whatever the units of the numbers, and though all of them go together."""
+    rng = np.random.default_rng(seed)
+    points = (rng.normal(2, 1, (400, NUMBERS)) + rng.normal(0, 2, (400, 1))) * rng.uniform(0.1, 10, NUMBERS)
+    seen = Novelty.fit(points, 1.0, 0.01).distance(points)
+    assert np.mean(seen**2) == pytest.approx(1, rel=0.05)
+
+
+def test_other_colours_are_farther(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+    """And the farther, the more they differ."""
+    tiles = painted["viable"][20:].astype(np.int16)
+    tint = np.array([-20, 0, 20])
+    means = [
+        novelty.distance(describe(np.clip(tiles + step * tint, 0, 255).astype(np.uint8))).mean()
+        for step in range(4)
+    ]
+    assert means == sorted(means)
+    assert means[1] > 2 * means[0]
+
+
+def test_another_grain_in_the_same_colours_is_farther(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+    tiles = painted["viable"][20:]
+    flat = np.broadcast_to(tiles.mean(axis=(1, 2), keepdims=True), tiles.shape).astype(np.uint8)
+    assert novelty.distance(describe(flat)).min() > 3 * novelty.distance(describe(tiles)).max()
+
+
+def test_distances_count_in_limits(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+    tiles = painted["non_viable"][20:]
+    found = novelty.of(tiles)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, novelty.distance(describe(tiles)) / 1.5, rtol=1e-6)
+    np.testing.assert_allclose(replace(novelty, limit=3.0).of(tiles), found / 2, rtol=1e-6)
+
+
+def test_full_shrinkage_knows_no_correlation() -> None:
+    """The distance is then the root mean square of scaled deviations."""
+    points = np.random.default_rng(4).normal(3, 2, (200, NUMBERS))
+    found = Novelty.fit(points, 1.0, 1.0).distance(points)
+    z = (points - points.mean(axis=0)) / points.std(axis=0)
+    np.testing.assert_allclose(found, np.sqrt((z**2).mean(axis=1)), rtol=1e-4)
+
+
+def test_two_alike_tiles_are_enough(painted: dict[str, Pixels]) -> None:
+    """They do not vary; the digits that a checkpoint keeps make them no strangers to themselves."""
+    points = describe(painted["viable"][:1].repeat(2, axis=0))
+    novelty = Novelty.fit(points, 1.0, 0.01)
+    assert novelty.distance(points).max() < 1
+    assert novelty.distance(describe(painted["non_viable"])).min() > 10
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"centre": (0.0,) * (NUMBERS - 1)}, "of 15 numbers"),
+        ({"scale": (1.0,) * (NUMBERS + 1)}, "of 15 numbers"),
+        ({"precision": ((1.0,) * NUMBERS,) * (NUMBERS - 1)}, "of 15 numbers"),
+        ({"precision": ((1.0,) * NUMBERS,) * (NUMBERS - 1) + ((1.0,),)}, "of 15 numbers"),
+        ({"scale": (1.0,) * (NUMBERS - 1) + (0.0,)}, "scales and the limit above 0"),
+        ({"limit": 0.0}, "scales and the limit above 0"),
+        ({"limit": float("inf")}, "finite"),
+        ({"centre": (float("nan"),) * NUMBERS}, "finite"),
+        ({"precision": ((float("nan"),) * NUMBERS,) * NUMBERS}, "finite"),
+    ],
+)
+def test_what_cannot_measure_is_refused(novelty: Novelty, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(novelty, **changed)
+
+
+def test_it_travels_as_json(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+    adapter = TypeAdapter(Novelty)
+    found = adapter.validate_json(adapter.dump_json(novelty))
+    assert found == novelty
+    np.testing.assert_array_equal(found.of(painted["viable"]), novelty.of(painted["viable"]))
+    with pytest.raises(ValidationError):
+        adapter.validate_python(adapter.dump_python(novelty) | {"mean": 1.0})
+    with pytest.raises(ValidationError, match="limit above 0"):
+        adapter.validate_python(adapter.dump_python(novelty) | {"limit": -1.0})
+
+
+@pytest.fixture(scope="module")
+def shipped(data_dir: Path) -> TrainSettings:
+    """But for what novelty does not look at."""
+    quick = ("network.fusion=radiomics", "network.recipe=none", "crops.views=1")
+    return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))
+
+
+@pytest.fixture(scope="module")
+def real(shipped: TrainSettings) -> Samples:
+    crops = shipped.crops
+    tiles = read_tiles(shipped.data, Path(), Field(crops.tile_px, crops.mpp_um))
+    return Shelf(tiles).samples(shipped)
+
+
+@pytest.fixture(scope="module")
+def strange(shipped: TrainSettings, real: Samples) -> Strangeness:
+    return hold_out_novelty(real, shipped.honesty)
+
+
+def test_the_limit_of_the_real_tiles_is_the_published_one(
+    shipped: TrainSettings, strange: Strangeness
+) -> None:
+    assert len(strange.distance) == 48 * 9
+    limit = strange.limit(strange.tissue, shipped.honesty)
+    assert limit == pytest.approx(PUBLISHED_LIMIT, rel=0.01)
+    assert np.mean(strange.distance[strange.tissue] > limit) <= 0.1
+    assert strange.fit(shipped.honesty).limit == limit
+
+
+def test_unusual_pictures_are_recognised(shipped: TrainSettings, real: Samples, strange: Strangeness) -> None:
+    """And the tissue that they were made of is not."""
+    novelty = strange.fit(shipped.honesty)
+    tissue = real.pixels[strange.tissue][::5]
+    assert np.mean(novelty.of(tissue) > 1) < 0.1
+    blurred = ndimage.gaussian_filter(tissue, (0, 6, 6, 0))
+    assert np.mean(novelty.of(255 - tissue) > 1) == 1
+    assert np.mean(novelty.of(blurred) > 1) > 0.95
+    assert novelty.of(np.zeros_like(tissue[:1]))[0] > 1

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.pipelines.conftest import Inline
+from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.reading import read_tiles
+from wsi_necrosis.dataset.tiles import LabelledTile
+from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.metrics.difference import paired_difference
+from wsi_necrosis.metrics.figures import macro_f1, tile_figures
+from wsi_necrosis.model.checkpoint import ModelSpec
+from wsi_necrosis.pipelines.evaluation.comparison import Comparison, Judged
+from wsi_necrosis.pipelines.evaluation.evaluate import settings_of
+from wsi_necrosis.settings.loading import Arm, EvaluationSettings, TrainSettings
+from wsi_necrosis.training.leave_case_out import Bench
+from wsi_necrosis.training.samples import Shelf
+
+SEEDS = (1, 2)
+
+
+def arm(name: str = "other", **changes: Any) -> Arm:
+    """An arm; its settings are written with __ for the dot."""
+    kind = changes.pop("kind", "network")
+    tree = {dotted.replace("__", "."): value for dotted, value in changes.items()}
+    return Arm(name=name, title=f"the {name} one", group="Any", kind=kind, set=tree)
+
+
+@pytest.fixture(scope="module")
+def settings(spec: ModelSpec, painted: Path) -> TrainSettings:
+    return settings_of(spec, painted)
+
+
+@pytest.fixture(scope="module")
+def tiles(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledTile, ...]:
+    return read_tiles(settings.data, tmp_path_factory.mktemp("scratch"), Field(32, 1.0))
+
+
+@pytest.fixture(scope="module")
+def comparison(
+    tiles: tuple[LabelledTile, ...], settings: TrainSettings, rules: EvaluationSettings
+) -> Comparison:
+    return Comparison(Shelf(tiles), settings, rules)
+
+
+@pytest.fixture(scope="module")
+def main(comparison: Comparison, rules: EvaluationSettings) -> Judged:
+    return comparison.judge(rules.frozen[0], SEEDS)
+
+
+@pytest.fixture(scope="module")
+def flat(comparison: Comparison, rules: EvaluationSettings) -> Judged:
+    return comparison.judge(next(arm for arm in rules.frozen if arm.name == "image-flat"), SEEDS)
+
+
+def test_a_pool_of_processes_changes_nothing(
+    comparison: Comparison, main: Judged, flat: Judged, facts: dict[str, Any]
+) -> None:
+    """The evaluation was made with one, and written as JSON."""
+    assert comparison.row(main, main) == facts["frozen"]["default"]
+    assert comparison.row(flat, main) == facts["frozen"]["image-flat"]
+
+
+def test_a_pool_is_given_each_fit(
+    tiles: tuple[LabelledTile, ...], settings: TrainSettings, rules: EvaluationSettings
+) -> None:
+    pool = Inline()
+    side_by_side: Executor = pool
+    brief = arm(fit__epochs=1, network__fusion="image")
+    with_pool = Comparison(Shelf(tiles), settings, rules, side_by_side).judge(brief, (5, 6, 7))
+    without = Comparison(Shelf(tiles), settings, rules).judge(brief, (5, 6, 7))
+    assert pool.jobs == 3 * 3  # seeds, cases
+    np.testing.assert_array_equal(with_pool.held.prob, without.held.prob)
+
+
+def test_figures_of_a_row_are_those_of_its_predictions(
+    comparison: Comparison, main: Judged, flat: Judged, rules: EvaluationSettings
+) -> None:
+    row = comparison.row(flat, main)
+    labels = np.array([tile.label for tile in flat.samples.tiles])
+    found = [tile_figures(labels, prob, rules.calibration_bins) for prob in flat.held.prob]  # a crop per tile
+    for name in found[0]:
+        values = [float(one[name] or 0.0) for one in found]
+        assert row["tile"][name]["mean"] == pytest.approx(np.mean(values), abs=6e-5), name
+        assert row["tile"][name]["sd"] == pytest.approx(np.std(values), abs=6e-5), name
+    of_a = labels[:9]
+    mean = np.mean([macro_f1(of_a, prob[:9].argmax(axis=1)) for prob in flat.held.prob])
+    assert row["by_case"]["A"]["macro_f1"]["mean"] == pytest.approx(mean, abs=6e-5)
+    assert (row["seeds"], row["crops"], row["missing_classes"]) == (2, 21, [])
+
+
+def test_the_difference_is_from_the_main_arm(
+    comparison: Comparison, main: Judged, flat: Judged, rules: EvaluationSettings
+) -> None:
+    labels = np.array([tile.label for tile in main.samples.tiles])
+    expected = paired_difference(labels, flat.held.prob, main.held.prob, rules)
+    difference = comparison.row(flat, main)["difference"]
+    assert difference["mean"] == pytest.approx(expected.mean, abs=6e-5)
+    assert difference["by_tile"] == pytest.approx(expected.by_tile, abs=6e-5)
+    assert difference["confidence"] == 0.95
+    assert comparison.row(main, main)["difference"]["mean"] == 0
+
+
+def test_seeds_are_compared_with_the_same_seeds(comparison: Comparison, main: Judged) -> None:
+    """An arm with the main arm's own second seed alone does not differ from it."""
+    second = Judged(
+        main.arm, main.samples, type(main.held)(main.held.prob[1:], main.held.gate[1:], {}), SEEDS[1:]
+    )
+    assert not np.array_equal(main.by_tile[0], main.by_tile[1])
+    row = comparison.row(second, main)
+    assert row["difference"] == {
+        "mean": 0.0, "by_seed": None, "by_tile": [0.0, 0.0], "confidence": 0.95
+    }  # fmt: skip
+    assert row["seeds"] == 1
+
+
+def test_each_arm_is_one_classifier(comparison: Comparison, settings: TrainSettings) -> None:
+    assert settings.network.members == 2
+    assert comparison.settings_of(arm(fit__epochs=3)) == settings.model_copy(
+        update={
+            "network": settings.network.model_copy(update={"members": 1}),
+            "fit": settings.fit.model_copy(update={"epochs": 3}),
+        }
+    )
+
+
+def test_an_arm_may_set_nothing_unknown(comparison: Comparison) -> None:
+    with pytest.raises(SettingsError, match=r"fit\.epoch is not a setting"):
+        comparison.judge(arm(fit__epoch=3), SEEDS)
+
+
+def test_a_probe_has_no_seed_and_no_gate(comparison: Comparison, main: Judged) -> None:
+    judged = comparison.judge(arm(kind="probe"), SEEDS)
+    np.testing.assert_array_equal(judged.held.prob[0], judged.held.prob[1])
+    assert np.isnan(judged.held.gate).all()
+    assert comparison.row(judged, main)["tile"]["accuracy"] == {"mean": 1.0, "sd": 0.0}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"fit": {"tune": "full"}}, {"network": {"fusion": "radiomics"}}], ids=["tuned", "radiomics"]
+)
+def test_a_probe_looks_at_the_frozen_backbone_of_any_model(
+    changes: dict[str, dict[str, str]],
+    comparison: Comparison,
+    tiles: tuple[LabelledTile, ...],
+    settings: TrainSettings,
+    rules: EvaluationSettings,
+) -> None:
+    """Neither a model that tunes its backbone nor one that has none brings features of a frozen one."""
+    changed = {name: getattr(settings, name).model_copy(update=values) for name, values in changes.items()}
+    other = Comparison(Shelf(tiles), settings.model_copy(update=changed), rules)
+    np.testing.assert_array_equal(
+        other.judge(arm(kind="probe"), SEEDS).held.prob,
+        comparison.judge(arm(kind="probe"), SEEDS).held.prob,
+    )
+
+
+def test_only_a_backbone_that_learns_is_handed_to_the_fits(
+    comparison: Comparison, main: Judged, settings: TrainSettings
+) -> None:
+    def bench(**changes: Any) -> Bench:
+        return comparison.bench(main.samples, comparison.settings_of(arm(**changes)))
+
+    assert bench().backbone is None
+    assert bench(fit__tune="full").backbone is not None
+    assert bench(fit__tune="full", crops__workers=2).threads == 1
+
+
+def test_a_model_whose_backbone_learned_is_fitted_in_as_many_threads(
+    tiles: tuple[LabelledTile, ...], main: Judged, settings: TrainSettings, rules: EvaluationSettings
+) -> None:
+    """They decide the last bits, and with them whether its figures are found again."""
+    learned = settings.model_copy(
+        update={
+            "fit": settings.fit.model_copy(update={"tune": "full"}),
+            "crops": settings.crops.model_copy(update={"workers": 2}),
+        }
+    )
+    comparison = Comparison(Shelf(tiles), learned, rules)
+    assert comparison.bench(main.samples, comparison.settings_of(arm())).threads == 2
+
+
+def test_tiles_of_mixed_label_have_no_figures_but_a_percentage(comparison: Comparison, main: Judged) -> None:
+    """All tumour of case B is mixed, so that it is labelled 50 % viable, and told apart are its other three tiles."""
+    tiles = tuple(
+        replace(tile, truth=(0.0, 0.5, 0.5)) if tile.case == "B" and tile.is_tumour else tile
+        for tile in main.samples.tiles
+    )
+    some = Judged(main.arm, replace(main.samples, tiles=tiles), main.held, SEEDS)
+    kept = [at for at, tile in enumerate(tiles) if tile.label is not None]
+    assert len(kept) == 15
+    np.testing.assert_array_equal(some.by_tile, main.by_tile[:, kept])
+    row = comparison.row(some, some)
+    assert row["by_case"]["B"]["macro_f1"] == {"mean": 1.0, "sd": 0.0}
+    assert row["cases"]["B"] == comparison.row(main, main)["cases"]["B"]
+
+
+def test_arms_are_named_in_the_log(comparison: Comparison, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "wsi_necrosis"):
+        comparison.judge(arm("loud", kind="probe"), SEEDS)
+    assert "arm loud" in caplog.messages

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsi_necrosis.model.checkpoint import ModelSpec, load_spec
+from wsi_necrosis.pipelines.evaluation.model_card import FIGURES, render
+from wsi_necrosis.radiomics.recipe import find_recipe
+
+ROOT = Path(__file__).resolve().parents[3]
+UNKNOWN = {
+    "rows": [
+        {
+            "file": "pen.png", "group": "pen", "expected": "unusual", "status": "out_of_domain",
+            "shares": {"masked": 0.5, "abstained": 0.25, "non_tumour": 0.125, "tumour": 0.125, "unreadable": 0.0},
+        },
+        {
+            "file": "he.png", "group": "H&E", "expected": "open", "status": "scored",
+            "shares": {"masked": 0.0, "abstained": 0.0, "non_tumour": 0.25, "tumour": 0.75, "unreadable": 0.0},
+        },
+    ],
+    "auroc": {"pen": 0.98765, "H&E": None, "all that should be unusual": 0.98765},
+    "held_off": 0.9,
+    "held_off_cells": [9, 10],
+    "familiar_abstained": 0.0512,
+}  # fmt: skip
+
+
+def changed(spec: ModelSpec, **settings: Any) -> ModelSpec:
+    """A model with settings of its training changed, with __ for the dot."""
+    tree = json.loads(json.dumps(spec.training))
+    for dotted, value in settings.items():
+        section, key = dotted.split("__")
+        tree[section][key] = value
+    return replace(spec, training=tree)
+
+
+def figure_paths(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    tables = ("tile", "crop", "uncalibrated_tile", "uncalibrated_crop")
+    return [(table, name) for table in tables for name in FIGURES if metrics[table][name] is not None]
+
+
+def test_no_place_is_left_open(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    card = render(spec, facts | {"unknown": UNKNOWN})
+    assert not set("{}") & set(card)
+    assert "None" not in card
+    for block in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1, block
+
+
+def test_the_source_is_attributed(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    card = render(spec, facts)
+    for part in (
+        "Painted by hand, doi:10.5555/none. Licence: CC0.",
+        "Not tissue.",
+        "Research only",
+        spec.weights_sha256,
+        "21 H&E tiles of 3 cases",
+        f"torch {spec.created_with['torch']}",
+    ):
+        assert part in card, part
+
+
+def test_every_figure_comes_from_the_facts(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    """Each gets a value of its own, and stands where it belongs."""
+    paths = figure_paths(facts["metrics"])
+    assert len(paths) == 4 * len(FIGURES)
+    for at, (table, name) in enumerate(paths):
+        facts["metrics"][table][name] = {"mean": 0.1 + at / 1000, "sd": 0.5 + at / 1000}
+    lines = render(spec, facts).splitlines()
+    for name, title in FIGURES.items():
+        row = next(line for line in lines if line.startswith(f"| {title} |"))
+        expected = [facts["metrics"][table][name] for table, found in paths if found == name]
+        assert re.findall(r"(\S+) \+- (\S+)", row) == [
+            (f"{value['mean']:.3f}", f"{value['sd']:.3f}") for value in expected
+        ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("metrics cases A truth", 12.3, "| A | 12.3 |"),
+        ("metrics cases A soft", {"mean": 45.6, "sd": 7.8}, "45.6 +- 7.8"),
+        ("metrics cases B hard", None, "| - |"),
+        ("metrics uncalibrated_cases A soft", {"mean": 33.3, "sd": 4.4}, "33.3 +- 4.4"),
+        ("metrics cases C tiles non_tumour", 77, "| C | 77 | 0 | 0 |"),
+        ("metrics abstained_share", 0.0777, "7.8 % are abstained on"),
+        ("metrics abstained A", {"all": 0.11, "others": 0.22}, "A 11 % (22 %)"),
+        ("metrics ensembles", 9, "9 ensembles of 2 from 2 seeds"),
+        ("frozen probe tile macro_f1", {"mean": 0.321, "sd": 0.012}, "0.321 +- 0.012"),
+        ("frozen probe tile auc_macro", {"mean": 0.654, "sd": 0.034}, "0.654 +- 0.034"),
+        ("frozen probe difference mean", -0.456, "| -0.456 |"),
+        ("tuned tuned-full difference mean", 0.567, "+0.567"),
+    ],
+)
+def test_a_changed_fact_changes_the_card(
+    path: str, value: Any, said: str, spec: ModelSpec, facts: dict[str, Any]
+) -> None:
+    before = render(spec, facts)
+    *above, last = path.split()
+    branch = facts
+    for key in above:
+        branch = branch[key]
+    branch[last] = value
+    assert said in render(spec, facts)
+    assert render(spec, facts) != before
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"fit__epochs": 123}, "- 123 epochs of AdamW at 0.01"),
+        ({"fit__patience": 4}, "Early stopping after 4 epochs"),
+        ({"fit__loss": "paper"}, "0.2 s with s learned and exp(-s) kept in [0.2, 3]"),
+        ({"fit__tune": "full"}, "timm `test_byobnet`, tuned. Random weights."),
+        ({"network__initial": "imagenet"}, "ImageNet weights from the package"),
+        ({"network__initial": "a.safetensors"}, "First weights from `a.safetensors`."),
+        ({"crops__jitter": 0.3}, "30 %, with radiomics"),
+        ({"data__mixed": "soft"}, "Tiles of mixed label: half of each, for the fine head."),
+        ({"data__mpp_um": 0.25}, "at 0.25 um per pixel"),
+        ({"honesty__keep": 0.9}, "within which 90 % of left-out"),
+    ],
+    ids=str,
+)
+def test_settings_of_the_training_stand_in_the_card(
+    settings: dict[str, Any], said: str, spec: ModelSpec, facts: dict[str, Any]
+) -> None:
+    assert said not in render(spec, facts)
+    assert said in render(changed(spec, **settings), facts)
+
+
+def test_pictures_with_pixel_sizes_of_their_own_need_no_other(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    card = render(changed(spec, data__mpp_um=None), facts)
+    assert "tiles of 3 cases, none. Tiles of mixed label" in card
+
+
+def test_mixed_tiles_are_counted_where_there_are_any(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    assert "Mixed" not in render(spec, facts)
+    facts["metrics"]["cases"]["B"]["tiles"]["mixed"] = 5
+    card = render(spec, facts)
+    assert "| case | Non-tumour | Non-viable tumour | Viable tumour | Mixed |" in card
+    assert "| B | 3 | 3 | 3 | 5 |" in card
+
+
+def test_better_ways_are_owned_up_to(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    for row in (*facts["frozen"].values(), *facts["tuned"].values()):
+        row["difference"]["mean"] = 0.05
+    assert "No other way is better than the model by more than .05 macro-F1." in render(spec, facts)
+    facts["frozen"]["probe"]["difference"]["mean"] = 0.06
+    facts["tuned"]["tuned-full"]["difference"]["mean"] = 0.2
+    said = "**Better than the model by more than .05 macro-F1 on these tiles: linear probe on the backbone, the whole"
+    assert said in render(spec, facts)
+
+
+def test_figures_that_were_not_found_again_are_owned_up_to(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    assert "They are those that the training found." in render(spec, facts)
+    card = render(spec, facts | {"reproduced": False})
+    assert "**They differ from those that the training found and the checkpoint holds.**" in card
+
+
+def test_one_ensemble_has_no_spread(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    assert "One ensemble of 2, so that no spread is known" in render(spec, facts)
+
+
+def test_features_that_do_not_vary_are_counted(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    assert "3 features (0 constant on the training tiles" in render(spec, facts)
+    some = replace(spec.standardise, scale=(0.0, 1.0, 0.0))
+    assert "3 features (2 constant on the training tiles" in render(replace(spec, standardise=some), facts)
+
+
+def test_a_model_without_a_backbone_claims_none(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    card = render(replace(spec, backbone="", fusion="radiomics"), facts)
+    assert "- Backbone: none; radiomics alone decide." in card
+    assert "One branch of width 8, the radiomics." in card
+    for part in ("timm `", "ImageNet", "Random weights", "mean (", "Two branches", "Runs on pictures"):
+        assert part not in card, part
+
+
+def test_a_flat_model_of_the_image_claims_no_hierarchy(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    none = find_recipe("none")
+    bare = replace(spec.standardise, names=(), centre=(), scale=())
+    flat = replace(
+        changed(spec, fit__loss="flat"),
+        fusion="image",
+        heads="flat",
+        recipe=none,
+        standardise=bare,
+        members=1,
+    )
+    card = render(flat, facts)
+    for part in (
+        "Radiomics: none; the image alone decides.",
+        "One head for the three classes.",
+        "One classifier.",
+    ):
+        assert part in card, part
+    for part in ("fine head", "coarse head", "A1 B0", "differ in their seed"):
+        assert part not in card, part
+
+
+def test_what_should_be_refused_is_told_with_its_shares(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    card = render(spec, facts | {"unknown": UNKNOWN})
+    for part in (
+        "| pen.png | pen | out of domain | 50 | 25 | 12 | 12 |",
+        "| he.png | H&E | scored | 0 | 0 | 25 | 75 |",
+        "pen 0.988, H&E -, all that should be unusual 0.988",
+        "(pen), 9 of 10 are masked or abstained on",
+        "5.1 %, as the limit is set so",
+        "Not asked to be refused: H&E.",
+    ):
+        assert part in card, part
+    assert "Runs on pictures" not in render(spec, facts)
+
+
+def test_only_the_shipped_model_is_made_by_the_shipped_commands(
+    spec: ModelSpec, facts: dict[str, Any]
+) -> None:
+    assert "-o wsi_necrosis/weights/default" not in render(spec, facts)
+    assert "-o wsi_necrosis/weights/default" in render(replace(spec, name="default"), facts)
+
+
+def test_only_of_published_tiles_is_said_why_no_case_can_be_spared(
+    spec: ModelSpec, facts: dict[str, Any]
+) -> None:
+    assert "No early stopping.\n" in render(spec, facts)
+    data = replace(spec.trained_on, cases=("Case-3", "Case-4"))
+    assert "with Case-4 left out" in render(replace(spec, trained_on=data), facts)
+
+
+def test_the_comparison_is_linked_from_where_the_card_lies(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    assert "[docs/evaluation/ablation.md](docs/evaluation/ablation.md)" in render(spec, facts)
+    assert "[ablation.md](ablation.md)" in render(spec, facts, "ablation.md")
+
+
+def test_the_shipped_card_is_that_of_the_shipped_model() -> None:
+    facts = json.loads((ROOT / "docs" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    card = (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card == render(load_spec("default"), facts)
+    for part in ("10.7937/tcia.2019.bvhjhdas", "Leavey P", "CC BY 3.0", "Apache-2.0"):
+        assert part in card

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wsi_necrosis.errors import PixelSizeError
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.slides.info import SlideInfo, check_given_mpp, settle_mpp
+
+PATH = Path("a.svs")
+INFO = SlideInfo(
+    path=PATH,
+    files=(PATH,),
+    vendor="aperio",
+    reader="openslide",
+    size_l0=(10, 10),
+    plane=Box(0, 0, 10, 10),
+    bounds_l0=(0, 0),
+    downsamples=(1.0,),
+    levels=((10, 10),),
+    mpp=Mpp(0.5, 0.25),
+    mpp_source="metadata",
+    objective=None,
+)
+
+
+def test_known_mpp_is_the_pixel_size():
+    assert INFO.known_mpp == Mpp(0.5, 0.25)
+
+
+def test_unknown_mpp_names_the_way_out():
+    unknown = replace(INFO, mpp=None, mpp_source="unknown")
+    with pytest.raises(PixelSizeError, match=r"a\.svs carries no pixel size; give --mpp") as caught:
+        _ = unknown.known_mpp
+    assert caught.value.exit_code == 2
+
+
+def test_implausible_mpp_names_its_value_and_the_way_out():
+    mpp, source = settle_mpp(PATH, Mpp(352.78, 352.78), "TIFF resolution", None)
+    assert mpp is None
+    with pytest.raises(PixelSizeError, match=r"TIFF resolution \(352\.8\).*--mpp"):
+        _ = replace(INFO, mpp=mpp, mpp_source=source).known_mpp
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (352.0, 352.0),
+        (0.049, 0.5),
+        (0.5, 20.1),
+        (0.0, 0.5),
+        (-0.5, -0.5),
+        (0.2, 0.81),
+        (math.nan, 0.5),
+        (0.5, math.nan),
+        (math.inf, 0.5),
+    ],
+)
+def test_absurd_sizes_are_refused_wherever_they_come_from(x, y):
+    assert settle_mpp(PATH, Mpp(x, y), "metadata", None)[0] is None
+    with pytest.raises(PixelSizeError, match="--mpp"):
+        check_given_mpp(Mpp(x, y))
+
+
+@pytest.mark.parametrize("mpp", [Mpp(0.05, 0.2), Mpp(20, 20), Mpp(0.5, 0.25)])
+def test_the_ends_of_the_range_are_believed(mpp):
+    check_given_mpp(mpp)
+    assert settle_mpp(PATH, mpp, "metadata", None) == (mpp, "metadata")
+
+
+def test_the_given_size_goes_before_the_stated_one(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", Mpp(0.51, 0.5)) == (Mpp(0.51, 0.5), "--mpp")
+        assert not caplog.records
+        settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", Mpp(0.25, 0.5))
+    assert "--mpp 0.25 x 0.5 is used although the slide states 0.5" in caplog.text
+
+
+def test_nothing_stated_is_unknown():
+    assert settle_mpp(PATH, None, "metadata", None) == (None, "unknown")

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+
+from wsi_necrosis.errors import MissingExtraError, SlideError
+from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff
+from wsi_necrosis.slides.slide import open_slide
+
+
+def write(path, pixels, **metadata):
+    photometric = "rgb" if pixels.shape[-1] in {3, 4} else "minisblack"
+    tifffile.imwrite(path, pixels, ome=True, tile=(64, 64), photometric=photometric, metadata=metadata)
+    return path
+
+
+@pytest.fixture
+def rgb() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
+
+
+@pytest.fixture
+def needs_tiatoolbox():
+    pytest.importorskip("tiatoolbox")
+
+
+def test_recognised_by_content_not_by_name(tmp_path, rgb):
+    assert is_ome_tiff(write(tmp_path / "a.tif", rgb, axes="YXS"))
+    plain = tmp_path / "b.ome.tif"
+    tifffile.imwrite(plain, rgb, ome=False, metadata=None, tile=(64, 64), photometric="rgb")
+    assert not is_ome_tiff(plain)
+    text = tmp_path / "c.ome.tif"
+    text.write_text("text")
+    assert not is_ome_tiff(text)
+
+
+@pytest.mark.usefixtures("needs_tiatoolbox")
+@pytest.mark.parametrize(
+    ("metadata", "mpp"),
+    [
+        ({"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}, Mpp(0.5, 0.25)),
+        (
+            {
+                "PhysicalSizeX": 250,
+                "PhysicalSizeXUnit": "nm",
+                "PhysicalSizeY": 0.0005,
+                "PhysicalSizeYUnit": "mm",
+            },
+            Mpp(0.25, 0.5),
+        ),
+        ({"PhysicalSizeX": 0.5}, None),
+        (
+            {
+                "PhysicalSizeX": 1,
+                "PhysicalSizeXUnit": "pixel",
+                "PhysicalSizeY": 1,
+                "PhysicalSizeYUnit": "pixel",
+            },
+            None,
+        ),
+        ({}, None),
+    ],
+)
+def test_pixel_size_has_its_unit(tmp_path, rgb, metadata, mpp):
+    with open_slide(write(tmp_path / "a.ome.tif", rgb, axes="YXS", **metadata)) as slide:
+        assert slide.info.mpp == mpp
+        assert slide.info.mpp_source == ("metadata" if mpp else "unknown")
+        assert slide.info.objective is None  # never guessed from the pixel size
+
+
+@pytest.mark.usefixtures("needs_tiatoolbox")
+def test_objective_is_the_one_that_the_image_refers_to(tmp_path, rgb):
+    path = write(tmp_path / "a.ome.tif", rgb, axes="YXS", PhysicalSizeX=0.5, PhysicalSizeY=0.5)
+    with tifffile.TiffFile(path) as tiff:
+        xml = tiff.ome_metadata
+    instrument = (
+        '<Instrument ID="Instrument:0"><Objective ID="Objective:0" NominalMagnification="4"/>'
+        '<Objective ID="Objective:1" NominalMagnification="20"/></Instrument><Image'
+    )
+    xml = xml.replace("<Image", instrument, 1).replace(
+        "<Pixels", '<ObjectiveSettings ID="Objective:1"/><Pixels', 1
+    )
+    tifffile.tiffcomment(path, xml.encode())
+    with open_slide(path) as slide:
+        assert slide.info.objective == 20
+
+
+@pytest.mark.usefixtures("needs_tiatoolbox")
+def test_transparent_pixels_are_white(tmp_path, rgb):
+    rgba = np.concatenate([rgb, np.zeros((*rgb.shape[:2], 1), np.uint8)], -1)
+    rgba[:50, :, 3] = 255
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(
+        path,
+        rgba,
+        ome=True,
+        tile=(64, 64),
+        photometric="rgb",
+        extrasamples=("unassalpha",),
+        metadata={"axes": "YXS"},
+    )
+    with open_slide(path, Mpp(0.5, 0.5)) as slide:
+        region = slide.read(slide.info.plane, Mpp(0.5, 0.5))
+    np.testing.assert_array_equal(region.rgb[:50], rgb[:50])
+    assert (region.rgb[50:] == 255).all()
+
+
+@pytest.mark.usefixtures("needs_tiatoolbox")
+@pytest.mark.parametrize(
+    ("pixels", "axes"),
+    [
+        (np.zeros((7, 100, 120), np.uint8), "CYX"),
+        (np.zeros((100, 120, 3), np.uint16), "YXS"),
+        (np.zeros((100, 120), np.uint8), "YX"),
+    ],
+)
+def test_what_is_not_8_bit_rgb_is_refused(tmp_path, pixels, axes):
+    with pytest.raises(SlideError, match=r"a\.ome\.tif"):
+        open_slide(write(tmp_path / "a.ome.tif", pixels, axes=axes))
+
+
+@pytest.mark.usefixtures("needs_tiatoolbox")
+def test_importing_tiatoolbox_leaves_logging_and_warnings_alone(tmp_path, rgb):
+    root, show = list(logging.getLogger().handlers), warnings.showwarning
+    with open_slide(write(tmp_path / "a.ome.tif", rgb, axes="YXS")):
+        assert logging.getLogger().handlers == root
+        assert warnings.showwarning is show
+
+
+@pytest.mark.parametrize(
+    "change", [("<Image", "<Immage", 2), ("</Image>", "", 1), ("<Pixels", "<Pixxels", 1)]
+)
+def test_a_damaged_description_says_so(tmp_path, rgb, change):
+    path = write(tmp_path / "a.ome.tif", rgb, axes="YXS")
+    with tifffile.TiffFile(path) as tiff:
+        xml = tiff.ome_metadata
+    tifffile.tiffcomment(path, xml.replace(*change).encode())
+    with pytest.raises(SlideError, match=r"a\.ome\.tif"):
+        open_slide(path)
+
+
+def refuse(monkeypatch, error):
+    """Make every import of tiatoolbox fail with `error`."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "tiatoolbox"]:
+        monkeypatch.delitem(sys.modules, name)
+
+    class Refusal:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name.split(".")[0] == "tiatoolbox":
+                raise error
+
+    monkeypatch.setattr(sys, "meta_path", [Refusal, *sys.meta_path])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ModuleNotFoundError("No module named 'tiatoolbox'", name="tiatoolbox"),
+            r"pip install 'wsi-necrosis\[tiatoolbox\]'",
+        ),
+        (ImportError("libGL.so.1: cannot open shared object file"), "libGL.*opencv-python-headless"),
+        (OSError("libGL.so.1: cannot open shared object file"), "libGL.*opencv-python-headless"),
+    ],
+)
+def test_a_tiatoolbox_that_cannot_be_imported_names_the_way_out(tmp_path, rgb, monkeypatch, error, message):
+    path = write(tmp_path / "a.ome.tif", rgb, axes="YXS")
+    refuse(monkeypatch, error)
+    with pytest.raises(MissingExtraError, match=message) as caught:
+        open_slide(path)
+    assert caught.value.exit_code == 2

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from wsi_necrosis.cache import SEAL, VARIABLE, cache_folder, kept
+
+
+class Maker:
+    """Writes two files, and counts how often."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, folder: Path) -> None:
+        self.times += 1
+        (folder / "network").write_bytes(b"weights")
+        (folder / "facts").write_text(f"made {self.times}")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_the_cache_is_where_the_user_says() -> None:
+    assert cache_folder({VARIABLE: "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a")
+    assert cache_folder({VARIABLE: "", "XDG_CACHE_HOME": "/b"}) == Path("/b/wsi-necrosis")
+    assert cache_folder({}) == Path.home() / ".cache" / "wsi-necrosis"
+
+
+def test_it_is_made_once_for_each_key(place: Path) -> None:
+    make = Maker()
+    for _ in range(3):
+        with kept("one", make) as folder:
+            assert (folder / "network").read_bytes() == b"weights"
+    assert make.times == 1
+    with kept("other", make) as folder:
+        assert (folder / "facts").read_text() == "made 2"
+    assert sorted(path.name for path in place.iterdir()) == ["one", "other"]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: (folder / "network").write_bytes(b"weighty"),
+        lambda folder: (folder / "network").unlink(),
+        lambda folder: (folder / SEAL).write_text("{"),
+        lambda folder: (folder / SEAL).write_text("[]"),
+        lambda folder: (folder / SEAL).unlink(),
+        lambda folder: (folder / "more").write_text("not ours"),
+    ],
+    ids=["changed", "missing", "no JSON", "other JSON", "no seal", "surplus"],
+)
+def test_what_is_damaged_is_made_again(place: Path, harm: Callable[[Path], object]) -> None:
+    make = Maker()
+    with kept("one", make):
+        pass
+    harm(place / "one")
+    for _ in range(2):
+        with kept("one", make) as folder:
+            assert (folder / "network").read_bytes() == b"weights"
+            assert (folder / "facts").read_text() == "made 2"
+    assert not (place / "one" / "more").exists()
+
+
+def test_without_a_writable_cache_it_is_made_for_once_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
+    make = Maker()
+    with kept("one", make) as folder:
+        assert (folder / "network").read_bytes() == b"weights"
+    assert not folder.exists()
+    assert make.times == 1
+    assert f"set {VARIABLE} to a writable folder" in caplog.text
+
+
+def test_what_fails_leaves_nothing(place: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), kept("one", fail):
+        pass
+    assert list(place.iterdir()) == []
+
+
+def test_an_error_of_who_reads_it_is_not_the_caches(place: Path) -> None:
+    make = Maker()
+    with pytest.raises(OSError, match="mine"), kept("one", make):
+        raise OSError("mine")
+    assert make.times == 1
+
+
+def test_many_may_ask_at_once(place: Path) -> None:
+    make = Maker()
+
+    def ask(_: int) -> bytes:
+        with kept("one", make) as folder:
+            return (folder / "network").read_bytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(8))) == {b"weights"}
+    assert [path.name for path in place.iterdir()] == ["one"]
+
+
+def test_processes_may_ask_at_once(place: Path) -> None:
+    code = (
+        "from wsi_necrosis.cache import kept; from pathlib import Path\n"
+        "with kept('one', lambda folder: (folder / 'a').write_text('whole')) as folder:\n"
+        "    print((folder / 'a').read_text())"
+    )
+    asked = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ)
+        for _ in range(4)
+    ]
+    assert [process.communicate()[0].strip() for process in asked] == ["whole"] * 4
+    assert [path.name for path in place.iterdir()] == ["one"]

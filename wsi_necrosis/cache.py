@@ -1,0 +1,100 @@
+"""What is costly to make and the same every time: made once, and kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from wsi_necrosis.errors import StoreError
+from wsi_necrosis.files import replacing, write_json
+
+VARIABLE = "WSI_NECROSIS_CACHE"
+SEAL = "files.json"
+log = logging.getLogger(__name__)
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where things are kept: WSI_NECROSIS_CACHE, or `wsi-necrosis` in XDG_CACHE_HOME or in ~/.cache."""
+    if environment.get(VARIABLE):
+        return Path(environment[VARIABLE])
+    parent = environment.get("XDG_CACHE_HOME")
+    return (Path(parent) if parent else Path.home() / ".cache") / "wsi-necrosis"
+
+
+@contextmanager
+def kept(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A folder of files that are made on the first call and found on later ones.
+
+    Several processes may ask at once; each sees no folder or a whole one. One whose files are not as they were
+    written is made again. Where the cache cannot be written, the folder is made for this once.
+
+    Parameters
+    ----------
+    key : str
+        Name of the folder; another for everything that would give other files.
+    make : callable
+        Writes the files into a folder, which is there and empty.
+
+    Yields
+    ------
+    Path
+        The folder; to be read inside the context.
+    """
+    folder = cache_folder() / key
+    if not _is_whole(folder):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _put(folder, make)
+        except (OSError, StoreError) as error:
+            if not _is_whole(folder):  # else another process was quicker
+                log.warning("%s; set %s to a writable folder to have this made once", error, VARIABLE)
+                with TemporaryDirectory() as once:
+                    _fill(Path(once) / key, make)
+                    yield Path(once) / key
+                return
+    yield folder
+
+
+def _put(folder: Path, make: Callable[[Path], None]) -> None:
+    """Make the folder beside its place and move it there, unless another process did so meanwhile."""
+    with suppress(_ThereError), replacing(folder) as partial:
+        _fill(partial, make)
+        if _is_whole(folder):  # and perhaps being read
+            raise _ThereError
+
+
+class _ThereError(Exception):
+    """What was made is there already."""
+
+
+def _fill(folder: Path, make: Callable[[Path], None]) -> None:
+    folder.mkdir()
+    make(folder)
+    write_json(folder / SEAL, _hashes(folder))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all files are there and as they were written."""
+    try:
+        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        whole = bool(sealed == _hashes(folder))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read (%s) and is made again", folder, error)
+        return False
+    if not whole:
+        log.warning("%s is damaged and is made again", folder)
+    return whole
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file but the seal."""
+    files = sorted(path for path in folder.iterdir() if path.name != SEAL)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

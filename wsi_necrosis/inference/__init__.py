@@ -1,0 +1,1 @@
+"""Score a slide's blocks on workers."""

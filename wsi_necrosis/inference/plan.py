@@ -1,0 +1,77 @@
+"""All that decides the scores of a slide, fixed before any is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.model.backend import Backend
+from wsi_necrosis.model.checkpoint import ModelSpec, load_spec
+from wsi_necrosis.model.tile_model import choose_backend
+from wsi_necrosis.provenance import SCORE_VERSION, digest, slide_fingerprint
+from wsi_necrosis.settings.loading import Settings
+from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.slides.slide import Slide
+from wsi_necrosis.tiling.grid import TileGrid, lay_grid
+
+FEW_TILES = (
+    4  # in a batch on a processor: more gain nothing there, and the last batch of a block is filled up
+)
+MANY_TILES = 64  # in a batch on a GPU: a block
+COARSEST_MASK = 0.25  # of a cell's side; coarser ones cannot say how much tissue a cell holds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the scores of a slide, known before any is made."""
+
+    info: SlideInfo
+    spec: ModelSpec
+    grid: TileGrid
+    backend: Backend
+    batch_tiles: int
+    inputs: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
+
+
+def make_plan(slide: Slide, settings: Settings) -> Plan:
+    """Lay the grid and fix every input of the scores.
+
+    Raises
+    ------
+    PixelSizeError, SettingsError, ModelError, UsageError
+        Slide, model, settings and backend do not fit together.
+    """
+    info, spec = slide.info, load_spec(settings.model.name)
+    mpp = info.known_mpp
+    grid = lay_grid(info, spec.mpp, spec.tile_px, settings.grid)
+    backend = choose_backend(settings.model)
+    batch_tiles = settings.model.batch_tiles or (FEW_TILES if backend.device == "cpu" else MANY_TILES)
+    if settings.tissue.mpp_um > COARSEST_MASK * grid.stride_px * grid.mpp.side:
+        raise SettingsError(
+            f"tissue.mpp_um {settings.tissue.mpp_um:g} is too coarse for cells of "
+            f"{grid.stride_px * grid.mpp.side:.0f} um; give at most a quarter of a cell"
+        )
+    inputs: dict[str, Any] = {
+        "score_version": SCORE_VERSION,
+        "slide": {
+            "fingerprint": slide_fingerprint(info.files),
+            "reader": info.reader,
+            "mpp_x": mpp.x,
+            "mpp_y": mpp.y,
+        },
+        "model": {"name": spec.name, "fingerprint": spec.fingerprint},
+        "tissue": settings.tissue.model_dump(),
+        "grid": settings.grid.model_dump(),
+        "radiomics": settings.radiomics.model_dump(),
+        "backend": {**asdict(backend), "batch_tiles": batch_tiles},
+    }
+    scoring = digest(inputs)
+    fingerprints = {
+        "scoring": scoring,
+        "measuring": digest([scoring, settings.quantify.model_dump()]),
+        "export": digest([scoring, settings.quantify.model_dump(), settings.export.model_dump()]),
+    }
+    return Plan(info, spec, grid, backend, batch_tiles, inputs, fingerprints)

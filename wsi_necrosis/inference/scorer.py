@@ -1,0 +1,161 @@
+"""From a block of tiles to scores: the unit of work.
+
+A block's answer depends on its pixels, the model and the batch size alone: every batch has the same
+number of tiles (the last one is padded) and runs in one intra-op thread, so results are bit-equal
+for any number of workers on one type of processor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.model.tile_model import Prediction, TileModel
+from wsi_necrosis.radiomics.extraction import Engine, extract
+from wsi_necrosis.scores.store import BlockScores, State, empty_block
+from wsi_necrosis.slides.slide import Slide
+from wsi_necrosis.stain.normalise import Normaliser
+from wsi_necrosis.tiling.blocks import TileBatch, read_block
+from wsi_necrosis.tiling.grid import Block, Term, TileGrid
+from wsi_necrosis.tiling.tissue import foreground
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage, and areas in level-0 pixels: decoded by reads, and needed by tiles."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    decoded_l0: float = 0.0
+    needed_l0: float = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def add(self, other: Stopwatch) -> None:
+        """Add what another one has counted."""
+        for name, took in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.decoded_l0 += other.decoded_l0
+        self.needed_l0 += other.needed_l0
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What a worker holds: an open slide, a model, and the grid that joins them.
+
+    Attributes
+    ----------
+    slide : Slide
+        The open slide.
+    model : TileModel
+        The model, on its device.
+    grid : TileGrid
+        The slide's grid for the model.
+    batch_tiles : int
+        Tiles per forward pass.
+    engine : {"compiled", "reference"}
+        Engine of the radiomics.
+    stains : float64 array (3, 3), optional
+        The slide's own stain vectors, for a recipe that asks for them.
+    normaliser : Normaliser, optional
+        Brings the slide's stains to the standard that the model was trained on, before anything else.
+    """
+
+    slide: Slide
+    model: TileModel
+    grid: TileGrid
+    batch_tiles: int
+    engine: Engine = "compiled"
+    stains: NDArray[np.float64] | None = None
+    normaliser: Normaliser | None = None
+
+    def score(self, block: Block, px: NDArray[np.uint32], watch: Stopwatch) -> BlockScores:
+        """Score every cell of a block that holds tissue.
+
+        Parameters
+        ----------
+        block : Block
+            The block.
+        px : uint32 array (rows, cols, 4)
+            Mask pixels of the block's cells by `grid.Term`.
+        watch : Stopwatch
+            Receives the seconds of reading, normalising, radiomics and network, and the areas read.
+
+        Returns
+        -------
+        BlockScores
+            A cell whose tile could not be read in full is unreadable; its tissue pixels move to
+            that term.
+        """
+        found = empty_block(px, len(self.model.spec.recipe.names))
+        wanted = px[..., Term.TISSUE] > 0
+        if not wanted.any():
+            return found
+        with watch.stage("read"):
+            batch = read_block(self.slide, self.grid, block, wanted)
+        watch.decoded_l0 += batch.decoded_l0
+        watch.needed_l0 += batch.needed_l0
+        lost = tuple(batch.cells[~batch.readable].T)
+        found.px[(*lost, Term.UNREADABLE)] += found.px[(*lost, Term.TISSUE)]
+        found.px[(*lost, Term.TISSUE)] = 0
+        found.state[lost] = State.UNREADABLE
+        if batch.readable.any():
+            self._fill(found, batch, watch)
+        return found
+
+    def _fill(self, found: BlockScores, batch: TileBatch, watch: Stopwatch) -> None:
+        good = batch.readable
+        cells, pixels, masks = tuple(batch.cells[good].T), batch.pixels[good], batch.foreground[good]
+        if self.normaliser is not None:
+            with watch.stage("normalise"):
+                pixels = self.normaliser.apply(pixels)
+                masks = foreground(pixels)
+        with watch.stage("radiomics"):
+            features, _ = extract(
+                pixels, masks, self.model.spec.recipe, self.grid.mpp.side,
+                engine=self.engine, stains=self.stains,
+            )  # fmt: skip
+        with watch.stage("network"):
+            prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
+        found.prob[cells] = prediction.prob
+        found.uncertainty[cells] = entropy(prediction.prob)
+        found.radiomics[cells] = features
+        found.ood[cells] = prediction.novelty
+        found.gate[cells] = prediction.gate
+        found.state[cells] = State.SCORED
+
+
+def predict_padded(
+    model: TileModel, pixels: NDArray[np.uint8], features: NDArray[np.float64], batch_tiles: int
+) -> Prediction:
+    """Predictions of tiles in batches of exactly `batch_tiles`, the last one filled up and cut."""
+    missing = -len(pixels) % batch_tiles
+    pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
+    features = np.concatenate([features, np.repeat(features[-1:], missing, axis=0)])
+    parts = [
+        model.predict(pixels[start : start + batch_tiles], features[start : start + batch_tiles])
+        for start in range(0, len(pixels), batch_tiles)
+    ]
+    wanted = slice(len(pixels) - missing)
+    return Prediction(
+        np.concatenate([part.prob for part in parts])[wanted],
+        np.concatenate([part.gate for part in parts])[wanted],
+        np.concatenate([part.novelty for part in parts])[wanted],
+    )
+
+
+def entropy(prob: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Entropy over ln(classes), 0 (certain) to 1 (uniform), of probabilities (..., classes)."""
+    safe = np.clip(prob.astype(np.float64), 1e-12, 1)
+    return np.asarray(-(safe * np.log(safe)).sum(axis=-1) / np.log(prob.shape[-1]), np.float32)

@@ -1,0 +1,154 @@
+"""What computes a model's answers: which library, on which device, in which numbers. Chosen by rule, never by timing.
+
+Everything else is compared with `REFERENCE`, torch in float32 on the processor.
+"""
+
+from __future__ import annotations
+
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from wsi_necrosis.errors import MissingExtraError, UsageError
+from wsi_necrosis.settings.loading import ModelSettings
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+CPU_INFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A library, the device it runs on, and the numbers it computes in.
+
+    Attributes
+    ----------
+    name : str
+        "torch", or "openvino", which runs on the processor.
+    device : str
+        "cpu", "cuda" or "mps".
+    dtype : str
+        "float32", or "bfloat16", in which sums are still float32.
+    """
+
+    name: str = "torch"
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.device} in {self.dtype}"
+
+
+REFERENCE = Backend()
+
+
+def preferred_backend(settings: ModelSettings, *, has_backbone: bool) -> Backend:
+    """The backend that settings ask for; on "auto", what the rule gives for this machine.
+
+    OpenVINO where it is installed and the device is the processor; bfloat16 where the device has instructions for it,
+    though whether a model bears that is not known here. Models without a backbone gain by neither, and get torch in
+    float32.
+
+    Raises
+    ------
+    UsageError
+        This machine has not what was asked for.
+    """
+    device = choose_device(settings.device)
+    with_openvino = has_backbone and device == "cpu" and find_spec("openvino") is not None
+    with_bfloat16 = has_backbone and has_bfloat16(device)
+    name = ("openvino" if with_openvino else "torch") if settings.backend == "auto" else settings.backend
+    dtype = ("bfloat16" if with_bfloat16 else "float32") if settings.dtype == "auto" else settings.dtype
+    backend = Backend(name, device, dtype)
+    require_backend(backend)
+    return backend
+
+
+def choose_device(wanted: Device | str) -> str:
+    """The device to compute on; the only place that decides it.
+
+    Raises
+    ------
+    UsageError
+        The device is unknown, or was asked for and is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if wanted not in there:
+        raise UsageError(f"there is no device {wanted!r}; take auto, cpu, cuda or mps")
+    if not there[wanted]:
+        raise UsageError(f"device {wanted!r} is not available on this machine; take --device auto or cpu")
+    return wanted
+
+
+def require_backend(backend: Backend) -> None:
+    """Refuse a backend that this machine has not.
+
+    Raises
+    ------
+    MissingExtraError
+        OpenVINO is not installed.
+    UsageError
+        The device is not there, has no bfloat16, or OpenVINO was asked to use it.
+    """
+    here = platform.node()
+    choose_device(backend.device)
+    if backend.name == "openvino" and backend.device != "cpu":
+        raise UsageError(
+            f"openvino runs on the processor, not on {backend.device}; give --device cpu, or --set model.backend=torch"
+        )
+    if backend.name == "openvino" and find_spec("openvino") is None:
+        raise MissingExtraError(
+            f"OpenVINO is not installed on {here}; pip install 'wsi-necrosis[openvino]' there, or give "
+            "--set model.backend=torch"
+        )
+    if backend.dtype == "bfloat16" and not has_bfloat16(backend.device):
+        raise UsageError(
+            f"{backend.device} of {here} has no instructions for bfloat16; give --set model.dtype=float32"
+        )
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes faster in bfloat16: a GPU that has it, or a processor with instructions for it."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and bool(BFLOAT16_FLAGS & _processor_flags())
+
+
+def device_name(device: str) -> str:
+    """What the device calls itself; figures measured on one kind do not hold for another."""
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    return f"{_processor('model name') or platform.processor()} {' '.join(sorted(_processor_flags()))}"
+
+
+def compute_dtype(device: str) -> str:
+    """What networks are trained in: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def precision(device: str, dtype: str | None = None) -> AbstractContextManager[Any]:
+    """Inside, networks of torch on this device compute in `dtype`, or else in `compute_dtype`."""
+    if (dtype or compute_dtype(device)) == "bfloat16":
+        return torch.autocast(device, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _processor_flags() -> frozenset[str]:
+    return frozenset(_processor("flags").split())
+
+
+def _processor(fact: str) -> str:
+    """A fact of the first processor in Linux's words; empty elsewhere."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(fact)), "")

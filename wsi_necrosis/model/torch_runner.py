@@ -1,0 +1,102 @@
+"""Run a network with torch: channels-last, in parts where a GPU's memory is short."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wsi_necrosis.errors import ModelError
+from wsi_necrosis.model.backend import REFERENCE, Backend, precision
+
+Number = TypeVar("Number", np.uint8, np.float32)
+log = logging.getLogger(__name__)
+
+
+class TorchRunner:
+    """A network on its device.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        From uint8 tiles (n, h, w, 3) and float32 z-scores (n, F) to probabilities (n, 3) and gate weights (n, 2).
+    backend : Backend
+        Device and numbers.
+    """
+
+    def __init__(self, network: nn.Module, backend: Backend = REFERENCE) -> None:
+        self.backend = backend
+        self._on_gpu = backend.device == "cuda"
+        self._most: int | None = None  # tiles at a time, once memory was short
+        if self._on_gpu and backend.dtype == "float32":
+            torch.backends.cudnn.allow_tf32 = False  # of which float32 keeps 10 bits
+        self._network = network.eval().to(backend.device)
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    def __call__(
+        self, tiles: NDArray[np.uint8], z: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities (n, 3) and gate weights (n, 2), float32, of tiles and their z-scores.
+
+        Where the device's memory is too small for n tiles at a time, half as many are tried, and kept to from then
+        on; the last part is filled up, so that all have one shape.
+
+        Raises
+        ------
+        ModelError
+            Memory is too small for a single tile.
+        """
+        while True:
+            size = max(1, min(len(tiles), self._most or len(tiles)))
+            # What comes after waits until the error has let go of the tensors that it holds.
+            with suppress(torch.cuda.OutOfMemoryError):
+                return self._in_parts(tiles, z, size)
+            self._halve(size)
+
+    def _in_parts(
+        self, tiles: NDArray[np.uint8], z: NDArray[np.float32], size: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        starts = range(0, max(1, len(tiles)), size)
+        parts = [self._launch(tiles[start : start + size], z[start : start + size], size) for start in starts]
+        prob, gate = (
+            torch.cat(part)[: len(tiles)].float().cpu().numpy() for part in zip(*parts, strict=True)
+        )
+        return prob, gate
+
+    def _launch(self, tiles: NDArray[np.uint8], z: NDArray[np.float32], size: int) -> tuple[Tensor, Tensor]:
+        """Answers on the device, which on a GPU are under way when this returns."""
+        missing = -len(tiles) % size
+        with torch.inference_mode(), precision(self.backend.device, self.backend.dtype):
+            prob, gate = self._network(self._sent(_filled(tiles, missing)), self._sent(_filled(z, missing)))
+        return prob, gate
+
+    def _sent(self, array: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
+        """A copy on the device; to a GPU from pinned memory, so that nothing waits for it here."""
+        tensor = torch.tensor(array)
+        if self._on_gpu:
+            tensor = tensor.pin_memory()
+        return tensor.to(self.backend.device, non_blocking=self._on_gpu)
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise ModelError(
+                f"the memory of {self.backend.device} is too small for a single tile of this model; end other programs "
+                "that use it, or give --device cpu"
+            )
+        self._most = min(self._most or size, size // 2)  # another thread may have halved it meanwhile
+        if self._on_gpu:
+            torch.cuda.empty_cache()
+        log.warning(
+            "the memory of %s is too small for %d tiles at a time; going on with %d, see model.batch_tiles",
+            self.backend.device, size, self._most,
+        )  # fmt: skip
+
+
+def _filled(array: NDArray[Number], missing: int) -> NDArray[Number]:
+    """`array` with its last row repeated."""
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array

@@ -1,0 +1,170 @@
+"""Stitch the cells of a slide into one picture over its plane; holds the palette.
+
+Cells partition the plane, so each place has the answer of its own cell and nothing is averaged, also
+where tiles overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import dask
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.classes import TITLES
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.scores.store import Label, Scores, State, cell_class
+from wsi_necrosis.settings.loading import QuantifySettings
+from wsi_necrosis.tiling.grid import Term, TileGrid
+
+CHANNELS = ("p_non_tumour", "p_non_viable", "p_viable", "uncertainty")
+SMALLEST = 64  # cells on the longer side of the last pyramid level
+CHUNK_CELLS = 1024  # side of a chunk, whole powers of two so that no 2 x 2 window is cut
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How a label is shown: our words, QuPath's class name, RGB."""
+
+    title: str
+    qupath: str
+    rgb: tuple[int, int, int]
+
+
+# QuPath's own classes and colours, so that its users see what they know.
+PALETTE: Mapping[int, Colour] = MappingProxyType(
+    {
+        Label.NON_TUMOUR: Colour(TITLES[0], "Stroma", (150, 200, 150)),
+        Label.NON_VIABLE: Colour(TITLES[1], "Necrosis", (50, 50, 50)),
+        Label.VIABLE: Colour(TITLES[2], "Tumor", (200, 0, 0)),
+        Label.ABSTAINED: Colour("Abstained", "Ignore*", (180, 180, 180)),
+        Label.UNREADABLE: Colour("Unreadable", "Region*", (0, 0, 180)),
+    }
+)
+
+
+# A lone viable cell must stay in sight.
+WINNERS_OF_A_TIE = (Label.VIABLE, Label.NON_VIABLE, Label.NON_TUMOUR, Label.ABSTAINED, Label.UNREADABLE)
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """What was found, cell by cell, over the slide's plane.
+
+    Attributes
+    ----------
+    channels : float32 array (4, rows, cols)
+        `CHANNELS`, each from 0 to 1; NaN outside scored tissue.
+    label : uint8 array (rows, cols)
+        `scores.Label` of each cell.
+    origin_um : tuple of float
+        Top-left corner (x, y) of cell (0, 0) in micrometres from the corner of level 0.
+    cell_um : tuple of float
+        Sides (x, y) of a cell in micrometres.
+    mpp : Mpp
+        Size of a level-0 pixel.
+    grid : TileGrid
+        Where the cells lie in level-0 pixels.
+    """
+
+    channels: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    origin_um: tuple[float, float]
+    cell_um: tuple[float, float]
+    mpp: Mpp
+    grid: TileGrid
+
+    @property
+    def plane(self) -> Box:
+        """The part of level 0 that the cells cover."""
+        return self.grid.plane
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a pyramid: pixels of 2^k x 2^k cells, as in `Heatmap`."""
+
+    channels: NDArray[np.float32]
+    label: NDArray[np.uint8]
+
+
+def stitch(scores: Scores, settings: QuantifySettings) -> Heatmap:
+    """Probabilities and labels of all cells over the slide's plane.
+
+    Parameters
+    ----------
+    scores : Scores
+        The slide's scores; cells that were not looked at stay empty.
+    settings : QuantifySettings
+        `max_uncertainty` and `max_ood`, above which a cell's label is "abstained"; its probabilities stay.
+
+    Returns
+    -------
+    Heatmap
+    """
+    grid = scores.grid
+    shown = (scores.state == State.SCORED) & (scores.px[..., Term.TISSUE] > 0)
+    stacked = np.concatenate([np.moveaxis(scores.prob, -1, 0), scores.uncertainty[None]])
+    label = cell_class(scores, settings)
+    mpp = Mpp(grid.mpp.x / grid.px_l0[0], grid.mpp.y / grid.px_l0[1])
+    return Heatmap(
+        channels=np.where(shown, stacked, np.nan).astype(np.float32),
+        label=np.where(shown | (scores.state == State.UNREADABLE), label, 0).astype(np.uint8),
+        origin_um=(grid.plane.x_l0 * mpp.x, grid.plane.y_l0 * mpp.y),
+        cell_um=(grid.stride_px * grid.mpp.x, grid.stride_px * grid.mpp.y),
+        mpp=mpp,
+        grid=grid,
+    )
+
+
+def pyramid(heatmap: Heatmap) -> list[Level]:
+    """Levels of half the size each, from the cells themselves down to at most 64 cells a side.
+
+    A pixel of level k is the mean of those of its 2^k x 2^k cells that hold scored tissue, and the most
+    frequent label among those that have one; a tie goes to viable, then non-viable, non-tumour,
+    abstained, unreadable, so that small viable foci stay in sight. Odd edges are rounded up.
+
+    Returns
+    -------
+    list of Level
+        The first is the heatmap's own arrays.
+    """
+    channels = da.from_array(heatmap.channels, chunks=(-1, CHUNK_CELLS, CHUNK_CELLS))
+    label = da.from_array(heatmap.label, chunks=(CHUNK_CELLS, CHUNK_CELLS))
+    known = da.isfinite(channels)
+    sums = da.where(known, channels, 0).astype(np.float64)
+    counts = known.astype(np.uint32)
+    votes = da.stack([label == value for value in Label]).astype(np.uint32)
+    lazy = []
+    for _ in range(_n_halvings(heatmap.label.shape)):
+        sums, counts, votes = (_halved(array) for array in (sums, counts, votes))
+        mean = da.where(counts > 0, sums / da.maximum(counts, 1), np.nan).astype(np.float32)
+        lazy.append((mean, _mode(votes)))
+    # A Dask client may be the default scheduler here; these small arrays must not travel to it.
+    done = dask.compute(*lazy, scheduler="threads")
+    return [Level(heatmap.channels, heatmap.label), *(Level(mean, mode) for mean, mode in done)]
+
+
+def _n_halvings(shape: tuple[int, ...]) -> int:
+    side, n = max(shape), 0
+    while side > SMALLEST:
+        side, n = (side + 1) // 2, n + 1
+    return n
+
+
+def _halved(array: da.Array) -> da.Array:
+    """Add up 2 x 2 windows of the last two axes; an odd edge is filled with zeros."""
+    odd = [(0, 0), (0, array.shape[1] % 2), (0, array.shape[2] % 2)]
+    even = da.pad(array, odd).rechunk((-1, CHUNK_CELLS, CHUNK_CELLS))
+    return da.coarsen(np.sum, even, {1: 2, 2: 2})
+
+
+def _mode(votes: da.Array) -> da.Array:
+    order = np.array(WINNERS_OF_A_TIE, np.uint8)
+    first = da.argmax(votes[order], axis=0)
+    winner = first.map_blocks(lambda places: order[places], dtype=order.dtype)
+    return da.where(votes[order].sum(axis=0) > 0, winner, 0).astype(np.uint8)

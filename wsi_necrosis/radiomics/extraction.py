@@ -1,0 +1,123 @@
+"""Radiomics: numbers that describe a tile's stain, texture and nuclei. Arrays in, array out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from importlib import import_module
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from wsi_necrosis.radiomics.recipe import RECIPES, Feature, NucleusRule, Recipe, find_recipe
+from wsi_necrosis.stain.separation import is_stain_matrix, stain_matrix
+
+__all__ = ["RECIPES", "Engine", "Feature", "NucleusRule", "Recipe", "extract", "find_recipe", "prepare"]
+
+Engine = Literal["compiled", "reference"]
+log = logging.getLogger(__name__)
+
+
+def extract(
+    tiles: npt.NDArray[np.uint8],
+    masks: npt.NDArray[np.bool_],
+    recipe: Recipe,
+    mpp: float,
+    *,
+    engine: Engine = "compiled",
+    stains: npt.NDArray[np.float64] | None = None,
+) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+    """Features of a batch of tiles; every tile is measured by itself.
+
+    First-order and texture features equal pyradiomics's for a single-slice float image of the channel,
+    clipped to the recipe's range, if bin edges are exact (see `Recipe`), with the settings `binWidth`
+    (`recipe.od_max / recipe.bins` for densities, `recipe.luminance_width` for luminance),
+    `force2D = True`, `distances = recipe.distances`, `symmetricalGLCM = True`, `gldm_a = 0`, and neither
+    weighting, normalisation nor resampling. Levels are counted from the lowest bin that the mask holds,
+    as pyradiomics counts them.
+
+    Every value is finite for every input. Where a mask is empty its features are 0, and so is what needs
+    neighbours where no two pixels of the mask touch. A tile of one colour has the values that
+    pyradiomics gives it (spread 0, Correlation and MCC 1). Energy is a sum over pixels and therefore
+    grows with the tile and its tissue.
+
+    The function is safe to call from several threads at once; the compiled engine releases the
+    interpreter's lock, the reference engine mostly holds it.
+
+    Parameters
+    ----------
+    tiles
+        RGB, uint8, shape (n, h, w, 3).
+    masks
+        Tissue pixels of each tile, bool, shape (n, h, w).
+    recipe
+        What to measure.
+    mpp
+        Side of a tile's pixel in um.
+    engine
+        "compiled", or "reference": pyradiomics itself, many times slower. Nuclei are found and described
+        by the same code in both.
+    stains
+        Stain vectors of the slide as rows, (3, 3), as `stain.fit_stains` finds them, where
+        `recipe.stains` is "slide"; else None.
+
+    Returns
+    -------
+    float64 of shape (n, F), and the F names of its columns, `recipe.names`.
+
+    Raises
+    ------
+    ValueError
+        Shapes or types do not fit each other, `mpp` is not positive, the engine is unknown, or `stains`
+        are missing, not wanted, or no stain vectors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tiles = np.full((1, 8, 8, 3), 255, np.uint8)
+    >>> values, names = extract(tiles, np.ones((1, 8, 8), bool), find_recipe("phantom"), mpp=1.0)
+    >>> names[0], values.tolist()
+    ('haematoxylin_tissue_firstorder_Mean', [[0.0, 0.0, 0.0]])
+    """
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[-1] != 3:
+        raise ValueError(f"tiles are uint8 of shape (n, h, w, 3), not {tiles.dtype} of {tiles.shape}")
+    if masks.dtype != np.bool_ or masks.shape != tiles.shape[:3]:
+        raise ValueError(f"masks are bool of shape {tiles.shape[:3]}, not {masks.dtype} of {masks.shape}")
+    if (stains is None) != (recipe.stains == "fixed"):
+        raise ValueError(
+            f"recipe {recipe.name!r} takes {recipe.stains} stain vectors; give stains accordingly"
+        )
+    if stains is not None and not is_stain_matrix(stains):
+        raise ValueError(
+            f"stains are three different vectors of length one, not {np.asarray(stains).tolist()}"
+        )
+    if engine not in ("compiled", "reference"):
+        raise ValueError(f"engine is 'compiled' or 'reference', not {engine!r}")
+    if not mpp > 0:
+        raise ValueError(f"mpp is the side of a pixel in um and above 0, not {mpp}")
+    if not recipe.features:
+        return np.empty((len(tiles), 0)), ()
+    # numba and pyradiomics take a second to import; a run that fails early should not wait for them.
+    measure_tiles = import_module("wsi_necrosis.radiomics.tile").measure_tiles
+    measure_image = import_module(f"wsi_necrosis.radiomics.{engine}").measure_image
+    return measure_tiles(tiles, masks, recipe, mpp, measure_image, stains), recipe.names
+
+
+def prepare(recipe: Recipe, mpp: float, engine: Engine = "compiled") -> None:
+    """Load the engine, so that the first block does not wait for it.
+
+    The first call on a machine compiles the kernels, which takes some seconds and is said in the log;
+    later processes load them from numba's cache.
+    """
+    if not recipe.features:
+        return
+    log.info(
+        "preparing the %s radiomics engine; the first time on a machine takes up to half a minute", engine
+    )
+    start = time.perf_counter()
+    noise = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
+    stains = None if recipe.stains == "fixed" else stain_matrix()
+    for mask in (np.ones((1, 16, 16), bool), np.eye(16, dtype=bool)[None]):
+        extract(noise, mask, recipe, mpp, engine=engine, stains=stains)
+    log.info("%s radiomics engine ready in %.1f s", engine, time.perf_counter() - start)

@@ -1,0 +1,1 @@
+"""What was found in each cell of a slide, kept on disk."""

@@ -1,0 +1,1 @@
+"""Settings: their schema, and how files and options are laid over one another."""

@@ -1,0 +1,1 @@
+"""Open a slide and read its pixels at a resolution."""

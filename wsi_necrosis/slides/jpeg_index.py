@@ -1,0 +1,96 @@
+"""Where the JPEG tiles of a TIFF slide lie in its file, and how they are coded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from wsi_necrosis.slides.jpeg_decode import head_of
+from wsi_necrosis.slides.window import Window
+
+JPEG = 7  # TIFF's compression tag
+COLOURS = {2: "RGB", 6: "YCbCr"}  # by TIFF's photometric tag
+MCU_PX = 16  # TIFF's tiles are whole numbers of it, and so of all SHRINKS of jpeg_tiff
+
+
+class UnfitError(Exception):
+    """The file is of a kind that the fast reader leaves to OpenSlide."""
+
+
+@dataclass(frozen=True)
+class StoredLevel:
+    """One stored level.
+
+    Attributes
+    ----------
+    size, tile : tuple of int
+        Width and height of the level and of its tiles.
+    offsets, lengths : int64 array (rows, cols)
+        Bytes of every tile; an empty tile is white.
+    head : bytes
+        What every tile's stream begins with.
+    colour : {"RGB", "YCbCr"}
+        What its samples are.
+    """
+
+    size: tuple[int, int]
+    tile: tuple[int, int]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    head: bytes
+    colour: str
+
+    def window(self, row: int, col: int) -> Window:
+        """Pixels of a tile that lie in the level."""
+        width, height = self.tile
+        left, top = col * width, row * height
+        return Window(left, top, min(width, self.size[0] - left), min(height, self.size[1] - top))
+
+
+def find_levels(path: Path, sizes: tuple[tuple[int, int], ...]) -> list[StoredLevel]:
+    """Find the stored levels of these sizes (width, height).
+
+    Raises
+    ------
+    UnfitError
+        A level is not there, is there twice, or is not made of JPEG tiles of 8-bit RGB.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        pages = [page for page in tiff.pages if page.is_tiled]
+        return [_level(_only([page for page in pages if _size(page) == size])) for size in sizes]
+
+
+def _level(page: Any) -> StoredLevel:
+    (width, height), tile = _size(page), (page.tilewidth, page.tilelength)
+    rows, cols = -(-height // tile[1]), -(-width // tile[0])
+    head, colour = head_of(page.jpegtables), COLOURS.get(page.photometric)
+    layout = page.samplesperpixel, page.bitspersample, page.planarconfig, page.imagedepth
+    _demand(page.compression == JPEG, f"its compression is number {int(page.compression)} of TIFF's")
+    _demand(layout == (3, 8, 1, 1), "it is not 8-bit RGB, pixel by pixel")
+    _demand(tile[0] % MCU_PX == 0 and tile[1] % MCU_PX == 0, f"its tiles are {tile[0]} x {tile[1]} px")
+    _demand(len(page.dataoffsets) == len(page.databytecounts) == rows * cols, "its list of tiles is odd")
+    if head is None or colour is None:
+        raise UnfitError("its JPEG tables or its colours are unusual")
+    offsets, lengths = (
+        np.array(values, np.int64).reshape(rows, cols) for values in (page.dataoffsets, page.databytecounts)
+    )
+    return StoredLevel((width, height), tile, offsets, lengths, head, colour)
+
+
+def _only(pages: list[Any]) -> Any:
+    _demand(len(pages) == 1, f"{len(pages)} of its tiled pictures have the size of one level")
+    return pages[0]
+
+
+def _size(page: Any) -> tuple[int, int]:
+    return page.imagewidth, page.imagelength
+
+
+def _demand(holds: bool, otherwise: str) -> None:  # noqa: FBT001  # a condition, not an option
+    if not holds:
+        raise UnfitError(otherwise)

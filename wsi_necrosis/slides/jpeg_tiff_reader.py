@@ -1,0 +1,225 @@
+"""The fast reader: JPEG-tiled TIFF slides (most SVS, generic TIFF), averaged tile by tile.
+
+Stored tiles are found with tifffile and decoded by libjpeg-turbo. Averages over squares of their pixels,
+taken while a tile is in the processor's cache, are levels between the stored ones. OpenSlide stays the
+judge of what the pixels are: where the file's structure is unusual, or a sample of its tiles differs,
+OpenSlide reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.slides.jpeg_decode import decode_tile
+from wsi_necrosis.slides.jpeg_index import StoredLevel, UnfitError, find_levels
+from wsi_necrosis.slides.openslide_reader import OpenSlideLevels
+from wsi_necrosis.slides.window import Window
+
+logger = logging.getLogger(__name__)
+
+SHRINKS = (2, 4, 8, 16)  # sides of squares whose means are levels; stored tiles are whole numbers of them
+VENDORS = frozenset({"aperio", "generic-tiff"})  # whose tiles lie side by side, without overlap or offsets
+ROUNDING = 2  # grey levels by which two decoders may differ
+CACHE_BYTES = 2**25  # of tiles that neighbouring blocks share; a row of blocks of most slides
+# What tifffile (its TiffFileError is a ValueError) raises on damage.
+DAMAGE = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, struct.error)
+
+
+class JpegTiffLevels:
+    """Stored levels, and averages of them in between; may be shared by threads."""
+
+    def __init__(self, path: Path, levels: Sequence[StoredLevel], downsamples: Sequence[float]) -> None:
+        self._path, self._levels, self._downsamples = path, tuple(levels), tuple(downsamples)
+        self._file = os.open(path, os.O_RDONLY)
+        self._cache = _TileCache()
+        self.stored = len(self._levels)
+        self._views = [*((index, 1) for index in range(self.stored)), *levels_between(self._downsamples)]
+        self.downsamples = tuple(self._downsamples[index] * shrink for index, shrink in self._views)
+        self.sizes = tuple(_divided(self._levels[index].size, shrink) for index, shrink in self._views)
+        self.tiles = tuple(_divided(self._levels[index].tile, shrink) for index, shrink in self._views)
+
+    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
+        """Decode a window inside the level to RGB; None if a tile fails.
+
+        Tiles that the window cuts are kept for a while: the next window may need the other part.
+        """
+        width, height = self.tiles[level]
+        decoded = 0
+        for part in window.by_tile((width, height)):
+            key = level, part.top // height, part.left // width
+            whole = Window(key[2] * width, key[1] * height, width, height)
+            tile = self._cache.get(key)
+            if tile is None:
+                tile = self._tile(*key)
+                decoded += 1
+            if tile is None:
+                logger.debug("%s: level %d, tile %d, %d cannot be decoded", self._path, *key)
+                return None
+            if part != whole.clipped(self.sizes[level]):
+                self._cache.put(key, tile)
+            out[part.within(window)] = tile[part.within(whole)]
+        return decoded
+
+    def reopened(self) -> Self:
+        """Open the same file again."""
+        return type(self)(self._path, self._levels, self._downsamples)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    def _tile(self, level: int, row: int, col: int) -> NDArray[np.uint8] | None:
+        """One stored tile at a level's scale; None if it cannot be decoded."""
+        index, shrink = self._views[level]
+        stored, (width, height) = self._levels[index], self.tiles[level]
+        length = int(stored.lengths[row, col])
+        if length == 0:
+            return np.full((height, width, 3), 255, np.uint8)
+        try:
+            data = os.pread(self._file, length, int(stored.offsets[row, col]))
+        except OSError as error:
+            logger.debug("%s: %s", self._path, error)
+            return None
+        tile = decode_tile(data, stored.head, stored.colour, stored.tile)
+        if tile is None or shrink == 1:
+            return tile
+        inside = stored.window(row, col)
+        tile[inside.height :], tile[:, inside.width :] = 255, 255  # beyond the level, as everywhere
+        # numba takes a while to import; what only reads a slide's description should not wait for it.
+        means: NDArray[np.uint8] = import_module("wsi_necrosis.slides.block_mean").shrunk(tile, shrink)
+        return means
+
+
+def open_jpeg_tiff(info: SlideInfo, arbiter: OpenSlideLevels) -> JpegTiffLevels | None:
+    """Open a slide with the fast reader, if that sees in it what OpenSlide sees.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        The slide by OpenSlide.
+    arbiter : OpenSlideLevels
+        The same slide by OpenSlide.
+
+    Returns
+    -------
+    JpegTiffLevels or None
+        None where OpenSlide must read; the log says why.
+    """
+    try:
+        stored = _understood(info)
+        levels = JpegTiffLevels(info.path, stored, info.downsamples)
+    except (UnfitError, *DAMAGE) as reason:
+        logger.info("%s is read by OpenSlide: %s", info.path, reason)
+        return None
+    differing = _first_difference(levels, stored, arbiter)
+    if differing is None:
+        return levels
+    levels.close()
+    logger.warning("%s is read by OpenSlide: the fast reader sees other pixels in %s", info.path, differing)
+    return None
+
+
+def levels_between(downsamples: tuple[float, ...]) -> list[tuple[int, int]]:
+    """Levels (stored one, shrink) between the stored ones, each from the coarsest that gives it."""
+    nexts = (*downsamples[1:], np.inf)
+    return [
+        (index, shrink)
+        for index, (own, following) in enumerate(zip(downsamples, nexts, strict=True))
+        for shrink in SHRINKS
+        if own * shrink < following
+    ]
+
+
+class _TileCache:
+    """The tiles that were used last."""
+
+    def __init__(self) -> None:
+        self._tiles: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[int, int, int]) -> NDArray[np.uint8] | None:
+        with self._lock:
+            if key in self._tiles:
+                self._tiles.move_to_end(key)
+            return self._tiles.get(key)
+
+    def put(self, key: tuple[int, int, int], tile: NDArray[np.uint8]) -> None:
+        with self._lock:
+            if key in self._tiles:
+                return
+            self._tiles[key] = tile
+            self._bytes += tile.nbytes
+            while self._bytes > CACHE_BYTES:
+                self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+
+
+def _understood(info: SlideInfo) -> list[StoredLevel]:
+    """The stored levels, if nothing about them is unusual."""
+    if info.vendor not in VENDORS:
+        raise UnfitError(f"its format is {info.vendor}")
+    if not hasattr(os, "pread"):
+        raise UnfitError("this system cannot read a file from several threads at once")
+    levels = find_levels(info.path, info.levels)
+    empty = any((level.lengths == 0).any() for level in levels)
+    if empty and info.vendor == "aperio" and len(levels) > 1:  # OpenSlide makes them up from finer ones
+        raise UnfitError("some of its tiles are empty")
+    return levels
+
+
+def _divided(size: tuple[int, int], shrink: int) -> tuple[int, int]:
+    return -(-size[0] // shrink), -(-size[1] // shrink)
+
+
+def _first_difference(
+    levels: JpegTiffLevels, stored: Sequence[StoredLevel], arbiter: OpenSlideLevels
+) -> str | None:
+    """Name the first of the sampled tiles that OpenSlide decodes to something else; None if there is none."""
+    judge = arbiter.reopened()
+    try:
+        for index, level in enumerate(stored):
+            for row, col in _sample(level.lengths):
+                window = level.window(row, col)
+                ours, theirs = (np.empty((window.height, window.width, 3), np.uint8) for _ in range(2))
+                we_fail, they_fail = (
+                    some.fetch(index, window, out) is None for some, out in ((levels, ours), (judge, theirs))
+                )
+                if they_fail:  # for ever
+                    judge.close()
+                    judge = arbiter.reopened()
+                reach = int(arbiter.interpolates(index))
+                if we_fail != they_fail or not (we_fail or _alike(ours, theirs, reach)):
+                    return f"tile {row}, {col} of level {index}"
+    finally:
+        judge.close()
+    return None
+
+
+def _sample(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Rows and columns of the first, the middle, the last and the richest tile."""
+    picks = {0, lengths.size // 2, lengths.size - 1, int(lengths.argmax())}
+    return [divmod(pick, lengths.shape[1]) for pick in sorted(picks)]
+
+
+def _alike(ours: NDArray[np.uint8], theirs: NDArray[np.uint8], reach: int) -> bool:
+    """Whether every pixel of theirs lies between our pixels up to `reach` around it; edges are left out.
+
+    OpenSlide may interpolate, by less than a pixel.
+    """
+    side = (2 * reach + 1, 2 * reach + 1, 1)
+    low, high = (select(ours, side).astype(int) for select in (minimum_filter, maximum_filter))
+    fits = (theirs >= low - ROUNDING) & (theirs <= high + ROUNDING)
+    return bool(fits[reach : len(fits) - reach, reach : fits.shape[1] - reach].all())

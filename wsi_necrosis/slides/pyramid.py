@@ -1,0 +1,272 @@
+"""The levels of a slide, and how pixels of any size are averaged from them.
+
+A working pixel is the mean of the level pixels under it. Reads ask a level for whole pixels, so
+that nothing is interpolated on the way; what cannot be decoded is found, stays white and is named.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsi_necrosis.errors import SlideError
+from wsi_necrosis.geometry import Box
+from wsi_necrosis.slides.resample import Span, average
+from wsi_necrosis.slides.window import TileSet, Window
+
+WHITE = (255, 255, 255)
+LEVEL_TOLERANCE = 1e-3  # a level this much coarser than asked still counts as fine enough
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a read gives.
+
+    Attributes
+    ----------
+    rgb : ndarray of uint8, shape (height, width, 3)
+        Pixels at the size that was asked for; white outside the slide and where nothing was decoded.
+    unreadable : tuple of Box
+        Level-0 boxes inside the request that could not be decoded. Their white pixels are unknown,
+        not glass.
+    decoded_l0 : float
+        Area in level-0 pixels of the stored tiles that were decoded, each counted in full.
+    """
+
+    rgb: NDArray[np.uint8]
+    unreadable: tuple[Box, ...]
+    decoded_l0: float = 0.0
+
+
+class Levels(Protocol):
+    """A file's levels; sizes and tiles are (width, height) in level pixels.
+
+    The first `stored` ones lie in the file, finest first. What follows are means of squares of their
+    pixels, in the same order, and serve where the wanted pixels are such means: what is read does not
+    depend on what there is in between.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    downsamples: tuple[float, ...]
+    tiles: tuple[tuple[int, int], ...]
+    stored: int
+
+    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
+        """Decode a window inside the level to RGB (height, width, 3), on white.
+
+        The number of stored tiles decoded for it; None if one fails, and then perhaps for ever, and
+        `out` may hold anything. A pixel does not depend on the window that it is fetched with.
+        """
+        ...
+
+    def reopened(self) -> Self:
+        """Open the same file again."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class Pyramid:
+    """Levels that average, and that survive a tile which cannot be decoded; may be shared by threads."""
+
+    def __init__(self, levels: Levels) -> None:
+        self._levels = levels
+        self._readers: Counter[Levels] = Counter()  # of the levels in use, and of failed ones before them
+        self._closed = False
+        self._traffic = threading.Condition()  # guards all three
+
+    def close(self) -> None:
+        """Let go of the file when the reads under way have ended; closing twice does no harm."""
+        with self._traffic:
+            if self._closed:
+                return
+            self._closed = True
+            self._traffic.wait_for(lambda: not self._readers)
+            self._levels.close()
+
+    def read(
+        self,
+        box: Box,
+        px_l0: tuple[float, float],
+        shape: tuple[int, int],
+        needed: Sequence[Box] | None = None,
+    ) -> Region:
+        """Average level pixels over a box.
+
+        Parameters
+        ----------
+        box : Box
+            Its top-left corner is that of the first pixel; it may overhang the slide.
+        px_l0 : tuple of float
+            Level-0 pixels (x, y) per wanted pixel.
+        shape : tuple of int
+            Rows and columns of the result.
+        needed : sequence of Box, optional
+            Only stored tiles that meet one of these are decoded; the rest of the result stays white.
+            Pixels in these boxes are the same as without them.
+
+        Notes
+        -----
+        Where a wanted pixel is a whole number of level pixels, these start at the nearest whole
+        level pixel: a shift of at most half a level pixel, the same for neighbouring boxes.
+        Elsewhere every level pixel counts by the share of it that is covered.
+
+        Raises
+        ------
+        SlideError
+            The slide is closed.
+        """
+        with self._reading() as levels:
+            level, across, down = _place(levels, box, px_l0, shape)
+            window = Window(across.first, down.first, across.length, down.length)
+            parts = (
+                [window] if needed is None else [_under(part, box, px_l0, across, down) for part in needed]
+            )
+            pixels, failed, decoded = self._gather(levels, level, window, parts)
+            (width, height), scale = levels.tiles[level], levels.downsamples[level]
+            boxes = (Box(*(scale * length for length in part)).intersection(box) for part in failed)
+            return Region(
+                average(pixels, across, down),
+                tuple(part for part in boxes if part is not None),
+                decoded * width * height * scale**2,
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[Levels]:
+        """Keep levels open meanwhile; OpenSlide aborts the process if it is closed under a reader."""
+        with self._traffic:
+            if self._closed:
+                raise SlideError("the slide is closed; open it again")
+            levels = self._levels
+            self._readers[levels] += 1
+        try:
+            yield levels
+        finally:
+            with self._traffic:
+                self._readers[levels] -= 1
+                if not self._readers[levels]:
+                    del self._readers[levels]
+                    if levels is not self._levels:  # failed, and its last reader leaves
+                        levels.close()
+                self._traffic.notify_all()
+
+    def _gather(
+        self, levels: Levels, level: int, window: Window, needed: Sequence[Window]
+    ) -> tuple[NDArray[np.uint8], list[Window], int]:
+        """Level pixels of a window, the parts of it that failed, and the number of tiles decoded."""
+        inside = window.clipped(levels.sizes[level])
+        if inside is None:
+            return _white(window), [], 0
+        tiles = TileSet(levels.tiles[level], inside, needed)
+        is_full = inside == window and tiles.covers
+        pixels = np.empty((window.height, window.width, 3), np.uint8) if is_full else _white(window)
+        pending, decoded = tiles.rectangles(), 0
+        while pending:
+            count = levels.fetch(level, pending[-1], pixels[pending[-1].within(window)])
+            if count is None:
+                self._replace(levels)
+                failed, count = _salvage(levels, level, window, pixels, pending)
+                return pixels, failed, decoded + count
+            pending.pop()
+            decoded += count
+        return pixels, [], decoded
+
+    def _replace(self, failed: Levels) -> None:
+        """Open the file anew for later reads; threads that shared the failed levels do it once."""
+        with self._traffic:
+            if self._levels is failed:
+                self._levels = failed.reopened()
+
+
+def level_for(downsamples: tuple[float, ...], px_l0: tuple[float, float]) -> int:
+    """Index of the coarsest level whose pixels are not larger than `px_l0` along either axis."""
+    limit = min(px_l0) * (1 + LEVEL_TOLERANCE)
+    return max((index for index, scale in enumerate(downsamples) if scale <= limit), default=0)
+
+
+def nominal_downsample(size_l0: tuple[int, int], size: tuple[int, int], stated: float) -> float:
+    """Level-0 pixels per level pixel.
+
+    Writers reduce by a whole number and cut or fill the last pixel, so that a ratio of sizes such as
+    2.0005 means 2. `stated` stands where no whole number explains both sides.
+    """
+    whole = max(1, round(stated))
+    explained = all(abs(full / whole - part) < 1 for full, part in zip(size_l0, size, strict=True))
+    return float(whole) if explained else stated
+
+
+def on_white(pixels: Image.Image) -> Image.Image:
+    """Lay transparent pixels on white; RGB stays as it is."""
+    if pixels.mode == "RGB":
+        return pixels
+    if pixels.getchannel("A").getextrema() == (255, 255):
+        return pixels.convert("RGB")
+    canvas = Image.new("RGB", pixels.size, WHITE)
+    canvas.paste(pixels, mask=pixels)
+    return canvas
+
+
+def _place(
+    levels: Levels, box: Box, px_l0: tuple[float, float], shape: tuple[int, int]
+) -> tuple[int, Span, Span]:
+    """The level to read, and which of its pixels lie under the wanted ones."""
+    level = level_for(levels.downsamples[: levels.stored], px_l0)
+    scale = levels.downsamples[level]
+    across = Span.along(box.x_l0 / scale, px_l0[0] / scale, shape[1])
+    down = Span.along(box.y_l0 / scale, px_l0[1] / scale, shape[0])
+    side = across.whole if across.whole == down.whole else 0
+    if side > 1 and across.first % side == down.first % side == 0:
+        between = levels.downsamples[levels.stored :]
+        if side * scale in between:
+            return levels.stored + between.index(side * scale), across.by_squares(), down.by_squares()
+    return level, across, down
+
+
+def _under(part: Box, box: Box, px_l0: tuple[float, float], across: Span, down: Span) -> Window:
+    """Level pixels under the wanted pixels that a part of the box touches."""
+    x, y = px_l0
+    left, right = across.under((part.x_l0 - box.x_l0) / x, (part.right_l0 - box.x_l0) / x)
+    top, bottom = down.under((part.y_l0 - box.y_l0) / y, (part.bottom_l0 - box.y_l0) / y)
+    return Window(left, top, right - left, bottom - top)
+
+
+def _salvage(
+    failing: Levels, level: int, window: Window, pixels: NDArray[np.uint8], pending: list[Window]
+) -> tuple[list[Window], int]:
+    """Fetch the rest by halves, down to stored tiles, so that only bad tiles are lost.
+
+    The levels are opened for this alone, since other reads may spoil shared ones. The result is the
+    windows that failed, and the number of tiles decoded.
+    """
+    failed: list[Window] = []
+    decoded = 0
+    levels = failing.reopened()
+    while pending:
+        part = pending.pop()
+        count = levels.fetch(level, part, pixels[part.within(window)])
+        if count is not None:
+            decoded += count
+            continue
+        levels.close()
+        levels = failing.reopened()
+        halves = part.halves(levels.tiles[level])
+        pending += halves
+        if not halves:
+            pixels[part.within(window)] = WHITE
+            failed.append(part)
+    levels.close()
+    return failed, decoded
+
+
+def _white(window: Window) -> NDArray[np.uint8]:
+    return np.full((window.height, window.width, 3), 255, np.uint8)

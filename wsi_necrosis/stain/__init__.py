@@ -1,0 +1,1 @@
+"""Optical density, its stains, and how they are changed."""

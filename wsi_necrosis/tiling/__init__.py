@@ -1,0 +1,1 @@
+"""From a slide to tiles: tissue, grid, and blocks of tiles."""

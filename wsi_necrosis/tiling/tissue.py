@@ -1,0 +1,320 @@
+"""Tell tissue from glass, recall first: pale necrosis and acellular osteoid stay, glass does not come in.
+
+Everything is measured against the slide's own glass. Shading darkens all colours alike, stain does
+not: a place is tissue where its optical density departs from grey (chroma), where it is dark, or
+where its density varies over some breadth (texture). These tests are sensitive, so what they find
+reaches a few pixels beyond an edge; the edge is then put where the light is half-way between glass
+and tissue, which leaves areas unbiased.
+
+Lengths in pixels below are mask pixels, whose size is `TissueSettings.mpp_um`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.settings.loading import TissueSettings
+from wsi_necrosis.slides.slide import Overview
+
+DEFAULT_GLASS = (243.0, 243.0, 243.0)  # of slides that show no glass; usual after white balance
+PAINTED_WHITE = 252  # in all channels: filled in where nothing was scanned, or saturated glass
+SHARP_PX = 0.6  # sigma against noise where edges are put
+SMOOTH_PX = 0.8  # sigma added to it where colour is judged: 1.0 in all
+STRONG = 3  # times `chroma_od`: stain whose surroundings cannot be judged by averages
+BREADTH_PX = 15  # side of the window that gathers faint colour and texture
+EDGE_PX = 4  # how far smoothing and JPEG blocks may carry colour past an edge
+FAINT_EDGE_PX = 8  # how far the window may carry faint findings past an edge
+LEVEL_PX = 15  # side of the window that tells the levels of glass and tissue beside an edge
+HALO_PX = 64  # overlap of strips: more than the reach of all windows but closing, so that no strip shows
+STRIP_PX = 512
+
+FOREGROUND_SPREAD = 12  # grey levels between channels: glass with noise and JPEG has less, pale eosin more
+# A channel below this is dense (optical density 0.05 over usual glass) whatever its hue.
+FOREGROUND_DARK = 215
+
+
+class Kind(IntEnum):
+    """What a mask pixel is; the first of outside, unreadable, tissue, speck, glass that applies."""
+
+    GLASS = 0
+    TISSUE = 1
+    SPECK = 2
+    UNREADABLE = 3
+    OUTSIDE = 4
+
+
+@dataclass(frozen=True)
+class TissueMask:
+    """The slide's plane at a few micrometres per pixel, every pixel with one kind.
+
+    Attributes
+    ----------
+    kind : uint8 array (h, w)
+        `Kind` of each pixel.
+    plane : Box
+        The part of level 0 that it covers.
+    px_l0 : tuple of int
+        Level-0 pixels per mask pixel, (x, y).
+    mpp : Mpp
+        Size of a mask pixel.
+    """
+
+    kind: NDArray[np.uint8]
+    plane: Box
+    px_l0: tuple[int, int]
+    mpp: Mpp
+
+    @property
+    def px_mm2(self) -> float:
+        """Area of a mask pixel in mm2."""
+        return self.mpp.px_mm2
+
+    def area_mm2(self) -> dict[str, float]:
+        """Area in mm2 of every kind, by its name in lower case; the sum is the plane's."""
+        counts = np.bincount(self.kind.ravel(), minlength=len(Kind))
+        return {kind.name.lower(): int(counts[kind]) * self.px_mm2 for kind in Kind}
+
+
+def find_tissue(overview: Overview, settings: TissueSettings) -> TissueMask:
+    """Mask of tissue on a slide.
+
+    Parameters
+    ----------
+    overview : Overview
+        The whole plane of the slide, at about `settings.mpp_um`.
+    settings : TissueSettings
+        Thresholds in optical density (base 10), lengths in um and areas in um2.
+
+    Returns
+    -------
+    TissueMask
+        Of the overview's shape. Pieces below `min_piece_um2` are specks, never dropped in silence.
+    """
+    glass = glass_colour(overview)
+    found = _found(overview, glass, settings)
+    px_um2 = overview.mpp.px_mm2 * 1e6
+    kept = _without_small(found, settings.min_piece_um2 / px_um2)
+    tissue = ~_without_small(~kept, settings.hole_um2 / px_um2, keep_border=True)
+    kind = np.full(found.shape, Kind.GLASS, np.uint8)
+    kind[found & ~kept] = Kind.SPECK
+    kind[tissue] = Kind.TISSUE
+    kind[overview.unreadable] = Kind.UNREADABLE
+    return TissueMask(kind, overview.plane, overview.px_l0, overview.mpp)
+
+
+def foreground(tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels of tiles that hold stained tissue, without knowledge of the slide.
+
+    For the masks of radiomics at about 1 um per pixel. A tile gives the same answer in training
+    and in a run, so nothing of the slide enters.
+
+    Parameters
+    ----------
+    tiles : uint8 array (n, h, w, 3)
+
+    Returns
+    -------
+    bool array (n, h, w)
+        True where a channel is dense or the channels differ as they do in stain.
+    """
+    red, green, blue = tiles[..., 0], tiles[..., 1], tiles[..., 2]
+    low = np.minimum(np.minimum(red, green), blue)
+    high = np.maximum(np.maximum(red, green), blue)
+    mask: NDArray[np.bool_] = (high - low > FOREGROUND_SPREAD) | (low < FOREGROUND_DARK)
+    return mask
+
+
+def glass_colour(overview: Overview) -> NDArray[np.float32]:
+    """Colour of the slide's bare glass.
+
+    The commonest hue of bright, flat, not pink places. Where a slide shows none, `DEFAULT_GLASS`;
+    where glass is saturated, white.
+
+    Returns
+    -------
+    float32 array (3,)
+        Grey levels of red, green and blue, 0 to 255.
+    """
+    mean, spread, white = _flatness(overview)
+    pink = (mean[:, 0] + mean[:, 2]) / 2 - mean[:, 1]
+    warm = mean[:, 0] - mean[:, 2]
+    bright = (mean.min(axis=1) > 180) & (spread < 2.5) & (pink < 8) & (pink > -25) & (abs(warm) < 30)
+    likely = bright & ~white
+    enough = max(1, 0.002 * len(mean))
+    if likely.sum() < max(enough, 0.02 * white.sum()):
+        return np.array((255, 255, 255) if white.sum() >= enough else DEFAULT_GLASS, np.float32)
+    return _least_pink(mean[likely], pink[likely], warm[likely])
+
+
+def _least_pink(
+    mean: NDArray[np.float32], pink: NDArray[np.float32], warm: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Median colour of the least pink of the common hues: a large flat pale tissue must not pass for glass."""
+    edges = np.arange(-25, 9.0), np.arange(-30, 31.0)
+    counts = ndimage.uniform_filter(np.histogram2d(pink, warm, bins=edges)[0], 3, mode="constant")
+    first = int(np.argmax(counts.max(axis=1) >= 0.1 * counts.max()))
+    row, col = np.unravel_index(np.argmax(counts[first : first + 4]), counts[first : first + 4].shape)
+    near = (abs(pink - edges[0][first + row] - 0.5) < 2) & (abs(warm - edges[1][col] - 0.5) < 2)
+    return np.asarray(np.median(mean[near], axis=0), np.float32)
+
+
+def _flatness(
+    overview: Overview, most: int = 500_000
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Mean colour, standard deviation and whiteness of small squares all over the slide."""
+    height, width = overview.rgb.shape[:2]
+    side = min(4, height, width)
+    rows, cols = height // side, width // side
+    every = max(1, round(rows * cols / most))
+    stripes = overview.rgb[: rows * side, : cols * side].reshape(rows, side, cols * side, 3)[::every]
+    squares = stripes.reshape(-1, side, cols, side, 3).swapaxes(1, 2).reshape(-1, side * side, 3)
+    lost = overview.unreadable[: rows * side, : cols * side].reshape(rows, side, cols, side)[::every]
+    squares = squares[~lost.any(axis=(1, 3)).ravel()].astype(np.float32)
+    white = squares.min(axis=(1, 2)) >= PAINTED_WHITE
+    return squares.mean(axis=1), squares.std(axis=1).max(axis=1), white
+
+
+def _found(overview: Overview, glass: NDArray[np.float32], settings: TissueSettings) -> NDArray[np.bool_]:
+    """What looks like tissue, with gaps closed, before small pieces are told apart."""
+    height = len(overview.rgb)
+    found = np.empty(overview.rgb.shape[:2], bool)
+    work = partial(_strip, overview, glass, settings)
+    with ThreadPoolExecutor(2) as pool:
+        for rows, part in pool.map(work, _strips(height)):
+            found[rows] = part
+    return found
+
+
+def _strips(height: int) -> Iterator[slice]:
+    for top in range(0, height, STRIP_PX):
+        yield slice(top, min(top + STRIP_PX, height))
+
+
+def _strip(
+    overview: Overview, glass: NDArray[np.float32], settings: TissueSettings, rows: slice
+) -> tuple[slice, NDArray[np.bool_]]:
+    radius = settings.close_um / 2 / (overview.mpp.x * overview.mpp.y) ** 0.5
+    halo = HALO_PX + 2 * int(radius)
+    top = max(0, rows.start - halo)
+    around = slice(top, rows.stop + halo)
+    light = _light(overview.rgb[around], overview.unreadable[around], glass)
+    stained, faint = _sensitive(light, settings)
+    edged = _at_half_level(stained, faint, np.sqrt(((1 - light) ** 2).sum(axis=0)))
+    closed = _closed(edged, radius)
+    return rows, closed[rows.start - top : rows.stop - top]
+
+
+def _light(
+    rgb: NDArray[np.uint8], unreadable: NDArray[np.bool_], glass: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Light let through, (3, h, w), 1 being glass; smoothed. Where nothing was scanned there is glass."""
+    empty = unreadable | (np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]) >= PAINTED_WHITE)
+    light = np.empty((3, *empty.shape), np.float32)
+    for channel in range(3):
+        plane = np.maximum(rgb[..., channel], 1) / glass[channel]
+        plane[empty] = 1
+        ndimage.gaussian_filter(plane, SHARP_PX, output=light[channel], mode="nearest", truncate=3)
+    return light
+
+
+def _sensitive(
+    light: NDArray[np.float32], settings: TissueSettings
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Places that differ from glass by colour or darkness, and those that do so faintly over some breadth."""
+    smooth = ndimage.gaussian_filter(light, SMOOTH_PX, mode="nearest", truncate=3, axes=(1, 2))
+    colour = -np.log10(smooth, out=smooth)
+    grey = colour.mean(axis=0)
+    colour -= grey
+    chroma2 = np.einsum("chw,chw->hw", colour, colour)
+    dark = grey > settings.dark_od
+    stained = dark | (chroma2 > settings.chroma_od**2)
+    strong = dark | (chroma2 > (STRONG * settings.chroma_od) ** 2)
+    faint = ~stained & _differs_around(colour, grey, ~_dilated(strong, EDGE_PX), settings)
+    return stained, faint & _opened(faint | stained, BREADTH_PX // 2 + 2)
+
+
+def _differs_around(
+    colour: NDArray[np.float32], grey: NDArray[np.float32], free: NDArray[np.bool_], settings: TissueSettings
+) -> NDArray[np.bool_]:
+    """Whether the free pixels around a pixel are on the whole coloured, or vary in density."""
+    weight = free.astype(np.float32)
+    mean = partial(ndimage.uniform_filter, size=BREADTH_PX, mode="nearest")
+    share = mean(weight)
+    known = share > 0.02
+    per_free = np.where(known, 1 / np.maximum(share, 1e-6), 0)
+    red, green = mean(colour[0] * weight) * per_free, mean(colour[1] * weight) * per_free
+    blue2 = (red + green) ** 2  # the three sum to nothing
+    variance = mean(grey * grey * weight) * per_free - (mean(grey * weight) * per_free) ** 2
+    coloured = red * red + green * green + blue2 > settings.faint_chroma_od**2
+    return np.asarray(known & (coloured | (variance > settings.texture_od**2)))
+
+
+def _at_half_level(
+    stained: NDArray[np.bool_], faint: NDArray[np.bool_], signal: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Both findings with their edge where `signal` is half-way between glass and tissue.
+
+    The level of tissue is the mean of the signal weighted with itself, so that the pixels reached
+    by mistake hardly count. Only a band along the edge can change.
+    """
+    mean = partial(ndimage.uniform_filter, size=LEVEL_PX, mode="nearest")
+    mask = stained | faint
+    inside, outside = signal * mask, signal * ~mask
+    tissue = mean(inside * signal) / np.maximum(mean(inside), 1e-6)
+    share = mean((~mask).astype(np.float32))
+    glass = mean(outside) / np.maximum(share, 1e-3)
+    band = ~_eroded(mask, EDGE_PX) | (faint & ~_eroded(mask, FAINT_EDGE_PX))
+    edged: NDArray[np.bool_] = mask & ~(band & (signal < (tissue + glass) / 2))
+    return edged
+
+
+def _dilated(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    out = ndimage.maximum_filter(mask.view(np.uint8), 2 * reach + 1, mode="nearest")
+    return np.asarray(out).view(bool)
+
+
+def _eroded(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    return ~_dilated(~mask, reach)
+
+
+def _opened(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    return _dilated(_eroded(mask, reach), reach)
+
+
+def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Closing with a disc; beyond the border lies what lies at the border."""
+    reach = int(radius)
+    if reach < 1:
+        return mask
+    steps = np.arange(-reach, reach + 1)
+    disc = np.hypot(*np.meshgrid(steps, steps)) <= radius
+    padded = np.pad(mask, reach, mode="edge")
+    closed = ndimage.binary_closing(padded, disc)
+    return np.asarray(closed)[reach:-reach, reach:-reach] | mask
+
+
+def _without_small(
+    mask: NDArray[np.bool_], at_least_px: float, *, keep_border: bool = False
+) -> NDArray[np.bool_]:
+    """`mask` without pieces of fewer pixels; pieces at the border may be kept, for they go on beyond it."""
+    touching = ndimage.generate_binary_structure(2, 1 if keep_border else 2)
+    labels = np.empty(mask.shape, np.int32)
+    count = ndimage.label(mask, touching, output=labels)
+    sizes = np.zeros(count + 1, np.int64)
+    for rows in _strips(len(mask)):
+        sizes += np.bincount(labels[rows].ravel(), minlength=count + 1)
+    keep = sizes >= at_least_px
+    if keep_border:
+        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            keep[edge] = True
+    keep[0] = False
+    return np.asarray(keep[labels])

@@ -1,0 +1,1 @@
+"""Fit a tile model, and judge it on cases that it has not seen."""

@@ -1,0 +1,227 @@
+"""Fit the tile model: one straight loop, whatever of the network learns.
+
+With a frozen backbone its features and the radiomics of every crop are computed once, and only branches,
+gate and heads are fitted. Otherwise each batch is cut, varied, measured and seen by the backbone anew.
+Nothing depends on a generator's state that was not derived from the seed, the epoch and the step, so a fit
+that was interrupted and resumed gives the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsi_necrosis.dataset.tiles import inner_fold
+from wsi_necrosis.model.backend import precision
+from wsi_necrosis.model.checkpoint import Standardiser
+from wsi_necrosis.model.network import Backbone, Classifier
+from wsi_necrosis.settings.loading import FitSettings, TrainSettings
+from wsi_necrosis.training.batches import Cached, Live, Source, batch_rows
+from wsi_necrosis.training.fit_state import FitState, Learners, optimiser_of
+from wsi_necrosis.training.losses import Parts
+from wsi_necrosis.training.samples import Samples
+
+log = logging.getLogger(__name__)
+
+
+class Epoch(NamedTuple):
+    """Means over one pass: losses, weights of the heads at its end, and the loss on the inner case (NaN without)."""
+
+    epoch: int
+    loss: float
+    coarse: float
+    fine: float
+    weight_coarse: float
+    weight_fine: float
+    inner: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted classifier with the scaling of its radiomics, its backbone where one learned, and how it went."""
+
+    classifier: Classifier
+    standardise: Standardiser
+    backbone: Backbone | None
+    history: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a fitted classifier says of m crops: `prob` (m, 3) and `gate` (m, 2)."""
+
+    prob: NDArray[np.float64]
+    gate: NDArray[np.float64]
+
+
+class Trail(NamedTuple):
+    """Where an interrupted fit leaves its state: a file, and how many steps lie between two states."""
+
+    path: Path
+    every: int
+
+
+Watch = Callable[[Epoch], None]
+
+
+def fit(
+    samples: Samples,
+    backbone: Backbone | None,
+    settings: TrainSettings,
+    seed: int,
+    trail: Trail | None = None,
+    watch: Watch = lambda epoch: None,
+) -> Fitted:
+    """Fit a classifier to samples; the same seed and number of threads give the same bits on one type of processor.
+
+    Parameters
+    ----------
+    samples : Samples
+        Of the training cases alone.
+    backbone : Backbone or None
+        Needed unless it is frozen; it is copied, not changed.
+    settings : TrainSettings
+        What learns, how long, and under which loss.
+    seed : int
+        Of first weights, order, views and dropout.
+    trail : Trail, optional
+        An interrupted fit with the same arguments goes on from the state that it left there.
+    watch : callable, optional
+        Called after each epoch.
+
+    Returns
+    -------
+    Fitted
+        With early stopping, the weights of the epoch that was best on the inner case.
+    """
+    train, inner = _split(samples, settings.fit)
+    standardise = Standardiser.fit(
+        train.features[:, 0], train.recipe.names, settings.network.clip, settings.network.guard
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parts = Learners.of(train, backbone, settings)
+        source = _source(train, parts, standardise, settings)
+        check = None if inner is None else _source(inner, parts, standardise, settings)
+        state = FitState(parts, optimiser_of(parts, settings.fit))
+        if trail is not None:
+            state.load(trail.path)
+        _loop(state, source, check, settings.fit, seed, _Hooks(trail, watch))
+    return Fitted(
+        parts.classifier.eval().cpu(),
+        standardise,
+        None if parts.backbone is None else parts.backbone.eval().cpu(),
+        tuple(_epoch(row) for row in state.history),
+    )
+
+
+def predict(fitted: Fitted, samples: Samples, settings: TrainSettings) -> Predicted:
+    """What is said of every crop as it is, unturned: what one cell of a slide gets."""
+    z = torch.from_numpy(fitted.standardise.apply(samples.features[:, 0]).astype(np.float32))
+    with torch.inference_mode():
+        pooled = torch.from_numpy(np.ascontiguousarray(samples.pooled[:, 0]))
+        if fitted.backbone is not None:
+            batches = torch.split(torch.from_numpy(samples.pixels), settings.crops.batch)
+            pooled = torch.cat([fitted.backbone(batch) for batch in batches])
+        logits = fitted.classifier(pooled, z)
+    return Predicted(logits.prob().numpy().astype(np.float64), logits.gate.numpy().astype(np.float64))
+
+
+def _split(samples: Samples, settings: FitSettings) -> tuple[Samples, Samples | None]:
+    """Samples to fit, and those of an inner case to stop by, if stopping is asked for and a case can be spared."""
+    if not settings.patience:
+        return samples, None
+    fold = inner_fold(samples.tiles)
+    if fold is None:
+        log.info("no early stopping: no case can be spared so that every class keeps a training case")
+        return samples, None
+    return samples.only(fold.train), samples.only(fold.test)
+
+
+def _source(samples: Samples, parts: Learners, standardise: Standardiser, settings: TrainSettings) -> Source:
+    if parts.backbone is None:
+        return Cached(samples, standardise, parts.device)
+    return Live(samples, standardise, parts.backbone, settings.crops, parts.device)
+
+
+class _Hooks(NamedTuple):
+    trail: Trail | None
+    watch: Watch
+
+
+def _loop(
+    state: FitState, source: Source, check: Source | None, settings: FitSettings, seed: int, hooks: _Hooks
+) -> None:
+    parts = state.parts
+    parts.classifier.train()
+    for epoch in range(len(state.history), settings.epochs):
+        if state.done:
+            break
+        batches = list(batch_rows(len(source.truth), settings.batch, np.random.default_rng([seed, epoch])))
+        for at in range(state.step - epoch * len(batches), len(batches)):
+            # Not [seed, epoch, 0]: trailing zeros make no other stream, and that one is the order's.
+            rows, rng = batches[at], np.random.default_rng([seed, epoch, at + 1])
+            torch.manual_seed(int(rng.integers(2**63)))  # dropout draws from torch's own generator
+            with precision(parts.device):
+                batch = source.varied(rows, rng)
+                parts_of_loss = parts.loss(parts.classifier(batch.pooled, batch.z), batch.truth)
+            state.optimiser.zero_grad()
+            parts_of_loss.total.backward()
+            state.optimiser.step()
+            _count(state, parts_of_loss, len(rows))
+            if hooks.trail is not None and state.step % hooks.trail.every == 0:
+                state.save(hooks.trail.path)
+        _end_epoch(state, check, settings, hooks.watch)
+    if state.best:
+        state.take(state.best)
+    state.done = True
+    if hooks.trail is not None:
+        state.save(hooks.trail.path)
+
+
+def _count(state: FitState, parts: Parts, rows: int) -> None:
+    state.step += 1
+    values = (float(parts.total.detach()), float(parts.coarse), float(parts.fine), 1.0)
+    state.sums = [total + rows * value for total, value in zip(state.sums, values, strict=True)]
+
+
+def _end_epoch(state: FitState, check: Source | None, settings: FitSettings, watch: Watch) -> None:
+    """Write down the epoch; keep its weights if it was the best on the inner case, stop after too many worse ones."""
+    inner = float("nan") if check is None else _loss_on(check, state, settings.batch)
+    means = [total / state.sums[-1] for total in state.sums[:-1]]
+    record = [float(len(state.history) + 1), *means, *state.parts.loss.weights(), inner]
+    earlier = [row[-1] for row in state.history]
+    state.history.append(record)
+    state.sums = [0.0] * 4
+    watch(_epoch(record))
+    if check is None:
+        return
+    if inner < min(earlier, default=float("inf")):
+        state.best = state.weights()
+    best_at = int(np.argmin([*earlier, inner]))
+    state.done = len(earlier) - best_at >= settings.patience
+
+
+def _epoch(row: list[float]) -> Epoch:
+    return Epoch(int(row[0]), *row[1:])
+
+
+def _loss_on(source: Source, state: FitState, batch: int) -> float:
+    """Loss of crops as they are, with dropout off; the heads weigh 1 each, as their learned weights move."""
+    classifier, loss = state.parts.classifier.eval(), state.parts.loss
+    order = np.arange(len(source.truth))
+    total = 0.0
+    with torch.inference_mode():
+        for rows in np.split(order, range(batch, len(order), batch)):
+            plain = source.plain(rows)
+            parts = loss(classifier(plain.pooled, plain.z), plain.truth)
+            total += float(parts.coarse + parts.fine) * len(rows)
+    classifier.train()
+    return total / len(order)

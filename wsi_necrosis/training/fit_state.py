@@ -1,0 +1,156 @@
+"""What learns in a fit, and all that must be found again for it to go on."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from wsi_necrosis.errors import StoreError
+from wsi_necrosis.files import replacing
+from wsi_necrosis.model.backend import choose_device
+from wsi_necrosis.model.network import Backbone, Classifier, Heads, Shape
+from wsi_necrosis.settings.loading import FitSettings, TrainSettings
+from wsi_necrosis.training.losses import HeadLoss
+from wsi_necrosis.training.samples import Samples
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Learners:
+    """What learns, on its device."""
+
+    classifier: Classifier
+    loss: HeadLoss
+    backbone: Backbone | None
+    device: str
+
+    @classmethod
+    def of(cls, samples: Samples, backbone: Backbone | None, settings: TrainSettings) -> Learners:
+        """With random first weights, but for a copy of the backbone if it learns."""
+        device = choose_device(settings.fit.device)
+        live = backbone if settings.fit.tune != "frozen" and settings.network.fusion != "radiomics" else None
+        pooled = samples.pooled.shape[-1] if live is None else live.width
+        classifier = Classifier(shape_of(settings, pooled, samples.features.shape[-1]))
+        loss = HeadLoss(settings.fit.loss, samples.truth)
+        copied = None if live is None else _unfrozen(copy.deepcopy(live), settings.fit).to(device)
+        return cls(classifier.to(device), loss.to(device), copied, device)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """By name, those whose state is kept."""
+        named = {"classifier": self.classifier, "loss": self.loss, "backbone": self.backbone}
+        return {name: module for name, module in named.items() if module is not None}
+
+
+def _unfrozen(backbone: Backbone, settings: FitSettings) -> Backbone:
+    """The backbone with just those parameters open that learn; statistics of its BatchNorms stay as they are."""
+    body = backbone.eval().body
+    groups = group_parameters(body, body.group_matcher(coarse=False))
+    first = {"head": len(groups), "partial": max(0, len(groups) - settings.tune_groups), "full": 0}[
+        settings.tune
+    ]
+    learns = {name for at in list(groups)[first:] for name in groups[at]}
+    for name, parameter in body.named_parameters():
+        parameter.requires_grad_(name in learns)
+    return backbone
+
+
+def optimiser_of(parts: Learners, settings: FitSettings) -> torch.optim.Optimizer:
+    """AdamW with a learning rate for each of classifier, loss and backbone; the loss does not decay."""
+    open_ = [] if parts.backbone is None else [p for p in parts.backbone.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": list(parts.classifier.parameters()), "weight_decay": settings.weight_decay},
+        {"params": list(parts.loss.parameters()), "weight_decay": 0.0, "lr": settings.loss_learning_rate},
+        {"params": open_, "weight_decay": settings.weight_decay, "lr": settings.backbone_learning_rate},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=settings.learning_rate, fused=True
+    )
+
+
+@dataclass
+class FitState:
+    """All that a fit must find again to go on: weights, optimiser, and how far it had come."""
+
+    parts: Learners
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)  # loss, coarse, fine, crops of this epoch
+    history: list[list[float]] = field(default_factory=list)
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    done: bool = False
+
+    FACTS = ("step", "sums", "history", "best", "done")
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """A copy of all weights, which later steps do not change."""
+        return {
+            name: {key: tensor.detach().clone() for key, tensor in module.state_dict().items()}
+            for name, module in self.parts.modules.items()
+        }
+
+    def take(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        """Set all weights."""
+        for name, module in self.parts.modules.items():
+            module.load_state_dict(weights[name])
+
+    def save(self, path: Path) -> None:
+        """Write the state, by rename."""
+        facts = {name: getattr(self, name) for name in self.FACTS}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            torch.save(
+                {**facts, "weights": self.weights(), "optimiser": self.optimiser.state_dict()}, partial
+            )
+
+    def load(self, path: Path) -> None:
+        """Go on from a state, if there is one.
+
+        Raises
+        ------
+        StoreError
+            The file cannot be read, is damaged, or is the state of another fit.
+        """
+        if not path.exists():
+            return
+        try:
+            _require_whole(path)
+            facts = torch.load(path, map_location=self.parts.device, weights_only=True)
+            self.take(facts["weights"])
+            self.optimiser.load_state_dict(facts["optimiser"])
+            for name in self.FACTS:
+                setattr(self, name, facts[name])
+        except Exception as error:  # noqa: BLE001  (torch raises what its unpickler meets, and what does not fit)
+            raise StoreError(
+                f"{path} is no readable state of this fit ({error}); delete it to begin anew"
+            ) from None
+        log.info("going on at step %d of %s", self.step, path.name)
+
+
+def _require_whole(path: Path) -> None:
+    """Raise where a byte is not what was written; torch does not look at the checksums that it writes."""
+    with ZipFile(path) as parts:
+        if parts.testzip() is not None:
+            raise BadZipFile("its checksums do not agree")
+
+
+def heads_of(settings: FitSettings) -> Heads:
+    """The heads that a loss teaches."""
+    return "flat" if settings.loss == "flat" else "hierarchical"
+
+
+def shape_of(settings: TrainSettings, pooled: int, radiomic: int) -> Shape:
+    """Sizes of the classifier that the settings ask for."""
+    net = settings.network
+    return Shape(
+        pooled, radiomic, net.fusion, heads_of(settings.fit), net.hidden, net.gate_hidden, net.dropout
+    )

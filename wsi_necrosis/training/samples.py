@@ -1,0 +1,298 @@
+"""What a classifier sees of labelled tiles: crops in several views, with backbone features and radiomics.
+
+A view is a turn or mirror of a crop, and all but the first have their stains jittered. Radiomics have no
+direction but follow the stains, so they are computed on each view. A view depends on its tile's content
+alone, never on which other tiles are there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.dataset.crops import cut_crops
+from wsi_necrosis.dataset.tiles import LabelledTile
+from wsi_necrosis.model.backend import choose_device, precision
+from wsi_necrosis.model.network import Backbone
+from wsi_necrosis.radiomics.extraction import extract, prepare
+from wsi_necrosis.radiomics.recipe import Recipe, find_recipe
+from wsi_necrosis.settings.loading import CropSettings, NetworkSettings, TrainSettings
+from wsi_necrosis.stain.normalise import fit_normaliser
+from wsi_necrosis.stain.separation import draw_jitter, fit_stains, jitter_stains
+from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.training.backbones import initial_backbone
+
+TURNS = 8
+OVERVIEW_UM = 4.0  # pixel size of a run's overview, to whose fainter extremes it fits stains
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The m crops of n tiles.
+
+    Attributes
+    ----------
+    tiles : tuple of LabelledTile
+        The tiles.
+    owner : int64 array (m,)
+        Tile of each crop.
+    pixels : uint8 array (m, tile_px, tile_px, 3)
+        The crops as they are, stains normalised if the settings ask for it.
+    pooled : float32 array (m, views, P)
+        Backbone features of every view; P is 0 where there is no backbone, or it is not frozen.
+    features : float64 array (m, views, F)
+        Radiomics of every view, unscaled.
+    recipe : Recipe
+        Which radiomics.
+    """
+
+    tiles: tuple[LabelledTile, ...]
+    owner: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    pooled: NDArray[np.float32]
+    features: NDArray[np.float64]
+    recipe: Recipe
+
+    def __len__(self) -> int:
+        """Count of crops."""
+        return len(self.owner)
+
+    @cached_property
+    def truth(self) -> NDArray[np.float64]:
+        """True probabilities (m, 3) of each crop: those of its tile."""
+        return np.array([tile.truth for tile in self.tiles], np.float64).reshape(-1, len(CLASSES))[self.owner]
+
+    def rows(self, tiles: Sequence[LabelledTile]) -> NDArray[np.bool_]:
+        """Which crops (m,) belong to these tiles."""
+        wanted = set(tiles)
+        return np.array([tile in wanted for tile in self.tiles], bool)[self.owner]
+
+    def only(self, tiles: Sequence[LabelledTile]) -> Samples:
+        """The samples of these tiles, in the order that they have here."""
+        wanted = set(tiles)
+        kept = [at for at, tile in enumerate(self.tiles) if tile in wanted]
+        rows = self.rows(tiles)
+        owner = np.searchsorted(kept, self.owner[rows])
+        some = tuple(self.tiles[at] for at in kept)
+        return Samples(some, owner, self.pixels[rows], self.pooled[rows], self.features[rows], self.recipe)
+
+    def by_tile(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean over the crops of each tile: (n, ...) from (m, ...)."""
+        sums = np.zeros((len(self.tiles), *values.shape[1:]))
+        np.add.at(sums, self.owner, values)
+        count = np.bincount(self.owner, minlength=len(self.tiles))
+        return sums / count.reshape(-1, *[1] * (values.ndim - 1))
+
+
+class Shelf:
+    """Samples of one set of tiles under many settings; what two settings share is computed once."""
+
+    def __init__(self, tiles: Sequence[LabelledTile]) -> None:
+        self.tiles = tuple(tiles)
+        self._kept: dict[str, object] = {}
+
+    def samples(self, settings: TrainSettings) -> Samples:
+        """Cut crops and compute everything that does not change while fitting.
+
+        Raises
+        ------
+        DatasetError
+            A picture cannot be read, is too small, or too coarse.
+        UsageError, MissingExtraError, ModelError
+            The backbone cannot be had.
+        """
+        crops, network = settings.crops, settings.network
+        if settings.fit.tune != "frozen":  # the backbone sees crops varied anew
+            return self.plain(crops, recipe_of(network))
+        bare = self._measured(crops, recipe_of(network))
+        if network.fusion == "radiomics":
+            return bare
+        key = f"pooled {network.backbone} {network.initial} {network.mean} {network.std} {crops!r}"
+        key += f" {settings.fit.seed}" if network.initial == "random" else ""
+        views = Views(self.tiles, bare.owner, bare.pixels, crops)
+        return replace(bare, pooled=self._once(key, lambda: self._pooled(views, settings)))
+
+    def plain(self, crops: CropSettings, recipe: Recipe) -> Samples:
+        """Crops as they are, in one view, with their radiomics; for a backbone that is yet to look at them.
+
+        Raises
+        ------
+        DatasetError
+            As `samples`.
+        """
+        return self._measured(crops.model_copy(update={"views": 1}), recipe)
+
+    def _measured(self, crops: CropSettings, recipe: Recipe) -> Samples:
+        owner, pixels = self._crops(crops)
+        views = Views(self.tiles, owner, pixels, crops)
+        features = self._once(f"radiomics {recipe.name} {crops!r}", lambda: radiomic_views(views, recipe))
+        pooled = np.zeros((len(owner), crops.views, 0), np.float32)
+        return Samples(self.tiles, owner, pixels, pooled, features, recipe)
+
+    def _crops(self, crops: CropSettings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        facts = (crops.tile_px, crops.mpp_um, crops.per_side, crops.normalise)
+        return self._once(f"crops {facts}", lambda: _cut(self.tiles, crops))
+
+    def _pooled(self, views: Views, settings: TrainSettings) -> NDArray[np.float32]:
+        backbone = initial_backbone(settings.network, settings.fit.seed)
+        return pooled_views(views, backbone, choose_device(settings.fit.device))
+
+    def _once(self, key: str, make: Callable[[], T]) -> T:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]  # type: ignore[return-value]  # made by the same call
+
+
+@dataclass(frozen=True)
+class Views:
+    """Crops of tiles and how they are varied: `of(row)` gives the views (views, h, w, 3) of one crop."""
+
+    tiles: tuple[LabelledTile, ...]
+    owner: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    crops: CropSettings
+
+    def of(self, row: int) -> NDArray[np.uint8]:
+        """Views of a crop; the first is the crop as it is."""
+        tile = int(self.owner[row])
+        place = row - int(np.searchsorted(self.owner, tile))
+        views = [self.pixels[row]]
+        for view in range(1, self.crops.views):
+            rng = np.random.default_rng([int(self.tiles[tile].sha256[:16], 16), place, view])
+            views.append(vary(self.pixels[row], view, rng, self.crops))
+        return np.stack(views)
+
+
+def vary(
+    pixels: NDArray[np.uint8], turn: int, rng: np.random.Generator, crops: CropSettings
+) -> NDArray[np.uint8]:
+    """One crop (h, w, 3) turned (`turn` of eight: quarter turns, then their mirrors) with its stains jittered."""
+    turned = np.rot90(pixels, turn % 4)
+    turned = turned if turn < TURNS // 2 else turned[:, ::-1]
+    if crops.jitter or crops.jitter_od:
+        turned = jitter_stains(turned, *draw_jitter(rng, crops.jitter, crops.jitter_od))
+    return np.ascontiguousarray(turned)
+
+
+def radiomic_views(views: Views, recipe: Recipe) -> NDArray[np.float64]:
+    """Features (m, views, F) of every view of every crop."""
+    crops = views.crops
+    prepare(recipe, crops.mpp_um)
+    stains = _stains(views, recipe)
+    varied = bool(recipe.features and (crops.jitter or crops.jitter_od))
+    log.info("radiomics %s of %d crops", recipe.name, len(views.owner))
+
+    def of_crop(row: int) -> NDArray[np.float64]:
+        pixels = views.of(row) if varied else views.pixels[row : row + 1]
+        return measure(pixels, recipe, crops.mpp_um, stains[views.owner[row]])
+
+    with ThreadPoolExecutor(crops.workers) as pool:
+        found = np.stack(list(pool.map(of_crop, range(len(views.owner)))))
+    return np.broadcast_to(found, (len(found), crops.views, found.shape[2]))
+
+
+def measure(
+    pixels: NDArray[np.uint8], recipe: Recipe, mpp: float, stains: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Radiomics (n, F) of crops (n, h, w, 3), over their own foreground."""
+    return extract(pixels, foreground(pixels), recipe, mpp, stains=stains)[0]
+
+
+def pooled_views(views: Views, backbone: Backbone, device: str = "cpu") -> NDArray[np.float32]:
+    """Backbone features (m, views, P) of every view of every crop."""
+    crops, n = views.crops, len(views.owner)
+    backbone = backbone.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in stubs
+    log.info("backbone features of %d crops in %d views", n, crops.views)
+
+    def of_batch(start: int) -> NDArray[np.float32]:
+        pixels = np.concatenate([views.of(row) for row in range(start, min(start + crops.batch, n))])
+        parts = [
+            pooled_of(backbone, pixels[at : at + crops.batch], device)
+            for at in range(0, len(pixels), crops.batch)
+        ]
+        return np.concatenate(parts).reshape(-1, crops.views, backbone.width)
+
+    with ThreadPoolExecutor(crops.workers) as pool, intra_op_threads(1):
+        return np.concatenate(list(pool.map(of_batch, range(0, n, crops.batch))))
+
+
+def pooled_of(backbone: Backbone, pixels: NDArray[np.uint8], device: str) -> NDArray[np.float32]:
+    """Backbone features (n, P) of one batch of crops (n, h, w, 3)."""
+    with torch.inference_mode(), precision(device):
+        features: torch.Tensor = backbone(torch.tensor(pixels).to(device))
+        return features.float().cpu().numpy()
+
+
+def recipe_of(network: NetworkSettings) -> Recipe:
+    """The recipe of a network: none where the image alone decides."""
+    return find_recipe("none" if network.fusion == "image" else network.recipe)
+
+
+@contextmanager
+def intra_op_threads(count: int) -> Iterator[None]:
+    """So many intra-op threads inside, so that results do not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cut(tiles: Sequence[LabelledTile], crops: CropSettings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Owner (m,) and pixels (m, h, w, 3) of all crops, normalised if the settings say so."""
+    with ThreadPoolExecutor(crops.workers) as pool:
+        by_tile = list(pool.map(lambda tile: cut_crops(tile, crops), tiles))
+    if crops.normalise != "none":
+        slides = [(tile.case, tile.slide) for tile in tiles]
+        fitted = {
+            slide: fit_normaliser(crops.normalise, tissue)
+            for slide, tissue in _tissue(slides, by_tile, crops.mpp_um)
+        }
+        by_tile = [fitted[slide].apply(part) for slide, part in zip(slides, by_tile, strict=True)]
+    owner = np.repeat(np.arange(len(tiles)), [len(part) for part in by_tile])
+    return owner, np.concatenate(by_tile)
+
+
+def _stains(views: Views, recipe: Recipe) -> list[NDArray[np.float64] | None]:
+    """Stain vectors for each tile, fitted to all tiles of its slide, if the recipe asks for them."""
+    if recipe.stains == "fixed":
+        return [None] * len(views.tiles)
+    slides = [(tile.case, tile.slide) for tile in views.tiles]
+    by_tile = [views.pixels[views.owner == at] for at in range(len(views.tiles))]
+    fitted = {slide: fit_stains(tissue) for slide, tissue in _tissue(slides, by_tile, views.crops.mpp_um)}
+    return [fitted[slide] for slide in slides]
+
+
+def _tissue(
+    slides: Sequence[tuple[str, str]], by_tile: Sequence[NDArray[np.uint8]], mpp: float
+) -> Iterator[tuple[tuple[str, str], NDArray[np.uint8]]]:
+    """Each slide with the tissue pixels (k, 3) of all its tiles, as coarse as a run sees them when it fits stains."""
+    for slide in dict.fromkeys(slides):
+        coarse = [
+            _coarser(part, max(1, round(OVERVIEW_UM / mpp)))
+            for of, part in zip(slides, by_tile, strict=True)
+            if of == slide
+        ]
+        yield slide, np.concatenate([part[foreground(part)] for part in coarse])
+
+
+def _coarser(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Crops (k, h, w, 3) averaged over squares of pixels; rows and columns that fill none are left out."""
+    k, height, width, _ = pixels.shape
+    rows, cols = height // side, width // side
+    squares = pixels[:, : rows * side, : cols * side].reshape(k, rows, side, cols, side, 3)
+    means: NDArray[np.uint8] = np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)
+    return means
