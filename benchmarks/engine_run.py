@@ -22,8 +22,8 @@ from tiatoolbox.models.architecture.vanilla import CNNModel
 from tiatoolbox.models.models_abc import ModelABC
 from tiatoolbox.wsicore import WSIReader
 
-from wsi_necrosis.model.checkpoint import ModelSpec
 from wsi_necrosis.model.network import Network
+from wsi_necrosis.model.spec import ModelSpec
 
 MASK_PX = 16  # working pixels per mask pixel; tile sides and slides are whole multiples of it
 

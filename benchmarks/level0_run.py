@@ -17,7 +17,7 @@ from peer import SAME_PIXELS, enter, load_network, peer_prob, report
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from wsi_necrosis.model.checkpoint import ModelSpec
+from wsi_necrosis.model.spec import ModelSpec
 
 BATCH_TILES = 32
 

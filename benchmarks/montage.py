@@ -23,8 +23,9 @@ import numpy as np
 from slides import make_montage, processor
 
 from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.slides.slide import open_slide, read_overview
-from wsi_necrosis.tiling.tissue import Kind, find_tissue
+from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.tiling.tissue import MaskClass, find_tissue
 
 
 def lattice_percent(path: Path, truth: dict[str, Any]) -> float:
@@ -32,7 +33,7 @@ def lattice_percent(path: Path, truth: dict[str, Any]) -> float:
     settings = load_settings().tissue
     with open_slide(path) as slide:
         mask = find_tissue(read_overview(slide, settings.mpp_um), settings)
-    tissue, side = mask.kind == Kind.TISSUE, truth["cell_px"]
+    tissue, side = mask.kind == MaskClass.TISSUE, truth["cell_px"]
     area = {"Viable": 0, "Non-Viable-Tumor": 0, "Non-Tumor": 0}
     for cell in truth["lattice"]:
         top, left = (round((cell[k] * side + truth["offset_px"]) / mask.px_l0[0]) for k in ("row", "col"))

@@ -19,9 +19,8 @@ from children import cpu_seconds
 from dask.system import CPU_COUNT
 
 from wsi_necrosis.pipelines.console.progress import QuietWatcher
-from wsi_necrosis.pipelines.one_slide import RunOptions
-from wsi_necrosis.pipelines.run import run
-from wsi_necrosis.scores.store import ScoreStore, State
+from wsi_necrosis.pipelines.run import RunOptions, run
+from wsi_necrosis.scores.store import CellState, ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 
 
@@ -73,7 +72,7 @@ class Marks(QuietWatcher):
 def scores_of(folder: Path) -> dict[str, Any]:
     """Cells and probabilities of a slide's results, and a hash of their bits."""
     scores = ScoreStore(folder).read()
-    row, col = np.nonzero(scores.state == State.SCORED)
+    row, col = np.nonzero(scores.state == CellState.SCORED)
     np.savez(folder / "plan.npz", row=row, col=col, prob=scores.prob[row, col])
     return {
         "plan": str(folder / "plan.npz"),

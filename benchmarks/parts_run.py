@@ -20,18 +20,20 @@ import torch
 
 from wsi_necrosis.analysis import slide_normaliser, slide_stains
 from wsi_necrosis.inference.plan import make_plan
-from wsi_necrosis.inference.scorer import Scorer, Stopwatch
-from wsi_necrosis.model.tile_model import load_model
+from wsi_necrosis.inference.scorer import Scorer
+from wsi_necrosis.inference.stats import WorkerStats
+from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.slides.slide import open_slide, read_overview
-from wsi_necrosis.tiling.grid import Term, cell_pixels
+from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
 from wsi_necrosis.tiling.tissue import find_tissue
 
 
 @dataclass
-class Meter(Stopwatch):
+class Meter(WorkerStats):
     """Wall seconds, processor seconds and bytes read by stage."""
 
     cpu: dict[str, float] = field(default_factory=dict)
@@ -75,7 +77,7 @@ def main() -> None:
         scorer = Scorer(slide, model, plan.grid, batch, engine, stains, normaliser)
         tiles = []
         for block in plan.grid.blocks():
-            wanted = int((px[block.cells][..., Term.TISSUE] > 0).sum())
+            wanted = int((px[block.cells][..., PixelCount.TISSUE] > 0).sum())
             if wanted:
                 scores = scorer.score(block, px[block.cells], meter)
                 with meter.stage("write"):

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsi_necrosis.inference.scorer import Stopwatch
+from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.memory import keep_freed_memory
-from wsi_necrosis.model.checkpoint import ModelSpec, load_spec, load_tensors
+from wsi_necrosis.model.checkpoint import load_tensors
+from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.network import Network
-from wsi_necrosis.model.tile_model import load_model
+from wsi_necrosis.model.spec import ModelSpec, load_spec
 
 SAME_PIXELS = 32  # tiles whose pixels, as the peer reads them, go to this project's network too
 
@@ -28,7 +29,7 @@ class Entry:
     model: Path
     plan: Path
     loaders: int
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    watch: WorkerStats = field(default_factory=WorkerStats)
 
     @property
     def spec(self) -> ModelSpec:

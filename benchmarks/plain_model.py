@@ -1,11 +1,13 @@
-"""The shipped model's backbone and image branch without radiomics, gate and novelty: what a peer can run too."""
+"""The shipped model's backbone and image branch without radiomics, gate and OOD detector: what a peer can run too."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from wsi_necrosis.model.checkpoint import Standardiser, load_spec, load_tensors, save_checkpoint
+from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
+from wsi_necrosis.model.spec import load_spec
+from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.radiomics.recipe import Recipe
 
 BRANCHES = (".radiomics.", ".gate.")
@@ -28,7 +30,7 @@ def plain_model(folder: Path) -> Path:
         recipe=Recipe("none", ()),
         standardise=Standardiser((), (), (), 1.0),
         fusion="image",
-        novelty=None,
+        ood=None,
         training={},
         metrics={},
     )

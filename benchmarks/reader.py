@@ -32,10 +32,10 @@ import numpy as np
 import openslide
 
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.model.tile_model import load_model
+from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.slides.slide import open_slide
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.tiling.foreground import foreground
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE_PX = 512  # of a region, at the resolution wanted

@@ -29,13 +29,13 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile
-from wsi_necrosis.files import replacing
-from wsi_necrosis.model.checkpoint import Standardiser
+from wsi_necrosis.files import atomic_write
+from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.recipe import RECIPES, Feature
 from wsi_necrosis.settings.loading import load_train_settings
 from wsi_necrosis.stain.separation import optical_density, stain_matrix
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.tiling.foreground import foreground
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, TABLE = ROOT / "docs" / "radiomics.md", ROOT / "docs" / "radiomics-robustness.csv"
@@ -264,7 +264,7 @@ def table(tiles: Sequence[LabelledTile], values: Numbers, compared: dict[str, Pa
     return columns | tells(values, tiles)
 
 
-def kept(columns: dict[str, Numbers]) -> npt.NDArray[np.bool_]:
+def cached_folder(columns: dict[str, Numbers]) -> npt.NDArray[np.bool_]:
     """Whether the rule keeps each feature."""
     stable = columns["least"] >= LEAST_ICC
     return np.asarray(stable & (columns["case"] - columns["class"] <= MOST_CASE_LEAD))
@@ -345,7 +345,7 @@ def machine() -> str:
 
 
 def write_table(columns: dict[str, Numbers], keep: npt.NDArray[np.bool_]) -> None:
-    with replacing(TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["feature", *columns, "kept"])
         for place, name in enumerate(RECIPE.names):
@@ -360,7 +360,7 @@ def write_section(text: str) -> None:
     _, other, after = rest.partition(END)
     if not (marker and other):
         raise SystemExit(f"{PAGE.name} lacks {BEGIN} and {END}; put them where the tables belong")
-    with replacing(PAGE) as part:
+    with atomic_write(PAGE) as part:
         part.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
@@ -442,7 +442,7 @@ def main() -> None:
     prepare(RECIPE, SOURCE_MPP * REDUCTION)
     values, compared = pairs(tiles)
     columns = table(tiles, values, compared)
-    keep = kept(columns)
+    keep = cached_folder(columns)
     write_table(columns, keep)
     parts = [
         method(tiles, compared),

@@ -13,7 +13,7 @@ from typing import Any
 
 from wsi_necrosis.analysis import Request, Watcher, analyse
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.settings.loading import Settings
+from wsi_necrosis.settings.run import Settings
 
 DAY_S = 24 * 60 * 60
 

@@ -17,7 +17,7 @@ from wsi_necrosis.errors import SettingsError, WsiNecrosisError
 
 if TYPE_CHECKING:
     from wsi_necrosis.geometry import Mpp
-    from wsi_necrosis.settings.loading import Settings
+    from wsi_necrosis.settings.run import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,7 +84,7 @@ def run(
     from . import run as job
     from .console import printout
     from .console.progress import watching
-    from .one_slide import RunOptions
+    from .run import RunOptions
 
     pixel_size = _parse_mpp(mpp)
     if dry_run:
@@ -134,7 +134,8 @@ def bench(
     }  # fmt: skip
     settings = _settings(None, None, overrides, options)
     from . import bench as job
-    from .console.progress import interruptible, watching
+    from .console.progress import watching
+    from .console.signals import interruptible
 
     with watching(quiet=quiet or as_json) as watcher, interruptible():
         found = job.bench(slide, settings, _parse_mpp(mpp), watcher)
@@ -167,7 +168,8 @@ def train(
 ) -> None:
     """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
     from . import train as job
-    from .console.progress import interruptible, spoken_log
+    from .console.signals import interruptible
+    from .console.slide_log import spoken_log
 
     with interruptible(), spoken_log():
         job.train(config_file, overrides or [], out)
@@ -183,8 +185,8 @@ def evaluate(
     ] = None,
     out: OutPath = Path("wsi-necrosis-evaluation"),
     card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
-    unknown: Annotated[
-        Path | None, typer.Option("--unknown", help="Table of pictures and slides that should be refused.")
+    ood: Annotated[
+        Path | None, typer.Option("--ood", help="Table of pictures and slides that should be refused.")
     ] = None,
     tuned: Annotated[
         bool, typer.Option("--tuned", help="Compare tuned backbones too: an hour and more.")
@@ -196,11 +198,12 @@ def evaluate(
     """Judge a model on labelled tiles; on its own training tiles, its way of being made, case by case."""
     if tiles is None:
         raise SettingsError("evaluate: give the labelled tiles with --tiles")
-    from .console.progress import interruptible, spoken_log
+    from .console.signals import interruptible
+    from .console.slide_log import spoken_log
     from .evaluation import evaluate as job
 
     with interruptible(), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, unknown, tuned, mpp))
+        found = job.evaluate(job.Options(model, tiles, out, card, ood, tuned, mpp))
     typer.echo(found)
 
 

@@ -12,10 +12,10 @@ from wsi_necrosis.analysis import Watcher
 from wsi_necrosis.classes import CLASSES, TITLES, VIABLE
 from wsi_necrosis.files import require_writable
 from wsi_necrosis.scores.store import Scores, ScoreStore
-from wsi_necrosis.settings.loading import Settings
+from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.phantom import PhantomTruth, write_phantom
 
-from .one_slide import RunOptions, measure_slide
+from .run import RunOptions, run
 
 
 def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
@@ -41,7 +41,7 @@ def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
     require_writable(slide.parent)
     slide.parent.mkdir(parents=True, exist_ok=True)
     truth = write_phantom(slide, np.random.default_rng(seed))
-    report = measure_slide(slide, settings, RunOptions(out), watcher)
+    report = run(slide, settings, RunOptions(out), watcher)
     lines = [*compare(truth, report.result), describe_focus(truth, ScoreStore(report.folder).read())]
     return "\n".join([*lines, f"results in {report.folder}"])
 

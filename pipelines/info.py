@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.provenance import slide_fingerprint
+from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.slide import open_slide
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model.checkpoint import (
+from wsi_necrosis.model.checkpoint import load_tensors
+from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.spec import (
     SPEC_FILE,
     WEIGHTS_FILE,
     ModelSpec,
     load_spec,
-    load_tensors,
     model_folder,
     shipped_models,
 )
-from wsi_necrosis.model.tile_model import load_model
 
 WHITE = 255
 
@@ -64,7 +64,7 @@ def _described(spec: ModelSpec, folder: Path) -> str:
         "radiomics": f"recipe {spec.recipe.name}, {len(spec.feature_names)} features",
         "stains": f"normalised: {spec.normalise}",
         "calibration": f"temperature {spec.calibration.value:.2f}",
-        "unusual tiles": "not recognised" if spec.novelty is None else "abstained on",
+        "unlike training tiles": "not recognised" if spec.ood is None else "abstained on",
         "trained on": f"{data.n_tiles} tiles, cases: {', '.join(data.cases) or 'none'}; {data.source}",
         "left-out cases": "no figures"
         if figure is None

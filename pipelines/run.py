@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from wsi_necrosis.analysis import SlideReport, Watcher
+from wsi_necrosis.analysis import Request, SlideReport, Watcher, analyse
+from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.plan import make_plan
-from wsi_necrosis.settings.loading import Settings
-from wsi_necrosis.slides.slide import open_slide, read_overview
-from wsi_necrosis.tiling.grid import Term, cell_pixels
+from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
 from wsi_necrosis.tiling.tissue import find_tissue
 
-from .one_slide import RunOptions, measure_slide
+from .console.signals import interruptible
+from .console.slide_log import SlideLog
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line adds to the settings of one slide."""
+
+    out: Path
+    mpp: Mpp | None = None
+    overwrite: bool = False
 
 
 def run(slide: Path, settings: Settings, options: RunOptions, watcher: Watcher) -> SlideReport:
-    """Analyse a slide; errors and files as `one_slide.measure_slide`."""
-    return measure_slide(slide, settings, options, watcher)
+    """Analyse a slide into `out/slides/<name>` and bring `out/summary.csv` up to date.
+
+    Raises
+    ------
+    WsiNecrosisError
+        As `analysis.analyse`; also on Ctrl-C and SIGTERM, after which the same command resumes.
+    """
+    name = slide.resolve().name if slide.name in {"", ".."} else slide.name  # a link keeps its own name
+    request = Request(slide, name, options.out / "slides" / name, options.mpp, options.overwrite)
+    with interruptible(), SlideLog(watcher) as logged:
+        report = analyse(request, settings, logged)
+    write_summary(options.out)
+    return report
 
 
 def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
@@ -26,7 +50,7 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
         plan = make_plan(opened, settings)
         mask = find_tissue(read_overview(opened, settings.tissue.mpp_um), settings.tissue)
     px = cell_pixels(plan.grid, mask)
-    tissue = px[..., Term.TISSUE] > 0
+    tissue = px[..., PixelCount.TISSUE] > 0
     facts = {
         "slide": slide,
         "mpp": f"{plan.info.known_mpp} um ({plan.info.mpp_source})",
@@ -35,7 +59,7 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
         "cells": f"{plan.grid.shape[0]} x {plan.grid.shape[1]} of {plan.grid.stride_px} px",
         "tiles to score": int(tissue.sum()),
         "blocks": sum(bool(tissue[block.cells].any()) for block in plan.grid.blocks()),
-        "tissue": f"{px[..., Term.TISSUE].sum(dtype=int) * mask.px_mm2:.2f} mm2",
+        "tissue": f"{px[..., PixelCount.TISSUE].sum(dtype=int) * mask.px_mm2:.2f} mm2",
         "scoring": plan.fingerprints["scoring"],
     }
     return "\n".join(f"{name:>15}  {value}" for name, value in facts.items())

@@ -12,15 +12,18 @@ from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.files import remove, require_writable
-from wsi_necrosis.model.checkpoint import ModelSpec, Standardiser, TrainingData, save_checkpoint
+from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.network import Network
-from wsi_necrosis.settings.loading import TrainSettings, load_train_settings
+from wsi_necrosis.model.spec import ModelSpec, TrainingData
+from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.backbones import initial_backbone, input_of
 from wsi_necrosis.training.fit import Epoch, Fitted
 from wsi_necrosis.training.fit_state import heads_of
-from wsi_necrosis.training.held_out import PICTURE_DIGITS, Learned, learned
-from wsi_necrosis.training.leave_case_out import Bench, hold_out
-from wsi_necrosis.training.samples import Samples, Shelf
+from wsi_necrosis.training.held_out import PICTURE_DIGITS, HeldOutSummary, summarise_held_out
+from wsi_necrosis.training.leave_case_out import FitSetup, hold_out
+from wsi_necrosis.training.samples import SampleCache, Samples
 
 from .console.fit_progress import fit_bar, write_fit_log
 
@@ -45,15 +48,17 @@ def train(config: Path | None, overrides: Iterable[str], out: Path) -> None:
     check(settings)
     require_writable(out)
     tiles = read_tiles(settings.data, out, Field(settings.crops.tile_px, settings.crops.mpp_um))
-    bench = make_bench(Shelf(tiles).samples(settings), settings, out / "fits")
+    setup = make_setup(SampleCache(tiles).samples(settings), settings, out / "fits")
     seeds = settings.fit.test_seeds
     n_fits = len(seeds) * len(cases_of(tiles)) + settings.network.members
     with fit_bar(n_fits * settings.fit.epochs) as watch:
-        bench = Bench(bench.samples, bench.backbone, settings, bench.work, watch, bench.threads)
-        held = hold_out(bench, seeds)
-        members = fit_members(bench)
-    spec = describe(bench.samples, settings, members[0].standardise, learned(bench.samples, held, settings))
-    spec = save_checkpoint(out, spec, assembled(bench, members).tensors())
+        setup = FitSetup(setup.samples, setup.backbone, settings, setup.work, watch, setup.threads)
+        held = hold_out(setup, seeds)
+        members = fit_members(setup)
+    spec = describe(
+        setup.samples, settings, members[0].standardise, summarise_held_out(setup.samples, held, settings)
+    )
+    spec = save_checkpoint(out, spec, assembled(setup, members).tensors())
     histories: dict[str, Sequence[Epoch]] = {
         f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)
     }
@@ -83,31 +88,31 @@ def check(settings: TrainSettings) -> None:
         )
 
 
-def make_bench(samples: Samples, settings: TrainSettings, work: Path | None = None) -> Bench:
+def make_setup(samples: Samples, settings: TrainSettings, work: Path | None = None) -> FitSetup:
     """What every fit under these settings needs; a backbone that learns uses all workers' threads."""
     with_backbone = settings.network.fusion != "radiomics"
     backbone = initial_backbone(settings.network, settings.fit.seed) if with_backbone else None
     threads = 1 if settings.fit.tune == "frozen" else settings.crops.workers
-    return Bench(samples, backbone, settings, work, threads=threads)
+    return FitSetup(samples, backbone, settings, work, threads=threads)
 
 
-def fit_members(bench: Bench) -> list[Fitted]:
+def fit_members(setup: FitSetup) -> list[Fitted]:
     """The classifiers that ship, fitted to all tiles; they differ in their seed."""
-    first = bench.settings.fit.seed
+    first = setup.settings.fit.seed
     return [
-        bench.fit(f"member {at + 1}", bench.samples, first + at)
-        for at in range(bench.settings.network.members)
+        setup.fit(f"member {at + 1}", setup.samples, first + at)
+        for at in range(setup.settings.network.members)
     ]
 
 
-def assembled(bench: Bench, members: Sequence[Fitted]) -> Network:
+def assembled(setup: FitSetup, members: Sequence[Fitted]) -> Network:
     """The network of fitted members and the backbone, tuned or as it was."""
     tuned = members[0].backbone
-    return Network(bench.backbone if tuned is None else tuned, [member.classifier for member in members])
+    return Network(setup.backbone if tuned is None else tuned, [member.classifier for member in members])
 
 
 def describe(
-    samples: Samples, settings: TrainSettings, standardise: Standardiser, taught: Learned
+    samples: Samples, settings: TrainSettings, standardise: Standardiser, taught: HeldOutSummary
 ) -> ModelSpec:
     """What the checkpoint says of itself."""
     network = settings.network
@@ -136,7 +141,7 @@ def describe(
         standardise=standardise,
         normalise=settings.crops.normalise,
         calibration=taught.calibration,
-        novelty=taught.novelty,
+        ood=taught.ood,
         trained_on=data,
         training=training,
         metrics=dict(taught.metrics),

@@ -18,7 +18,7 @@ import tifffile
 import torch
 import zarr
 
-from tests.phantom_model import phantom_network, phantom_spec
+from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.analysis import Request, SlideReport, analyse, slide_normaliser, slide_stains
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
@@ -29,21 +29,22 @@ from wsi_necrosis.errors import (
     StoreError,
     UsageError,
 )
-from wsi_necrosis.files import claimed
+from wsi_necrosis.files import locked
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.model.checkpoint import load_spec, model_folder, save_checkpoint
-from wsi_necrosis.model.ood import Novelty
+from wsi_necrosis.model.checkpoint import save_checkpoint
+from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood import describe as describe_tiles
+from wsi_necrosis.model.spec import load_spec, model_folder
 from wsi_necrosis.pipelines.console.printout import describe
 from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.radiomics.recipe import find_recipe
-from wsi_necrosis.scores.store import BlockScores, ScoreStore, State
+from wsi_necrosis.scores.store import BlockScores, CellState, ScoreStore
 from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.slides.phantom import PhantomTruth, phantom_tiles, write_phantom
-from wsi_necrosis.slides.slide import Overview
 from wsi_necrosis.stain.normalise import fit_normaliser
 from wsi_necrosis.stain.separation import fit_stains
-from wsi_necrosis.tiling.tissue import Kind, TissueMask
+from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
 OUTPUTS = {
@@ -300,7 +301,7 @@ def test_unreadable_pixels_are_counted_and_never_scored(data_dir: Path, tmp_path
     damaged.write_bytes(content)
     report = run(damaged, tmp_path / "out")
     scores = ScoreStore(tmp_path / "out").read()
-    lost = scores.state == State.UNREADABLE
+    lost = scores.state == CellState.UNREADABLE
     assert lost.any()
     assert np.isnan(scores.prob[lost]).all()
     assert (scores.px[lost][:, 1] == 0).all()
@@ -317,7 +318,7 @@ def test_a_file_in_the_way_is_an_error_that_names_it(small: Path, tmp_path: Path
 
 
 def test_a_second_run_on_the_same_folder_is_turned_away(small: Path, tmp_path: Path) -> None:
-    with claimed(tmp_path / "slide"), pytest.raises(StoreError, match="another run works on"):
+    with locked(tmp_path / "slide"), pytest.raises(StoreError, match="another run works on"):
         run(small, tmp_path / "slide")
 
 
@@ -394,8 +395,8 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [phantom_tiles(name, 60, 32, rng) for name in ("non_viable", "non_tumour")]
         + [phantom_tiles("glass", 60, 32, rng)]
     )
-    novelty = Novelty.fit(describe_tiles(known), limit=3.0, shrinkage=0.2)
-    spec = replace(phantom_spec(), novelty=novelty)
+    detector = OodDetector.fit(describe_tiles(known), limit=3.0, shrinkage=0.2)
+    spec = replace(phantom_spec(), ood=detector)
     folder = tmp_path_factory.mktemp("stranger") / "model"
     save_checkpoint(folder, spec, phantom_network(spec).tensors())
     return folder
@@ -460,8 +461,8 @@ def painted_overview() -> tuple[Overview, TissueMask]:
     rgb = np.full((80, 80, 3), 243, np.uint8)
     rgb[10:70, 10:70] = stained(np.random.default_rng(0), 60)
     rgb[12:68:4, 12:68:4] = 243
-    kind = np.full((80, 80), Kind.GLASS, np.uint8)
-    kind[10:70, 10:70] = Kind.TISSUE
+    kind = np.full((80, 80), MaskClass.GLASS, np.uint8)
+    kind[10:70, 10:70] = MaskClass.TISSUE
     plane, mpp = Box(0, 0, 640, 640), Mpp(4.0, 4.0)
     return Overview(rgb, kind < 0, plane, (8, 8), mpp), TissueMask(kind, plane, (8, 8), mpp)
 
@@ -470,7 +471,7 @@ def painted_overview() -> tuple[Overview, TissueMask]:
 def test_normalisers_are_fitted_to_tissue_without_its_holes(method: str) -> None:
     overview, mask = painted_overview()
     tissue = overview.rgb[(overview.rgb < 240).any(axis=-1)]
-    assert len(tissue) < (mask.kind == Kind.TISSUE).sum()
+    assert len(tissue) < (mask.kind == MaskClass.TISSUE).sum()
     found = slide_normaliser(replace(phantom_spec(), normalise=method), overview, mask)
     assert found == fit_normaliser(method, tissue)
     assert slide_normaliser(phantom_spec(), overview, mask) is None
@@ -482,7 +483,7 @@ def test_own_stains_are_those_of_the_normalised_slide() -> None:
     normaliser = slide_normaliser(replace(phantom_spec(), normalise="macenko"), overview, mask)
     recipe = replace(find_recipe("phantom"), stains="slide")
     found = slide_stains(recipe, overview, mask, normaliser)
-    tissue = overview.rgb[mask.kind == Kind.TISSUE]
+    tissue = overview.rgb[mask.kind == MaskClass.TISSUE]
     np.testing.assert_array_equal(found, fit_stains(normaliser.apply(tissue)))
     np.testing.assert_array_equal(slide_stains(recipe, overview, mask), fit_stains(tissue))
     assert np.abs(found - fit_stains(tissue)).max() > 0.01
@@ -506,7 +507,7 @@ def test_a_recipe_may_ask_for_the_slides_own_stains(small: Path, tmp_path: Path)
     )
     stores = [ScoreStore(report.folder) for report in (fixed, own)]
     features = [zarr.open_array(store.folder / "scores.zarr" / "radiomics")[:] for store in stores]
-    assert np.isfinite(features[1][stores[1].read().state == State.SCORED]).all()
+    assert np.isfinite(features[1][stores[1].read().state == CellState.SCORED]).all()
     assert not np.allclose(*features, equal_nan=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wsi_necrosis.cache import SEAL, VARIABLE, cache_folder, kept
+from wsi_necrosis.cache import SEAL, VARIABLE, cache_folder, cached_folder
 
 
 class Maker:
@@ -39,10 +39,10 @@ def test_the_cache_is_where_the_user_says() -> None:
 def test_it_is_made_once_for_each_key(place: Path) -> None:
     make = Maker()
     for _ in range(3):
-        with kept("one", make) as folder:
+        with cached_folder("one", make) as folder:
             assert (folder / "network").read_bytes() == b"weights"
     assert make.times == 1
-    with kept("other", make) as folder:
+    with cached_folder("other", make) as folder:
         assert (folder / "facts").read_text() == "made 2"
     assert sorted(path.name for path in place.iterdir()) == ["one", "other"]
 
@@ -61,11 +61,11 @@ def test_it_is_made_once_for_each_key(place: Path) -> None:
 )
 def test_what_is_damaged_is_made_again(place: Path, harm: Callable[[Path], object]) -> None:
     make = Maker()
-    with kept("one", make):
+    with cached_folder("one", make):
         pass
     harm(place / "one")
     for _ in range(2):
-        with kept("one", make) as folder:
+        with cached_folder("one", make) as folder:
             assert (folder / "network").read_bytes() == b"weights"
             assert (folder / "facts").read_text() == "made 2"
     assert not (place / "one" / "more").exists()
@@ -77,7 +77,7 @@ def test_without_a_writable_cache_it_is_made_for_once_and_said(
     (tmp_path / "file").touch()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
     make = Maker()
-    with kept("one", make) as folder:
+    with cached_folder("one", make) as folder:
         assert (folder / "network").read_bytes() == b"weights"
     assert not folder.exists()
     assert make.times == 1
@@ -89,14 +89,14 @@ def test_what_fails_leaves_nothing(place: Path) -> None:
         (folder / "half").touch()
         raise ValueError("no")
 
-    with pytest.raises(ValueError, match="no"), kept("one", fail):
+    with pytest.raises(ValueError, match="no"), cached_folder("one", fail):
         pass
     assert list(place.iterdir()) == []
 
 
 def test_an_error_of_who_reads_it_is_not_the_caches(place: Path) -> None:
     make = Maker()
-    with pytest.raises(OSError, match="mine"), kept("one", make):
+    with pytest.raises(OSError, match="mine"), cached_folder("one", make):
         raise OSError("mine")
     assert make.times == 1
 
@@ -105,7 +105,7 @@ def test_many_may_ask_at_once(place: Path) -> None:
     make = Maker()
 
     def ask(_: int) -> bytes:
-        with kept("one", make) as folder:
+        with cached_folder("one", make) as folder:
             return (folder / "network").read_bytes()
 
     with ThreadPoolExecutor(8) as pool:
@@ -115,8 +115,8 @@ def test_many_may_ask_at_once(place: Path) -> None:
 
 def test_processes_may_ask_at_once(place: Path) -> None:
     code = (
-        "from wsi_necrosis.cache import kept; from pathlib import Path\n"
-        "with kept('one', lambda folder: (folder / 'a').write_text('whole')) as folder:\n"
+        "from wsi_necrosis.cache import cached_folder; from pathlib import Path\n"
+        "with cached_folder('one', lambda folder: (folder / 'a').write_text('whole')) as folder:\n"
         "    print((folder / 'a').read_text())"
     )
     asked = [

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import replacing, write_json, write_text
+from wsi_necrosis.files import atomic_write, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -13,7 +13,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "result.txt"
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("new")
         assert partial.parent == tmp_path
         assert not path.exists()
@@ -24,14 +24,14 @@ def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_folder_replaces_a_folder_with_all_it_held(tmp_path: Path) -> None:
     path = tmp_path / "heat.zarr"
     (path / "old" / "deep").mkdir(parents=True)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         (partial / "new").mkdir(parents=True)
     assert names(path) == ["new"]
     assert names(tmp_path) == ["heat.zarr"]
 
 
 def fail_half_way(path: Path, error: BaseException) -> None:
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("half")
         raise error
 
@@ -52,7 +52,7 @@ def test_what_was_there_survives_a_failure(tmp_path: Path, error: BaseException)
 def test_a_folder_comes_back_when_its_successor_cannot_be_moved(tmp_path: Path) -> None:
     path = tmp_path / "heat.zarr"
     (path / "old").mkdir(parents=True)
-    with pytest.raises(StoreError, match=r"heat\.zarr cannot be written"), replacing(path):
+    with pytest.raises(StoreError, match=r"heat\.zarr cannot be written"), atomic_write(path):
         pass  # nothing was written, so there is nothing to move
     assert names(path) == ["old"]
     assert names(tmp_path) == ["heat.zarr"]

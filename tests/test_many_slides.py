@@ -12,7 +12,8 @@ from wsi_necrosis import analysis
 from wsi_necrosis.analysis import Request, SlideReport, analyse_all
 from wsi_necrosis.errors import InterruptedRunError, SlideError
 from wsi_necrosis.pipelines.console.progress import QuietWatcher
-from wsi_necrosis.settings.loading import Settings, load_settings
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.phantom import write_phantom
 
 PATIENCE_S = 60

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from wsi_necrosis.errors import SlideError
-from wsi_necrosis.provenance import PIECE_BYTES, PIECES, slide_fingerprint
+from wsi_necrosis.slides.fingerprint import PIECE_BYTES, PIECES, slide_fingerprint
 
 WHOLE = PIECES * PIECE_BYTES
 

@@ -20,28 +20,30 @@ from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
-from wsi_necrosis.export.result_json import Findings, Work, perf_of, result_of
+from wsi_necrosis.export.result_json import Findings, result_of
 from wsi_necrosis.export.tiles_table import write_tiles_table
-from wsi_necrosis.files import claimed, remove, require_writable, write_json
+from wsi_necrosis.files import locked, remove, require_writable, write_json
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.cluster import Crew, check_scheduler, connected, count_workers
 from wsi_necrosis.inference.plan import Plan, make_plan
-from wsi_necrosis.inference.scorer import Stopwatch
+from wsi_necrosis.inference.stats import ScoringStats, WorkerStats, perf_of
 from wsi_necrosis.inference.worker import Job
-from wsi_necrosis.model.checkpoint import ModelSpec, portable_name
-from wsi_necrosis.model.tile_model import load_model
+from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.spec import ModelSpec, portable_name
 from wsi_necrosis.provenance import RESULT_VERSION, differences, versions
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.radiomics.recipe import Recipe
 from wsi_necrosis.scores.store import Scores, ScoreStore
-from wsi_necrosis.settings.loading import ClusterSettings, Settings
-from wsi_necrosis.slides.slide import Overview, open_slide, read_overview
+from wsi_necrosis.settings.run import ClusterSettings, Settings
+from wsi_necrosis.slides.overview import Overview, read_overview
+from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.stain.normalise import Normaliser, fit_normaliser
 from wsi_necrosis.stain.separation import fit_stains
-from wsi_necrosis.tiling.grid import Term, cell_pixels
-from wsi_necrosis.tiling.tissue import Kind, TissueMask, find_tissue, foreground
+from wsi_necrosis.tiling.foreground import foreground
+from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
+from wsi_necrosis.tiling.tissue import MaskClass, TissueMask, find_tissue
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ class Prepared:
     plan: Plan
     overview: Overview
     mask: TissueMask
-    watch: Stopwatch
+    watch: WorkerStats
 
 
 class Shift:
@@ -204,7 +206,7 @@ def _one_ahead(
 
 def _prepare(request: Request, settings: Settings) -> Prepared | SlideReport:
     """Open a slide, check all that can be checked, and find its tissue; or the report of an earlier run."""
-    watch = Stopwatch()
+    watch = WorkerStats()
     with watch.stage("open"):
         slide = open_slide(request.slide, request.mpp)
     with slide:
@@ -232,7 +234,7 @@ def _complete(
     if isinstance(known, SlideReport):
         return known
     request, plan, mask, watch = known.request, known.plan, known.mask, known.watch
-    with claimed(request.folder):
+    with locked(request.folder):
         px = cell_pixels(plan.grid, mask)
         store = _open_store(request, plan, px, mask.px_mm2)
         watcher.folder_ready(request.folder)
@@ -314,14 +316,16 @@ class Scoring:
     shift: Shift
 
 
-def _score(known: Prepared, settings: Settings, scoring: Scoring) -> Work:
+def _score(known: Prepared, settings: Settings, scoring: Scoring) -> ScoringStats:
     plan, store, watcher = known.plan, scoring.store, scoring.watcher
     blocks = [(block, scoring.px[block.cells]) for block in plan.grid.blocks()]
-    blocks = [(block, px) for block, px in blocks if px[..., Term.TISSUE].any()]
+    blocks = [(block, px) for block, px in blocks if px[..., PixelCount.TISSUE].any()]
     waiting = [(block, px) for block, px in blocks if not store.is_done(block)]
-    total, left = (sum(int((px[..., Term.TISSUE] > 0).sum()) for _, px in some) for some in (blocks, waiting))
+    total, left = (
+        sum(int((px[..., PixelCount.TISSUE] > 0).sum()) for _, px in some) for some in (blocks, waiting)
+    )
     watcher.scoring(total, total - left)
-    took, workers = Stopwatch(), count_workers(settings.cluster)
+    took, workers = WorkerStats(), count_workers(settings.cluster)
     memory: dict[str, int] = {}
     if waiting:
         crew = scoring.shift.crew(plan.backend.device)
@@ -331,7 +335,7 @@ def _score(known: Prepared, settings: Settings, scoring: Scoring) -> Work:
                 watcher.scored(done.tiles)
                 took.add(done.watch)
                 memory |= done.memory_mb
-    return Work(left, total, took, workers, memory)
+    return ScoringStats(left, total, took, workers, memory)
 
 
 def _job(known: Prepared, settings: Settings) -> Job:
@@ -361,7 +365,7 @@ def slide_stains(
     """The slide's own stain vectors, fitted once on its tissue as tiles show it, if the recipe asks for them."""
     if recipe.stains == "fixed":
         return None
-    tissue = overview.rgb[mask.kind == Kind.TISSUE]
+    tissue = overview.rgb[mask.kind == MaskClass.TISSUE]
     stains = fit_stains(tissue if normaliser is None else normaliser.apply(tissue))
     log.info("stain vectors of the slide: %s", np.round(stains, 4).tolist())
     return stains
@@ -371,7 +375,7 @@ def slide_normaliser(spec: ModelSpec, overview: Overview, mask: TissueMask) -> N
     """What brings the slide's stains to the model's standard, fitted once on its tissue, if the model asks for it."""
     if spec.normalise == "none":
         return None
-    tissue = overview.rgb[mask.kind == Kind.TISSUE]
+    tissue = overview.rgb[mask.kind == MaskClass.TISSUE]
     # Without the glass of small holes, as in training: it would shift means and percentiles.
     normaliser = fit_normaliser(spec.normalise, tissue[foreground(tissue)])
     log.info("normaliser of the slide's stains: %s", json.dumps(normaliser.to_dict()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import replacing, write_json
+from wsi_necrosis.files import atomic_write, write_json
 
 VARIABLE = "WSI_NECROSIS_CACHE"
 SEAL = "files.json"
@@ -28,7 +28,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 @contextmanager
-def kept(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
+def cached_folder(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
     """A folder of files that are made on the first call and found on later ones.
 
     Several processes may ask at once; each sees no folder or a whole one. One whose files are not as they were
@@ -63,7 +63,7 @@ def kept(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
 
 def _put(folder: Path, make: Callable[[Path], None]) -> None:
     """Make the folder beside its place and move it there, unless another process did so meanwhile."""
-    with suppress(_ThereError), replacing(folder) as partial:
+    with suppress(_ThereError), atomic_write(folder) as partial:
         _fill(partial, make)
         if _is_whole(folder):  # and perhaps being read
             raise _ThereError

@@ -16,7 +16,7 @@ from wsi_necrosis.errors import StoreError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a free path beside `path`, and rename what was written there to `path` at the end.
 
     Parameters
@@ -59,7 +59,7 @@ def require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Make a folder this process's own; leftovers of killed processes in it are deleted.
 
     Raises
@@ -94,7 +94,7 @@ def write_text(path: Path, text: str) -> None:
     StoreError
         The disk refused.
     """
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

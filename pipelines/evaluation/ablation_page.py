@@ -14,16 +14,16 @@ PAGE = """\
 # What each idea brings
 
 Written by `wsi-necrosis evaluate`; numbers are not edited. {n_tiles} tiles of {n_cases} cases, one case left out at
-a time, {n_seeds} training seeds. Every arm sees the same tiles, folds and seeds, and has the model's training settings
-(in its `model.json`) but for what it says; each is a single classifier, so that none gains by averaging. No arm
-and no setting of an arm (`configs/evaluation.yaml`) was chosen or changed by these figures.
+a time, {n_seeds} training seeds. Every variant sees the same tiles, folds and seeds, and has the model's training
+settings (in its `model.json`) but for what it says; each is a single classifier, so that none gains by averaging. No
+variant and no setting of a variant (`configs/evaluation.yaml`) was chosen or changed by these figures.
 
 **How to read it.** With {n_tiles} tiles of {n_cases} cases, differences of .05 mean little. Two intervals stand beside
 each difference: *by seed* says what other seeds would do on these very tiles; *by tile* (bootstrap) says what other
 tiles of the same cases would do, and is too narrow, as neighbouring tiles are alike. Neither says anything about other
 cases, where most of the uncertainty lies.
 {missing}
-## Arms
+## Variants
 
 Means over seeds, +- standard deviation over seeds, of probabilities that are not calibrated. "Viable at 90 %" is the
 sensitivity for viable tumour at 90 % specificity on these very tiles. Brier runs from 0 to 2. "Points off" is the mean
@@ -32,7 +32,7 @@ cases with tumour; "-" where no tumour at all was found in one.
 
 {figure_table}
 
-Difference in macro-F1 from the model's own arm ({confidence:.0f} % intervals; above 0 the arm is the better one):
+Difference in macro-F1 from the model's own variant ({confidence:.0f} % intervals; above 0 the variant is better):
 
 {difference_table}
 
@@ -115,7 +115,7 @@ def new_cases(facts: Mapping[str, Any]) -> str:
 
 
 def verdicts(facts: Mapping[str, Any]) -> list[str]:
-    """Each arm against the model, in a sentence that claims no more than the figures do."""
+    """Each variant against the model, in a sentence that claims no more than the figures do."""
     rows = {**facts["frozen"], **facts["tuned"]}
     lines = []
     for name, row in rows.items():
@@ -140,7 +140,7 @@ def _verdict(difference: Mapping[str, Any]) -> str:
 
 
 def better_arms(facts: Mapping[str, Any]) -> list[str]:
-    """Arms whose macro-F1 exceeds the model's by more than `MARGIN`."""
+    """Variants whose macro-F1 exceeds the model's by more than `MARGIN`."""
     rows = {**facts["frozen"], **facts["tuned"]}
     return [name for name, row in rows.items() if row["difference"]["mean"] > MARGIN]
 
@@ -157,7 +157,7 @@ def pm(value: Mapping[str, float] | None, digits: int) -> str:
 
 def _figure_table(rows: Mapping[str, Any]) -> str:
     header = (
-        "arm",
+        "variant",
         "macro-F1",
         "balanced accuracy",
         "AUC",
@@ -205,11 +205,11 @@ def _difference_table(rows: Mapping[str, Any], main: str) -> str:
                     _interval(difference["by_tile"]),
                 )
             )
-    return markdown(("arm", "difference", "by seed", "by tile"), lines)
+    return markdown(("variant", "difference", "by seed", "by tile"), lines)
 
 
 def _by_case_table(rows: Mapping[str, Any], cases: Mapping[str, Any]) -> str:
-    header = ["arm", *(f"{case}: macro-F1, % viable" for case in cases)]
+    header = ["variant", *(f"{case}: macro-F1, % viable" for case in cases)]
     return markdown(
         header,
         (

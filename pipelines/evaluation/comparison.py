@@ -14,20 +14,22 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.metrics.difference import Difference, paired_difference
 from wsi_necrosis.metrics.figures import missing_classes
-from wsi_necrosis.settings.loading import Arm, EvaluationSettings, TrainSettings, arm_settings
+from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
+from wsi_necrosis.settings.loading import variant_settings
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.figures import by_case_tables, case_table, mean_absolute_error, tile_table
-from wsi_necrosis.training.leave_case_out import Bench, HeldOut, certain_labels, hold_out, hold_out_probe
-from wsi_necrosis.training.samples import Samples, Shelf
+from wsi_necrosis.training.leave_case_out import FitSetup, HeldOut, certain_labels, hold_out, hold_out_probe
+from wsi_necrosis.training.samples import SampleCache, Samples
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Held-out predictions of one arm: samples, and probabilities (seeds, m, 3) of their crops."""
+    """Held-out predictions of one variant: samples, and probabilities (seeds, m, 3) of their crops."""
 
-    arm: Arm
+    variant: Variant
     samples: Samples
     held: HeldOut
     seeds: tuple[int, ...]
@@ -41,54 +43,56 @@ class Judged:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all arms share: the tiles' samples by settings, the model's training settings, and how to compare.
+    """What all variants share: the tiles' samples by settings, the model's training settings, and how to compare.
 
     Fits run in `pool` where one is given. Those of a backbone that learns leave their state in `work`, so that an
     interrupted comparison need not begin anew.
     """
 
-    shelf: Shelf
+    cache: SampleCache
     settings: TrainSettings
     rules: EvaluationSettings
     pool: Executor | None = None
     work: Path | None = None
 
-    def judge(self, arm: Arm, seeds: Sequence[int]) -> Judged:
-        """Leave each case out in turn, with each seed, under the arm's settings and one member."""
-        settings = self.settings_of(arm)
-        log.info("arm %s", arm.name)
-        samples = self.shelf.samples(settings)
-        if arm.kind == "probe":
+    def judge(self, variant: Variant, seeds: Sequence[int]) -> Judged:
+        """Leave each case out in turn, with each seed, under the variant's settings and one member."""
+        settings = self.settings_of(variant)
+        log.info("variant %s", variant.name)
+        samples = self.cache.samples(settings)
+        if variant.kind == "probe":
             prob = hold_out_probe(samples)[None].repeat(len(seeds), axis=0)  # it has no seed
             return Judged(
-                arm, samples, HeldOut(prob, np.full((*prob.shape[:2], 2), np.nan), {}), tuple(seeds)
+                variant, samples, HeldOut(prob, np.full((*prob.shape[:2], 2), np.nan), {}), tuple(seeds)
             )
-        return Judged(arm, samples, hold_out(self.bench(samples, settings), seeds, self.pool), tuple(seeds))
+        return Judged(
+            variant, samples, hold_out(self.setup(samples, settings), seeds, self.pool), tuple(seeds)
+        )
 
-    def settings_of(self, arm: Arm) -> TrainSettings:
-        """Settings of an arm; a single member, so that no arm gains by averaging. A probe needs a frozen backbone."""
-        probed = {"network.fusion": "image", "fit.tune": "frozen"} if arm.kind == "probe" else {}
-        changed = {"network.members": 1, **probed, **arm.set}
-        return arm_settings(self.settings, arm.model_copy(update={"set": changed}))
+    def settings_of(self, variant: Variant) -> TrainSettings:
+        """Settings of a variant; one member, so that none gains by averaging, and a frozen backbone for a probe."""
+        probed = {"network.fusion": "image", "fit.tune": "frozen"} if variant.kind == "probe" else {}
+        changed = {"network.members": 1, **probed, **variant.set}
+        return variant_settings(self.settings, variant.model_copy(update={"set": changed}))
 
-    def bench(self, samples: Samples, settings: TrainSettings) -> Bench:
+    def setup(self, samples: Samples, settings: TrainSettings) -> FitSetup:
         """What its fits need; one thread each, as they run side by side, unless training used more."""
         learns = settings.fit.tune != "frozen"
         backbone = initial_backbone(settings.network, settings.fit.seed) if learns else None
         threads = 1 if self.settings.fit.tune == "frozen" else settings.crops.workers
-        return Bench(samples, backbone, settings, self.work if learns else None, threads=threads)
+        return FitSetup(samples, backbone, settings, self.work if learns else None, threads=threads)
 
     def row(self, judged: Judged, main: Judged) -> dict[str, Any]:
-        """Figures of an arm, and its difference from the main one with the same seeds."""
+        """Figures of a variant, and its difference from the main one with the same seeds."""
         bins, prob = self.rules.calibration_bins, judged.held.prob
         cases = case_table(judged.samples, prob)
         _, labels = certain_labels(judged.samples.tiles)
         same = [main.seeds.index(seed) for seed in judged.seeds]
         difference = paired_difference(labels, judged.by_tile, main.by_tile[same], self.rules)
         return {
-            "title": judged.arm.title,
-            "group": judged.arm.group,
-            "set": dict(judged.arm.set),
+            "title": judged.variant.title,
+            "group": judged.variant.group,
+            "set": dict(judged.variant.set),
             "seeds": len(judged.seeds),
             "crops": len(judged.samples),
             "missing_classes": list(missing_classes(labels)),

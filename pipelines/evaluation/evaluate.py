@@ -26,25 +26,20 @@ from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, UsageError
 from wsi_necrosis.files import remove, require_writable, write_json, write_text
 from wsi_necrosis.inference.scorer import predict_padded
-from wsi_necrosis.model.checkpoint import ModelSpec, load_spec, shipped_models
-from wsi_necrosis.model.tile_model import load_model
+from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.spec import ModelSpec, load_spec, shipped_models
 from wsi_necrosis.provenance import digest
-from wsi_necrosis.settings.loading import (
-    EvaluationSettings,
-    TileDataSettings,
-    TrainSettings,
-    load_evaluation_settings,
-    load_settings,
-    train_settings,
-)
+from wsi_necrosis.settings.evaluation import EvaluationSettings
+from wsi_necrosis.settings.loading import load_evaluation_settings, load_settings, train_settings
+from wsi_necrosis.settings.train import TileDataSettings, TrainSettings
 from wsi_necrosis.training.figures import case_table, crop_table, tile_table
-from wsi_necrosis.training.held_out import PICTURE_DIGITS, learned
-from wsi_necrosis.training.leave_case_out import HeldOut, hold_out_novelty, importance
-from wsi_necrosis.training.samples import Samples, Shelf, recipe_of
+from wsi_necrosis.training.held_out import PICTURE_DIGITS, summarise_held_out
+from wsi_necrosis.training.leave_case_out import HeldOut, hold_out_ood, importance
+from wsi_necrosis.training.samples import SampleCache, Samples, recipe_of
 
 from . import ablation_page, evaluation_plots, model_card
 from .comparison import Comparison, Judged
-from .ood_inputs import Unknown, react, read_unknown, summarise
+from .ood_inputs import OodInput, react, read_ood_inputs, summarise
 
 RESULT = "evaluation.json"
 NAMES = frozenset({"name", "title", "notice", "members"})
@@ -65,10 +60,10 @@ class Options:
         Folder of the results.
     card : Path, optional
         Where the model card is written; `out/MODEL_CARD.md` if not given.
-    unknown : Path, optional
+    ood : Path, optional
         Table of pictures and slides that are none of the model's business.
     tuned : bool
-        Compare arms whose backbone learns too, which takes an hour and more.
+        Compare variants whose backbone learns too, which takes an hour and more.
     mpp_um : float, optional
         Pixel size of pictures for which the tiles' source gives none.
     """
@@ -77,7 +72,7 @@ class Options:
     tiles: Path
     out: Path
     card: Path | None = None
-    unknown: Path | None = None
+    ood: Path | None = None
     tuned: bool = False
     mpp_um: float | None = None
 
@@ -169,7 +164,7 @@ def judge_new(options: Options, settings: TrainSettings, tiles: Sequence[Labelle
     """Figures of the model as it is, on cases that it has not seen."""
     _refuse_comparison(options)
     model = load_model(options.model)
-    samples = Shelf(tiles).plain(settings.crops, model.spec.recipe)
+    samples = SampleCache(tiles).plain(settings.crops, model.spec.recipe)
     found = predict_padded(model, samples.pixels, samples.features[:, 0], settings.crops.batch)
     prob = found.prob.astype(np.float64)[None]
     facts = {
@@ -178,7 +173,7 @@ def judge_new(options: Options, settings: TrainSettings, tiles: Sequence[Labelle
         "cases": case_table(samples, prob),
         "tile": tile_table(samples, prob, bins),
         "crop": crop_table(samples, prob, bins),
-        "abstained_share": round(float((found.novelty > 1).mean()), 4),
+        "abstained_share": round(float((found.ood > 1).mean()), 4),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / RESULT, facts)
@@ -188,7 +183,7 @@ def judge_new(options: Options, settings: TrainSettings, tiles: Sequence[Labelle
 def compare(
     options: Options, settings: TrainSettings, tiles: Sequence[LabelledTile], rules: EvaluationSettings
 ) -> str:
-    """Leave each case out in turn, under every arm; write tables, plots and the card.
+    """Leave each case out in turn, under every variant; write tables, plots and the card.
 
     Raises
     ------
@@ -201,19 +196,21 @@ def compare(
             f"model {spec.name!r} was trained with another recipe {spec.recipe.name!r} than this version has; "
             "train it again"
         )
-    unknown = None if options.unknown is None else read_unknown(options.unknown)
+    inputs = None if options.ood is None else read_ood_inputs(options.ood)
     few = _tuned_seeds(rules, settings.fit.test_seeds) if options.tuned else ()
     key, fits = _key(spec, rules), options.out / "fits"
     tuned = _kept(options.out, key)
     with ProcessPoolExecutor(settings.crops.workers, get_context("spawn")) as pool:
-        comparison = Comparison(Shelf(tiles), settings, rules, pool, fits)
+        comparison = Comparison(SampleCache(tiles), settings, rules, pool, fits)
         main, frozen = _frozen_rows(comparison)
         if options.tuned and not tuned:
-            tuned = {arm.name: comparison.row(comparison.judge(arm, few), main) for arm in rules.tuned}
-        bench = comparison.bench(main.samples, comparison.settings_of(main.arm))
-        grown = importance(bench, main.seeds, np.random.default_rng(rules.seed), pool)
+            tuned = {
+                variant.name: comparison.row(comparison.judge(variant, few), main) for variant in rules.tuned
+            }
+        setup = comparison.setup(main.samples, comparison.settings_of(main.variant))
+        grown = importance(setup, main.seeds, np.random.default_rng(rules.seed), pool)
     remove(fits)
-    found = learned(main.samples, main.held, settings)
+    found = summarise_held_out(main.samples, main.held, settings)
     facts = {
         "model": _named(spec),
         "main": rules.main,
@@ -222,15 +219,15 @@ def compare(
         "tuned": tuned,
         "tuned_key": key if tuned else None,
         "metrics": found.metrics,
-        "ships": _shipped_arms(comparison),
+        "ships": _shipped_variants(comparison),
         "reproduced": _same(found.metrics, spec.metrics) and found.calibration == spec.calibration,
         "gate": _gate(main.samples, main.held),
         "importance": grown,
-        "unknown": None if unknown is None else _unknown(unknown, options.model, main.samples, settings),
+        "ood": None if inputs is None else _react_to(inputs, options.model, main.samples, settings),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / RESULT, facts)
-    evaluation_plots.draw(options.out, main, found, rules.calibration_bins)
+    evaluation_plots.draw(options.out, main, found, settings.calibration, rules.calibration_bins)
     write_text(options.out / "ablation.md", ablation_page.render(facts))
     options.card_path.parent.mkdir(parents=True, exist_ok=True)
     page = os.path.relpath(options.out / "ablation.md", options.card_path.parent)
@@ -239,35 +236,41 @@ def compare(
 
 
 def _frozen_rows(comparison: Comparison) -> tuple[Judged, dict[str, Any]]:
-    """The main arm, and a row for each arm whose backbone is frozen."""
+    """The main variant, and a row for each variant whose backbone is frozen."""
     start, rules, seeds = time.monotonic(), comparison.rules, comparison.settings.fit.test_seeds
-    arms = {arm.name: arm for arm in rules.frozen}
-    main = comparison.judge(arms[rules.main], seeds)
+    variants = {variant.name: variant for variant in rules.frozen}
+    main = comparison.judge(variants[rules.main], seeds)
     rows = {}
-    for name, arm in arms.items():
-        rows[name] = comparison.row(main if name == rules.main else comparison.judge(arm, seeds), main)
+    for name, variant in variants.items():
+        rows[name] = comparison.row(main if name == rules.main else comparison.judge(variant, seeds), main)
         log.info("%s: macro-F1 %.3f", name, rows[name]["tile"]["macro_f1"]["mean"])
-    log.info("arms with a frozen backbone took %.1f minutes", (time.monotonic() - start) / 60)
+    log.info("variants with a frozen backbone took %.1f minutes", (time.monotonic() - start) / 60)
     return main, rows
 
 
-def _shipped_arms(comparison: Comparison) -> dict[str, str]:
-    """Arms that come with the package as models of their own: those models by the arm's name."""
+def _shipped_variants(comparison: Comparison) -> dict[str, str]:
+    """Variants that come with the package as models of their own: those models by the variant's name."""
     made = {name: load_spec(name).training for name in shipped_models()}
-    arms = [arm for arm in (*comparison.rules.frozen, *comparison.rules.tuned) if arm.kind == "network"]
-    wanted = {arm.name: _way(comparison.settings_of(arm).model_dump(mode="json")) for arm in arms}
+    variants = [
+        variant
+        for variant in (*comparison.rules.frozen, *comparison.rules.tuned)
+        if variant.kind == "network"
+    ]
+    wanted = {
+        variant.name: _way(comparison.settings_of(variant).model_dump(mode="json")) for variant in variants
+    }
     return {
-        arm: name
-        for arm, way in wanted.items()
+        variant: name
+        for variant, way in wanted.items()
         for name, training in made.items()
-        if training and arm != comparison.rules.main and _way(training) == way
+        if training and variant != comparison.rules.main and _way(training) == way
     }
 
 
 def _way(training: Mapping[str, Any]) -> dict[str, Any]:
     """What of the settings decides how a model is made, but for its data and its count of members."""
     network = {key: value for key, value in training["network"].items() if key not in NAMES}
-    return {**{key: training[key] for key in ("crops", "fit", "honesty")}, "network": network}
+    return {**{key: training[key] for key in ("crops", "fit", "calibration", "ood")}, "network": network}
 
 
 def _named(spec: ModelSpec) -> dict[str, str]:
@@ -276,7 +279,7 @@ def _named(spec: ModelSpec) -> dict[str, str]:
 
 def _refuse_comparison(options: Options) -> None:
     """Refuse what only a comparison can do, and to write half over one."""
-    asked = {"--card": options.card, "--unknown": options.unknown, "--tuned": options.tuned}
+    asked = {"--card": options.card, "--ood": options.ood, "--tuned": options.tuned}
     vain = [name for name, value in asked.items() if value]
     if vain:
         raise UsageError(
@@ -290,7 +293,7 @@ def _refuse_comparison(options: Options) -> None:
 
 
 def _tuned_seeds(rules: EvaluationSettings, seeds: Sequence[int]) -> list[int]:
-    """Those of the seeds of tuned arms that the main arm has too.
+    """Those of the seeds of tuned variants that the main variant has too.
 
     Raises
     ------
@@ -307,19 +310,19 @@ def _tuned_seeds(rules: EvaluationSettings, seeds: Sequence[int]) -> list[int]:
 
 
 def _key(spec: ModelSpec, rules: EvaluationSettings) -> str:
-    """Hash of all that decides the rows of tuned arms: the model, and the rules but for other arms."""
-    arms = [arm.model_dump() for arm in rules.frozen if arm.name == rules.main]
-    return digest([spec.fingerprint, rules.model_dump(exclude={"frozen"}), arms])
+    """Hash of all that decides the rows of tuned variants: the model, and the rules but for other variants."""
+    variants = [variant.model_dump() for variant in rules.frozen if variant.name == rules.main]
+    return digest([spec.fingerprint, rules.model_dump(exclude={"frozen"}), variants])
 
 
 def _kept(out: Path, key: str) -> dict[str, Any]:
-    """Rows of tuned arms that an earlier call made from the same model, arms and seeds."""
+    """Rows of tuned variants that an earlier call made from the same model, variants and seeds."""
     facts = _earlier(out)
     if facts.get("tuned_key") == key:
         return dict(facts["tuned"])
     if facts.get("tuned"):
         log.warning(
-            "the tuned arms in %s are of another model or other settings, and are left out", out / RESULT
+            "the tuned variants in %s are of another model or other settings, and are left out", out / RESULT
         )
     return {}
 
@@ -354,10 +357,10 @@ def _gate(samples: Samples, held: HeldOut) -> dict[str, dict[str, float]]:
     return found
 
 
-def _unknown(
-    unknown: Sequence[Unknown], model: str, samples: Samples, settings: TrainSettings
+def _react_to(
+    inputs: Sequence[OodInput], model: str, samples: Samples, settings: TrainSettings
 ) -> dict[str, Any]:
-    strange = hold_out_novelty(samples, settings.honesty)
-    familiar = strange.distance[strange.tissue] / strange.limit(strange.tissue, settings.honesty)
+    held = hold_out_ood(samples, settings.ood)
+    familiar = held.distance[held.tissue] / held.limit(held.tissue, settings.ood)
     run_settings = load_settings(overrides=[f"model.name={json.dumps(model)}", "cluster.workers=1"])
-    return summarise(list(react(unknown, run_settings)), familiar)
+    return summarise(list(react(inputs, run_settings)), familiar)

@@ -1,4 +1,4 @@
-"""The plots of an evaluation, from what left-out cases showed of the main arm."""
+"""The plots of an evaluation, from what left-out cases showed of the main variant."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.files import remove
 from wsi_necrosis.metrics.curves import reliability, roc_curve
 from wsi_necrosis.metrics.figures import confusion, tile_figures
+from wsi_necrosis.settings.train import CalibrationSettings
 from wsi_necrosis.training.fit import Epoch
-from wsi_necrosis.training.held_out import Learned
+from wsi_necrosis.training.held_out import HeldOutSummary
 from wsi_necrosis.training.leave_case_out import calibrate_nested, certain_labels
 
 from .comparison import Judged
 from .plots import confusion_plot, gate_plot, learning_plot, reliability_plot, roc_plot
 
 
-def draw(folder: Path, main: Judged, found: Learned, bins: int) -> None:
+def draw(
+    folder: Path, main: Judged, found: HeldOutSummary, calibration: CalibrationSettings, bins: int
+) -> None:
     """Write confusion.png, roc.png, reliability.png, learning.png, and gate.png where branches have weights."""
     certain, labels = certain_labels(main.samples.tiles)
     prob = main.by_tile
@@ -33,7 +36,7 @@ def draw(folder: Path, main: Judged, found: Learned, bins: int) -> None:
     figures = tile_figures(labels, mean, bins)
     aucs = {name: figures[f"auc_{name}"] for name in CLASSES}
     roc_plot(folder / "roc.png", curves, aucs, f"Probabilities averaged over the seeds. {caption}")
-    _reliability(folder / "reliability.png", main, found, bins)
+    _reliability(folder / "reliability.png", main, found, calibration, bins)
     history = {name: _columns(epochs) for name, epochs in main.held.history.items()}
     learning_plot(
         folder / "learning.png", history, f"{len(history)} fits: each of the cases left out, {seeds} seeds."
@@ -44,11 +47,13 @@ def draw(folder: Path, main: Judged, found: Learned, bins: int) -> None:
         gate_plot(folder / "gate.png", gate, labels, f"Mean over seeds and crops. {caption}")
 
 
-def _reliability(path: Path, main: Judged, found: Learned, bins: int) -> None:
+def _reliability(
+    path: Path, main: Judged, found: HeldOutSummary, calibration: CalibrationSettings, bins: int
+) -> None:
     """Before and after calibration, over all ensembles of the size that ships."""
     certain, labels = certain_labels(main.samples.tiles)
     before = main.held.ensembles(found.metrics["members"])
-    after = calibrate_nested(before, main.samples, found.honesty)
+    after = calibrate_nested(before, main.samples, calibration)
     pooled = [
         np.concatenate([main.samples.by_tile(one)[certain] for one in prob]) for prob in (before, after)
     ]

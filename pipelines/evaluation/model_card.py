@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsi_necrosis.classes import CLASSES, TITLES
-from wsi_necrosis.model.checkpoint import ModelSpec
+from wsi_necrosis.model.spec import ModelSpec
 
 from .ablation_page import PUBLISHED_TEST, better_arms, markdown, pm
 
@@ -113,10 +113,10 @@ What other ways of making a model reach on the same tiles, folds and seeds, each
 
 {verdict}{gate}
 
-## Unusual input
+## Input unlike the training tiles
 
 {abstained}
-{unknown}
+{ood}
 ## Limits
 
 - {n_cases} cases, {centre}: the figures say little about other laboratories, scanners or patients. With so few
@@ -124,8 +124,8 @@ What other ways of making a model reach on the same tiles, folds and seeds, each
 - The table shows how far percent viable of an unseen case may be off. No interval covers this error, as there are
   too few cases to learn it from.
 - False positives set a floor: the model cannot establish that a case has no viable tumour.
-- What recognises unusual tiles looks at colour and contrast alone. It was chosen with the pictures of
-  `benchmarks/unknown.csv` in view, and another scanner or stain can look unusual to it, and another tumour familiar.
+- What recognises tiles unlike the training tiles looks at colour and contrast alone. It was chosen with the pictures of
+  `benchmarks/ood_inputs.csv` in view; another scanner or stain can be far from them, and another tumour near.
 
 ## Reproduction
 
@@ -143,11 +143,11 @@ every number of this card:
 
 ```
 .venv/bin/wsi-necrosis train configs/train.yaml -o wsi_necrosis/weights/default
-.venv/bin/wsi-necrosis evaluate default --tiles $WSI_NECROSIS_DATA/tcia_os --unknown benchmarks/unknown.csv \\
+.venv/bin/wsi-necrosis evaluate default --tiles $WSI_NECROSIS_DATA/tcia_os --ood benchmarks/ood_inputs.csv \\
     -o docs/evaluation --card MODEL_CARD.md --tuned
 ```
 
-Without `--tuned` it keeps the tuned arms that are there already."""
+Without `--tuned` it keeps the tuned variants that are there already."""
 OWN_COMMANDS = """\
 `wsi-necrosis train`, with the settings that stand in `model.json` under `training`, makes the weights, and
 `wsi-necrosis evaluate` on the same tiles the numbers of this card."""
@@ -156,7 +156,7 @@ OWN_COMMANDS = """\
 def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluation/ablation.md") -> str:
     """The card of a model that was compared with others, in Markdown; `page` is where it finds the comparison."""
     data, metrics, training = spec.trained_on, facts["metrics"], spec.training
-    fit, novelty = training["fit"], spec.novelty
+    fit, detector = training["fit"], spec.ood
     return CARD.format(
         name=spec.name, title=spec.title, notice_sentence=f"{spec.notice[:1].upper()}{spec.notice[1:]}.",
         mpp=spec.mpp, tile_px=spec.tile_px, backbone=_backbone(spec), branches=_branches(spec),
@@ -170,12 +170,12 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
         source=data.source, doi=data.doi, licence=data.licence, source_mpp=_source_mpp(training["data"]["mpp_um"]),
         radiomics=_radiomics(spec), epochs=fit["epochs"], learning_rate=fit["learning_rate"],
         temperature=spec.calibration.value,
-        most_t=training["honesty"]["max_temperature"], keep=100 * training["honesty"]["keep"],
-        limit=0.0 if novelty is None else novelty.limit,
+        most_t=training["calibration"]["max_temperature"], keep=100 * training["ood"]["keep"],
+        limit=0.0 if detector is None else detector.limit,
         ensembles=_ensembles(metrics),
         figure_table=_figure_table(metrics), case_table=_case_table(metrics),
         arm_table=_arm_table(facts), verdict=_verdict(facts), gate=_gate(facts["gate"]),
-        abstained=_abstained(metrics), unknown=_unknown(facts["unknown"]),
+        abstained=_abstained(metrics), ood=_ood(facts["ood"]),
         commands=SHIPPED_COMMANDS if spec.name == "default" else OWN_COMMANDS,
         reproduced=REPRODUCED[facts["reproduced"]],
         versions=", ".join(f"{name} {version}" for name, version in spec.created_with.items()),
@@ -308,8 +308,8 @@ def _gate(gate: Mapping[str, Any]) -> str:
     )
 
 
-def _ships(facts: Mapping[str, Any], arm: str) -> str:
-    return f" (ships as the model `{facts['ships'][arm]}`)" if arm in facts["ships"] else ""
+def _ships(facts: Mapping[str, Any], variant: str) -> str:
+    return f" (ships as the model `{facts['ships'][variant]}`)" if variant in facts["ships"] else ""
 
 
 def _abstained(metrics: Mapping[str, Any]) -> str:
@@ -323,27 +323,27 @@ def _abstained(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _unknown(unknown: Mapping[str, Any] | None) -> str:
-    if unknown is None:
+def _ood(ood: Mapping[str, Any] | None) -> str:
+    if ood is None:
         return ""
     rows = [
         (row["file"], row["group"], row["status"].replace("_", " "), *(_share(row, name) for name in SHARES))
-        for row in unknown["rows"]
+        for row in ood["rows"]
     ]
     table = markdown(
         ("picture or slide", "shows", "result", "masked", "abstained", "non-tumour", "tumour"), rows
     )
-    auroc = ", ".join(f"{group} {_known(value)}" for group, value in unknown["auroc"].items())
-    off, cells = unknown["held_off_cells"]
-    unusual, open_ = (_groups(unknown["rows"], expected) for expected in ("unusual", "open"))
+    auroc = ", ".join(f"{group} {_known(value)}" for group, value in ood["auroc"].items())
+    off, cells = ood["held_off_cells"]
+    refused, open_ = (_groups(ood["rows"], expected) for expected in ("ood", "open"))
     return f"""
-Runs on pictures and slides that are none of the model's business, in percent of their area:
+Runs on pictures and slides that the model was not made for, in percent of their area:
 
 {table}
 
 AUROC of the distance against left-out cases' crops with tissue, over cells with tissue: {auroc}. Of the cells of
-what should be refused ({unusual}), {off} of {cells} are masked or abstained on; of left-out cases' crops,
-{100 * unknown["familiar_abstained"]:.1f} %, as the limit is set so. Not asked to be refused: {open_}. Where pictures
+what should be refused ({refused}), {off} of {cells} are masked or abstained on; of left-out cases' crops,
+{100 * ood["familiar_abstained"]:.1f} %, as the limit is set so. Not asked to be refused: {open_}. Where pictures
 name no pixel size it is assumed.
 """
 

@@ -1,4 +1,4 @@
-"""What a model makes of pictures and slides that are none of its business: a run on each."""
+"""What a model makes of pictures and slides that it was not made for: a run on each."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from wsi_necrosis.dataset.tables import positive, read_rows
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.metrics.curves import roc_curve
-from wsi_necrosis.scores.store import Scores, ScoreStore, State
-from wsi_necrosis.settings.loading import Settings
+from wsi_necrosis.scores.store import CellState, Scores, ScoreStore
+from wsi_necrosis.settings.run import Settings
 
 from ..console.progress import QuietWatcher
 
 COLUMNS = ("file", "group", "expected", "mpp")
-EXPECTED = ("unusual", "open")
+EXPECTED = ("ood", "open")
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".bmp"})
 TILE_PX = 256
 
 
 @dataclass(frozen=True)
-class Unknown:
-    """A picture or slide; `expected` is "unusual" where the model should abstain, and "open" where nothing is asked.
+class OodInput:
+    """A picture or slide; `expected` is "ood" where the model should abstain, and "open" where nothing is asked.
 
     `mpp` is None where the slide's own holds.
     """
@@ -48,7 +48,7 @@ class Unknown:
 class Reaction:
     """What a run made of it: the result, and for every cell with tissue the distance over the limit, and areas."""
 
-    unknown: Unknown
+    input: OodInput
     result: dict[str, Any]
     masked_cells: int
     distance: NDArray[np.float32]
@@ -67,9 +67,9 @@ class Reaction:
             "tumour": mm2["non_viable"] + mm2["viable"], "unreadable": mm2["unreadable"],
         }  # fmt: skip
         return {
-            "file": self.unknown.path.name,
-            "group": self.unknown.group,
-            "expected": self.unknown.expected,
+            "file": self.input.path.name,
+            "group": self.input.group,
+            "expected": self.input.expected,
             "status": self.result["reason"] or self.result["status"],
             "shares": {name: round(area / total, 4) for name, area in shares.items()},
             "cells": self.masked_cells + len(self.distance),
@@ -78,8 +78,8 @@ class Reaction:
         }
 
 
-def read_unknown(table: Path) -> tuple[Unknown, ...]:
-    """Rows of a CSV table with the columns file, group, expected (unusual or open) and mpp (may be empty).
+def read_ood_inputs(table: Path) -> tuple[OodInput, ...]:
+    """Rows of a CSV table with the columns file, group, expected (ood or open) and mpp (may be empty).
 
     Files may name environment variables, and are relative to the table.
 
@@ -91,10 +91,10 @@ def read_unknown(table: Path) -> tuple[Unknown, ...]:
     return tuple(_unknown(row, table) for row in read_rows(table, COLUMNS))
 
 
-def react(unknown: Sequence[Unknown], settings: Settings) -> Iterator[Reaction]:
+def react(inputs: Sequence[OodInput], settings: Settings) -> Iterator[Reaction]:
     """Run the model on each, as on any slide."""
     with TemporaryDirectory() as scratch:
-        for at, each in enumerate(unknown):
+        for at, each in enumerate(inputs):
             folder = Path(scratch) / str(at)
             with _as_slide(each, Path(scratch)) as slide:
                 mpp = None if each.mpp is None else Mpp(each.mpp, each.mpp)
@@ -104,7 +104,7 @@ def react(unknown: Sequence[Unknown], settings: Settings) -> Iterator[Reaction]:
 
 
 def summarise(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> dict[str, Any]:
-    """Rows of all, and figures over those expected to be unusual.
+    """Rows of all, and figures over those expected to be out of distribution.
 
     Parameters
     ----------
@@ -116,31 +116,29 @@ def summarise(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> d
     Returns
     -------
     dict
-        `rows`; `auroc` of the distance by group and over all that are expected to be unusual, against the
+        `rows`; `auroc` of the distance by group and over all that are expected to be out of distribution, against the
         familiar crops; `held_off`, the share of their cells that are masked or abstained on; `familiar_abstained`.
     """
-    groups = dict.fromkeys(each.unknown.group for each in reactions)
-    by_group = {group: [each for each in reactions if each.unknown.group == group] for group in groups}
-    odd = [each for each in reactions if each.unknown.expected == "unusual"]
+    groups = dict.fromkeys(each.input.group for each in reactions)
+    by_group = {group: [each for each in reactions if each.input.group == group] for group in groups}
+    odd = [each for each in reactions if each.input.expected == "ood"]
     cells = sum(each.masked_cells + len(each.distance) for each in odd)
     return {
         "rows": [each.row() for each in reactions],
         "auroc": {group: _auroc(some, familiar) for group, some in by_group.items()}
-        | {"all that should be unusual": _auroc(odd, familiar)},
+        | {"all that should be refused": _auroc(odd, familiar)},
         "held_off": round(sum(each.held_off for each in odd) / cells, 4) if cells else None,
         "held_off_cells": [sum(each.held_off for each in odd), cells],
         "familiar_abstained": round(float((familiar > 1).mean()), 4),
     }
 
 
-def _unknown(row: Mapping[str, str], table: Path) -> Unknown:
+def _unknown(row: Mapping[str, str], table: Path) -> OodInput:
     path = table.parent / os.path.expandvars(row["file"])
     if not path.is_file():
         raise DatasetError(f"{table} names {path}, which is not there; correct the table")
     if row["expected"] not in EXPECTED:
-        raise DatasetError(
-            f"{table}: {row['file']} is expected to be {row['expected']!r}; write unusual or open"
-        )
+        raise DatasetError(f"{table}: {row['file']} is expected to be {row['expected']!r}; write ood or open")
     try:
         mpp = positive(row["mpp"]) if row["mpp"] else None
     except ValueError:
@@ -151,22 +149,22 @@ def _unknown(row: Mapping[str, str], table: Path) -> Unknown:
         raise DatasetError(
             f"{table}: {row['file']} is a picture, which carries no pixel size; write its mpp in um"
         )
-    return Unknown(path, row["group"], row["expected"], mpp)
+    return OodInput(path, row["group"], row["expected"], mpp)
 
 
 @contextmanager
-def _as_slide(unknown: Unknown, scratch: Path) -> Iterator[Path]:
+def _as_slide(source: OodInput, scratch: Path) -> Iterator[Path]:
     """The slide itself, or a picture as a tiled TIFF, which OpenSlide reads."""
-    if unknown.path.suffix.lower() not in PICTURES:
-        yield unknown.path
+    if source.path.suffix.lower() not in PICTURES:
+        yield source.path
         return
     try:
-        with Image.open(unknown.path) as image:
+        with Image.open(source.path) as image:
             rgb = np.asarray(image.convert("RGB"))
     # what Pillow raises for damaged files, by format
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{unknown.path} cannot be read ({error}); correct the table") from None
-    slide = scratch / f"{unknown.path.stem}.tiff"
+        raise DatasetError(f"{source.path} cannot be read ({error}); correct the table") from None
+    slide = scratch / f"{source.path.stem}.tiff"
     tifffile.imwrite(slide, rgb, tile=(TILE_PX, TILE_PX), photometric="rgb", compression="deflate")
     yield slide
     slide.unlink()
@@ -174,8 +172,8 @@ def _as_slide(unknown: Unknown, scratch: Path) -> Iterator[Path]:
 
 def _cells(scores: Scores) -> tuple[int, NDArray[np.float32]]:
     """Cells without tissue, and the distances of those with; unreadable ones are neither."""
-    bare = np.isin(scores.state, (State.SCORED, State.UNREADABLE), invert=True)
-    return int(bare.sum()), scores.ood[scores.state == State.SCORED]
+    bare = np.isin(scores.state, (CellState.SCORED, CellState.UNREADABLE), invert=True)
+    return int(bare.sum()), scores.ood[scores.state == CellState.SCORED]
 
 
 def _auroc(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> float | None:

@@ -19,10 +19,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, TITLES, VIABLE
-from wsi_necrosis.files import replacing
+from wsi_necrosis.files import atomic_write
 from wsi_necrosis.metrics.curves import Reliability
-from wsi_necrosis.quantify.heatmap import PALETTE
-from wsi_necrosis.scores.store import Label
+from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.scores.labels import CellLabel
 
 DPI = 200
 WIDE = 9.0  # inches
@@ -216,7 +216,7 @@ def _picture(path: Path, high: float, caption: str) -> Iterator[Any]:
         yield figure
         lines = "\n".join(textwrap.wrap(caption, CAPTION_CHARACTERS))
         figure.supxlabel(lines, x=0.015, ha="left", size=10, color=GREY)
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, format="png", metadata={"Software": None})
 
 
@@ -263,7 +263,7 @@ def _line_colour(at: int) -> tuple[float, ...]:
 
 
 def _fill_colour(at: int) -> tuple[float, ...]:
-    label = (Label.NON_TUMOUR, Label.NON_VIABLE, Label.VIABLE)[at]
+    label = (CellLabel.NON_TUMOUR, CellLabel.NON_VIABLE, CellLabel.VIABLE)[at]
     return tuple(part / 255 for part in PALETTE[label].rgb)
 
 

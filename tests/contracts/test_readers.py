@@ -14,8 +14,9 @@ from PIL import Image
 
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.provenance import slide_fingerprint
-from wsi_necrosis.slides.slide import open_slide, read_overview
+from wsi_necrosis.slides.fingerprint import slide_fingerprint
+from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.slide import open_slide
 
 HEIGHT, WIDTH, TILE = 500, 700, 128
 MPP = Mpp(0.5, 0.25)

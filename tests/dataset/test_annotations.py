@@ -21,8 +21,8 @@ from wsi_necrosis.dataset.annotations import (
 )
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.quantify.heatmap import PALETTE
-from wsi_necrosis.scores.store import Label
+from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.scores.labels import Label
 from wsi_necrosis.tiling.grid import TileGrid
 
 GRID = TileGrid(Box(100, 50, 40, 30), (1.0, 1.0), Mpp(1, 1), 10, 10, 1)  # 3 rows, 4 columns of 10 px

@@ -13,12 +13,12 @@ from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.heatmap import Heatmap, stitch
 from wsi_necrosis.quantify.percentage import NecrosisScore, measure
-from wsi_necrosis.scores.store import Scores, State
+from wsi_necrosis.scores.store import CellState, Scores
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.info import SlideInfo
-from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
-from wsi_necrosis.tiling.tissue import Kind, TissueMask
+from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 
 PX_L0 = (8, 4)  # of the mask; 4 um each way at the mpp below
 MPP = Mpp(0.5, 1.0)
@@ -51,8 +51,8 @@ def _make(cols: int = 300, rows: int = 210, fill: str = "mixed", seed: int = 0) 
     plane = Box(1000, 600, cols * PX_L0[0] - 3, rows * PX_L0[1] - 1)
     mpp = MPP.scaled(*PX_L0)
     kind = _kind((rows, cols), fill)
-    rgb = np.where((kind == Kind.TISSUE)[..., None], PINK, GLASS).astype(np.uint8)
-    overview = Overview(rgb, kind == Kind.UNREADABLE, plane, PX_L0, mpp)
+    rgb = np.where((kind == MaskClass.TISSUE)[..., None], PINK, GLASS).astype(np.uint8)
+    overview = Overview(rgb, kind == MaskClass.UNREADABLE, plane, PX_L0, mpp)
     mask = TissueMask(kind, plane, PX_L0, mpp)
     # a working pixel is 1 um wide: 2 x 1 pixels of level 0
     grid = TileGrid(plane, (2.0, 1.0), Mpp(1.0, 1.0), 256, 128, 8)
@@ -71,24 +71,26 @@ def _kind(shape: tuple[int, int], fill: str) -> np.ndarray:
     y, x = np.indices(shape)
     disc = ((y - shape[0] / 2) / shape[0]) ** 2 + ((x - shape[1] / 2) / shape[1]) ** 2 < 0.45**2
     kind = np.full(
-        shape, {"tissue": Kind.TISSUE, "unreadable": Kind.UNREADABLE}.get(fill, Kind.GLASS), np.uint8
+        shape,
+        {"tissue": MaskClass.TISSUE, "unreadable": MaskClass.UNREADABLE}.get(fill, MaskClass.GLASS),
+        np.uint8,
     )
     if fill == "mixed":
-        kind[disc] = Kind.TISSUE
-        kind[: shape[0] // 4, : shape[1] // 4] = Kind.UNREADABLE
+        kind[disc] = MaskClass.TISSUE
+        kind[: shape[0] // 4, : shape[1] // 4] = MaskClass.UNREADABLE
     return kind
 
 
 def _scores(grid: TileGrid, mask: TissueMask, fill: str, rng: np.random.Generator) -> Scores:
     px = cell_pixels(grid, mask)
     scored = px[..., 1] > 0
-    state = np.where(scored, State.SCORED, State.NO_TISSUE).astype(np.uint8)
+    state = np.where(scored, CellState.SCORED, CellState.NO_TISSUE).astype(np.uint8)
     failed = scored & (rng.random(scored.shape) < 0.1) & (fill == "mixed")
-    state[failed] = State.UNREADABLE
+    state[failed] = CellState.UNREADABLE
     px[failed, 2] += px[failed, 1]
     px[failed, 1] = 0
     prob = rng.dirichlet((0.4, 0.4, 0.4), size=scored.shape)
-    prob = np.where((state == State.SCORED)[..., None], prob, np.nan).astype(np.float32)
+    prob = np.where((state == CellState.SCORED)[..., None], prob, np.nan).astype(np.float32)
     uncertainty = -(prob * np.log(np.maximum(prob, 1e-9))).sum(axis=-1) / np.log(np.float32(3))
-    ood = np.where(state == State.SCORED, rng.exponential(0.3, scored.shape), np.nan).astype(np.float32)
+    ood = np.where(state == CellState.SCORED, rng.exponential(0.3, scored.shape), np.nan).astype(np.float32)
     return Scores(grid, mask.px_mm2, prob, uncertainty.astype(np.float32), ood, px, state)

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.geometry import Box
-from wsi_necrosis.quantify.heatmap import PALETTE
+from wsi_necrosis.quantify.palette import PALETTE
 
 COLOURS = {colour.qupath: list(colour.rgb) for colour in PALETTE.values()}
 

@@ -10,7 +10,8 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
 
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
-from wsi_necrosis.quantify.heatmap import PALETTE, pyramid
+from wsi_necrosis.quantify.heatmap import pyramid
+from wsi_necrosis.quantify.palette import PALETTE
 
 WIDE = 70 * 32  # mask pixels: 70 cells, so that there are two levels
 

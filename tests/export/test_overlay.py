@@ -13,9 +13,10 @@ from wsi_necrosis.export.overlay import REASONS, Caption, write_overlay, write_t
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.quantify.percentage import Reason, measure
-from wsi_necrosis.scores.store import Scores, State
+from wsi_necrosis.scores.store import CellState, Scores
 from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.slides.slide import open_slide, read_overview
+from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
 from wsi_necrosis.tiling.tissue import find_tissue
 
@@ -122,7 +123,7 @@ def test_a_real_slide(data_dir: Path, tmp_path: Path) -> None:
     px = cell_pixels(grid, mask)
     scored = px[..., 1] > 0
     prob = np.where(scored[..., None], np.float32([0.1, 0.2, 0.7]), np.float32(np.nan))
-    state = np.where(scored, State.SCORED, State.NO_TISSUE).astype(np.uint8)
+    state = np.where(scored, CellState.SCORED, CellState.NO_TISSUE).astype(np.uint8)
     uncertainty, ood = (np.where(scored, np.float32(value), np.float32(np.nan)) for value in (0.7, 0.2))
     scores = Scores(grid, mask.px_mm2, prob, uncertainty, ood, px, state)
     layers = Layers(overview, mask, stitch(scores, settings.quantify))

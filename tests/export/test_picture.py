@@ -20,9 +20,9 @@ from wsi_necrosis.export.picture import (
     slide_picture,
 )
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.quantify.heatmap import PALETTE
-from wsi_necrosis.slides.slide import Overview
-from wsi_necrosis.tiling.tissue import Kind
+from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.slides.overview import Overview
+from wsi_necrosis.tiling.tissue import MaskClass
 
 
 def test_pixels_are_square_in_micrometres(made_up: Callable[..., Any]) -> None:
@@ -50,7 +50,7 @@ def _bare(cols: int, rows: int) -> Overview:
 def test_colours_lie_on_tissue_alone(made_up: Callable[..., Any]) -> None:
     slide = made_up()
     layers, frame = slide.layers, fit(slide.layers.overview, 300, 210)
-    glass = (layers.mask.kind == Kind.GLASS)[: frame.height, : frame.width]
+    glass = (layers.mask.kind == MaskClass.GLASS)[: frame.height, : frame.width]
     inner = ~_near(~glass, 3)
     assert inner.any()
     for picture in (class_map(layers, frame, 0.5), heat_picture(layers, frame)):

@@ -1,10 +1,9 @@
-from wsi_necrosis.export.result_json import Work, perf_of
-from wsi_necrosis.inference.scorer import Stopwatch
+from wsi_necrosis.inference.stats import ScoringStats, WorkerStats, perf_of
 
 
 def test_waiting_is_what_the_workers_did_not_spend() -> None:
     seconds = {"open": 0.5, "score": 10.0}
-    perf = perf_of(seconds, Work(100, 120, Stopwatch({"read": 6.0, "network": 12.0}, 150, 120), 2))
+    perf = perf_of(seconds, ScoringStats(100, 120, WorkerStats({"read": 6.0, "network": 12.0}, 150, 120), 2))
     assert perf["worker_seconds"] == {"read": 6.0, "network": 12.0, "waiting": 2.0}
     assert perf["tiles_per_second"] == 10
     assert perf["tiles_per_worker_second"] == {"read": 16.67, "network": 8.33}
@@ -12,12 +11,12 @@ def test_waiting_is_what_the_workers_did_not_spend() -> None:
     assert perf["decoded_over_needed"] == 1.25
     assert perf["seconds"] == seconds
     assert perf["peak_memory_mb"] > 0
-    crew = perf_of(seconds, Work(100, 120, Stopwatch(), 2, {"one": 10_000, "two": 20_000}))
+    crew = perf_of(seconds, ScoringStats(100, 120, WorkerStats(), 2, {"one": 10_000, "two": 20_000}))
     assert crew["peak_memory_mb"] >= 30_000 + perf["peak_memory_mb"]
 
 
 def test_a_run_that_scored_nothing_has_no_rates() -> None:
-    perf = perf_of({"score": 0.0}, Work(0, 5, Stopwatch(), 2))
+    perf = perf_of({"score": 0.0}, ScoringStats(0, 5, WorkerStats(), 2))
     assert perf["tiles_per_second"] is None
     assert perf["decoded_over_needed"] is None
     assert perf["worker_seconds"] == {"waiting": 0.0}

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsi_necrosis.export.tiles_table import tiles_table, write_tiles_table
-from wsi_necrosis.scores.store import State
+from wsi_necrosis.scores.store import CellState
 
 COLUMNS = ["row", "col", "minx", "miny", "width", "height"]
 COLUMNS += ["prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor"]
@@ -19,9 +19,11 @@ def test_one_row_for_each_scored_or_unreadable_cell(made_up: Callable[..., Any])
     table = tiles_table(scores)
     assert table.column_names == COLUMNS
     row, col = table["row"].to_numpy(), table["col"].to_numpy()
-    assert list(zip(row, col, strict=True)) == [tuple(at) for at in np.argwhere(scores.state >= State.SCORED)]
-    names = {State.SCORED: "scored", State.UNREADABLE: "unreadable"}
-    assert table["state"].to_pylist() == [names[State(value)] for value in scores.state[row, col]]
+    assert list(zip(row, col, strict=True)) == [
+        tuple(at) for at in np.argwhere(scores.state >= CellState.SCORED)
+    ]
+    names = {CellState.SCORED: "scored", CellState.UNREADABLE: "unreadable"}
+    assert table["state"].to_pylist() == [names[CellState(value)] for value in scores.state[row, col]]
     assert set(table["state"].to_pylist()) == {"scored", "unreadable"}
 
 

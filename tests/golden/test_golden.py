@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.analysis import Request, analyse
-from wsi_necrosis.model.checkpoint import load_spec
-from wsi_necrosis.model.tile_model import load_model
+from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.provenance import SCORE_VERSION
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles, write_phantom
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.tiling.foreground import foreground
 
 TABLE = Path(__file__).with_name("scores.json")
 HINT = "scores moved: raise SCORE_VERSION, renew the table, and say so in CHANGELOG.md under Scores"

@@ -32,8 +32,9 @@ from wsi_necrosis.inference.cluster import (
     worker_shapes,
 )
 from wsi_necrosis.inference.worker import Job
-from wsi_necrosis.scores.store import ScoreStore, State
-from wsi_necrosis.settings.loading import ClusterSettings, load_settings
+from wsi_necrosis.scores.store import CellState, ScoreStore
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import ClusterSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_IN_THREADS = [WorkerShape(1), WorkerShape(1)]
@@ -105,7 +106,7 @@ def test_slides_follow_one_another_with_one_model(job: Job, tmp_path: Path) -> N
         list(crew.score(two, blocks_of(two)))
         assert model_of(crew.client, crew.name) == before
     assert sum(block.tiles for block in done) == int(
-        (ScoreStore(job.folder).read().state == State.SCORED).sum()
+        (ScoreStore(job.folder).read().state == CellState.SCORED).sum()
     )
     assert stored(one) == stored(two) == stored(job)
 
@@ -318,7 +319,7 @@ def test_a_block_that_kills_its_workers_costs_that_block(
         found, expected = after.read_block(block), before.read_block(block)
         if block == lost:
             tissue = px[..., 1] > 0
-            assert (found.state[tissue] == State.UNREADABLE).all()
+            assert (found.state[tissue] == CellState.UNREADABLE).all()
             assert np.array_equal(found.px[..., 2][tissue], px[..., 1][tissue] + px[..., 2][tissue])
             assert not found.px[..., 1].any()
         else:

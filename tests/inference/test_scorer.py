@@ -6,19 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.phantom_model import phantom_network
+from tests.helpers.phantom_model import phantom_network
 from tests.tiling.test_blocks import ArraySlide
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.inference.scorer import Scorer, Stopwatch, entropy, predict_padded
-from wsi_necrosis.model.ood import Novelty, describe
-from wsi_necrosis.model.tile_model import TileModel, load_model
+from wsi_necrosis.inference.scorer import Scorer, entropy, predict_padded
+from wsi_necrosis.inference.stats import WorkerStats
+from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.ood import OodDetector, describe
+from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.radiomics.extraction import extract
-from wsi_necrosis.scores.store import State
+from wsi_necrosis.scores.store import CellState
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.stain.normalise import Normaliser
+from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.tiling.grid import Block, TileGrid
-from wsi_necrosis.tiling.tissue import foreground
 
 GRID = TileGrid(Box(0, 0, 96, 64), (1.0, 1.0), Mpp(1.0, 1.0), 32, 32, 4)
 BLOCK = Block(0, 0, 0, 0, 2, 3)
@@ -46,14 +48,14 @@ def tissue_everywhere_but_on_glass() -> np.ndarray:
 
 
 def test_cells_with_tissue_are_scored_and_others_are_not(model: TileModel, rgb: np.ndarray) -> None:
-    px, watch = tissue_everywhere_but_on_glass(), Stopwatch()
+    px, watch = tissue_everywhere_but_on_glass(), WorkerStats()
     found = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, watch)
     assert found.prob.argmax(axis=-1)[px[..., 1] > 0].tolist() == [2, 1, 0, 2, 2]
     assert found.state.tolist() == [[2, 2, 2], [1, 2, 2]]
     assert np.isnan(found.prob[1, 0]).all()
-    assert np.isfinite(found.radiomics[found.state == State.SCORED]).all()
-    assert np.allclose(found.gate[found.state == State.SCORED].sum(axis=-1), 1)
-    assert (found.ood[found.state == State.SCORED] == 0).all()  # this model does not measure it
+    assert np.isfinite(found.radiomics[found.state == CellState.SCORED]).all()
+    assert np.allclose(found.gate[found.state == CellState.SCORED].sum(axis=-1), 1)
+    assert (found.ood[found.state == CellState.SCORED] == 0).all()  # this model does not measure it
     assert np.isnan(found.ood[1, 0])
     assert (found.px == px).all()
     assert set(watch.seconds) == {"read", "radiomics", "network"}
@@ -62,10 +64,10 @@ def test_cells_with_tissue_are_scored_and_others_are_not(model: TileModel, rgb: 
 def test_cells_say_how_unlike_the_training_tiles_they_are(model: TileModel, rgb: np.ndarray) -> None:
     """By a model that was trained on the cell of necrosis alone."""
     known = np.repeat(describe(rgb[None, :32, 32:64]), 3, axis=0)
-    spec = replace(model.spec, novelty=Novelty.fit(known, limit=0.5, shrinkage=1.0))
+    spec = replace(model.spec, ood=OodDetector.fit(known, limit=0.5, shrinkage=1.0))
     watchful = TileModel(spec, TorchRunner(phantom_network(spec)))
     found = Scorer(ArraySlide(rgb), watchful, GRID, 4).score(
-        BLOCK, tissue_everywhere_but_on_glass(), Stopwatch()
+        BLOCK, tissue_everywhere_but_on_glass(), WorkerStats()
     )
     assert found.ood[0, 1] < 1
     others = np.array([[True, False, True], [False, True, True]])
@@ -79,12 +81,12 @@ def test_stains_are_normalised_before_anything_looks_at_them(model: TileModel, r
     assert (
         foreground(rgb[None]) != foreground(paler.apply(rgb)[None])
     ).any()  # masks of radiomics change too
-    px, watch = tissue_everywhere_but_on_glass(), Stopwatch()
+    px, watch = tissue_everywhere_but_on_glass(), WorkerStats()
     found = Scorer(ArraySlide(rgb), model, GRID, 4, normaliser=paler).score(BLOCK, px, watch)
-    by_hand = Scorer(ArraySlide(paler.apply(rgb)), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    by_hand = Scorer(ArraySlide(paler.apply(rgb)), model, GRID, 4).score(BLOCK, px, WorkerStats())
     for name in ("prob", "uncertainty", "radiomics", "gate", "state", "px"):
         np.testing.assert_array_equal(getattr(found, name), getattr(by_hand, name))
-    plain = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, Stopwatch())
+    plain = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, WorkerStats())
     assert not np.allclose(found.radiomics, plain.radiomics, equal_nan=True)
     assert set(watch.seconds) == {"read", "normalise", "radiomics", "network"}
     tile = paler.apply(rgb[:32, :32])[None]
@@ -94,9 +96,9 @@ def test_stains_are_normalised_before_anything_looks_at_them(model: TileModel, r
 
 def test_an_unreadable_tile_costs_its_cell_and_no_other(model: TileModel, rgb: np.ndarray) -> None:
     px = tissue_everywhere_but_on_glass()
-    whole = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, Stopwatch())
-    found = Scorer(ArraySlide(rgb, (Box(40, 8, 4, 4),)), model, GRID, 4).score(BLOCK, px, Stopwatch())
-    assert found.state[0, 1] == State.UNREADABLE
+    whole = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, WorkerStats())
+    found = Scorer(ArraySlide(rgb, (Box(40, 8, 4, 4),)), model, GRID, 4).score(BLOCK, px, WorkerStats())
+    assert found.state[0, 1] == CellState.UNREADABLE
     assert found.px[0, 1].tolist() == [0, 0, 64, 0]
     assert np.isnan(found.prob[0, 1]).all()
     others = np.ones((2, 3), bool)
@@ -107,9 +109,9 @@ def test_an_unreadable_tile_costs_its_cell_and_no_other(model: TileModel, rgb: n
 
 def test_a_block_without_tissue_reads_nothing(model: TileModel, rgb: np.ndarray) -> None:
     slide, px = ArraySlide(rgb), np.zeros((2, 3, 4), np.uint32)
-    found = Scorer(slide, model, GRID, 4).score(BLOCK, px, Stopwatch())
+    found = Scorer(slide, model, GRID, 4).score(BLOCK, px, WorkerStats())
     assert slide.reads == []
-    assert (found.state == State.NO_TISSUE).all()
+    assert (found.state == CellState.NO_TISSUE).all()
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -119,7 +121,7 @@ def test_padding_never_shows(model: TileModel, batch: int) -> None:
     prediction = predict_padded(model, pixels, features, batch)
     assert prediction.prob.shape == (7, 3)
     assert prediction.gate.shape == (7, 2)
-    assert prediction.novelty.shape == (7,)
+    assert prediction.ood.shape == (7,)
     whole = predict_padded(model, pixels, features, 7)
     np.testing.assert_allclose(prediction.prob, whole.prob, atol=1e-5)
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.errors import SlideError, UsageError
-from wsi_necrosis.inference.worker import CrewPlugin, Job, check_sight, tiles_of
+from wsi_necrosis.inference.worker import Job, PoolPlugin, check_sight, tiles_of
 from wsi_necrosis.model.backend import Backend
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.stain.normalise import Normaliser
 
 
-def ready(name: str = "crew") -> CrewPlugin:
-    plugin = CrewPlugin(name)
+def ready(name: str = "crew") -> PoolPlugin:
+    plugin = PoolPlugin(name)
     plugin.setup(None)  # it asks nothing of the worker
     return plugin
 

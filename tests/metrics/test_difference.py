@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsi_necrosis.metrics.cases import one_hot
 from wsi_necrosis.metrics.difference import paired_difference
 from wsi_necrosis.metrics.figures import TABLE_FIGURES, confusion, macro_f1
-from wsi_necrosis.settings.loading import EvaluationSettings
+from wsi_necrosis.settings.evaluation import EvaluationSettings
 
 Arrays = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
@@ -23,8 +23,8 @@ def settings(draws: int = 200, seed: int = 7, confidence: float = 0.95) -> Evalu
 
 
 @st.composite
-def arms(draw: st.DrawFn) -> Arrays:
-    """Labels of 1 to 30 tiles, and two arms of 1 to 4 seeds."""
+def variants(draw: st.DrawFn) -> Arrays:
+    """Labels of 1 to 30 tiles, and two variants of 1 to 4 seeds."""
     n, seeds = draw(st.integers(1, 30)), draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     prob = rng.dirichlet((1, 1, 1), (2, seeds, n))
@@ -38,7 +38,7 @@ def said(
     return np.where(rng.random(shape) < right, labels, (labels + rng.integers(1, 3, shape)) % 3)
 
 
-@given(arms(), st.sampled_from(list(TABLE_FIGURES)))
+@given(variants(), st.sampled_from(list(TABLE_FIGURES)))
 def test_an_arm_does_not_differ_from_itself(any_arms: Arrays, metric: str) -> None:
     labels, prob, _ = any_arms
     found = paired_difference(labels, prob, prob, settings(), metric)
@@ -47,7 +47,7 @@ def test_an_arm_does_not_differ_from_itself(any_arms: Arrays, metric: str) -> No
     assert (found.n_seeds, found.n_tiles) == prob.shape[:2]
 
 
-@given(arms())
+@given(variants())
 def test_swapped_arms_differ_by_the_opposite(any_arms: Arrays) -> None:
     labels, prob_a, prob_b = any_arms
     found = paired_difference(labels, prob_a, prob_b, settings())
@@ -58,10 +58,10 @@ def test_swapped_arms_differ_by_the_opposite(any_arms: Arrays) -> None:
         assert found.by_seed == pytest.approx((-swapped.by_seed[1], -swapped.by_seed[0]))
 
 
-@given(arms())
+@given(variants())
 def test_the_mean_is_that_of_the_figures(any_arms: Arrays) -> None:
     labels, *both = any_arms
-    of_a, of_b = (np.mean([macro_f1(labels, prob.argmax(axis=1)) for prob in arm]) for arm in both)
+    of_a, of_b = (np.mean([macro_f1(labels, prob.argmax(axis=1)) for prob in variant]) for variant in both)
     assert paired_difference(labels, *both, settings()).mean == pytest.approx(of_a - of_b)
 
 
@@ -84,9 +84,9 @@ def test_tiles_by_hand() -> None:
     assert half == replace(found, by_tile=(0.5, 0.5), confidence=0.4)
 
 
-@given(arms())
+@given(variants())
 def test_draws_keep_every_class(any_arms: Arrays) -> None:
-    """A class of one tile is in every draw, so an arm that never finds it never reaches 1."""
+    """A class of one tile is in every draw, so a variant that never finds it never reaches 1."""
     _, prob, _ = any_arms
     labels = np.append(np.zeros(prob.shape[1] - 1, int), 2)
     never, always = one_hot(np.zeros(prob.shape[:2], int)), one_hot(np.tile(labels, (len(prob), 1)))

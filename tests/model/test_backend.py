@@ -19,7 +19,8 @@ from wsi_necrosis.model.backend import (
     preferred_backend,
     require_backend,
 )
-from wsi_necrosis.settings.loading import ModelSettings, load_settings
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import ModelSettings
 
 INTEL = (
     "processor : 0\nmodel name\t: Some Xeon\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16\nvmx flags : ept\n"

@@ -16,23 +16,22 @@ from hypothesis.extra.numpy import arrays
 
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.model.checkpoint import (
+from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
+from wsi_necrosis.model.ood import NUMBERS, OodDetector
+from wsi_necrosis.model.spec import (
     SHIPPED,
     SPEC_FILE,
     WEIGHTS_FILE,
     ModelSpec,
-    Standardiser,
     load_spec,
-    load_tensors,
     model_folder,
-    save_checkpoint,
     shipped_models,
 )
-from wsi_necrosis.model.ood import NUMBERS, Novelty
+from wsi_necrosis.model.standardise import Standardiser
 
 SPEC = load_spec("phantom")
 UNIT = tuple(tuple(float(row == col) for col in range(NUMBERS)) for row in range(NUMBERS))
-NOVELTY = Novelty((0.0,) * NUMBERS, (1.0,) * NUMBERS, UNIT, 2.5)
+DETECTOR = OodDetector((0.0,) * NUMBERS, (1.0,) * NUMBERS, UNIT, 2.5)
 FULL = replace(
     SPEC,
     fusion="concat",
@@ -40,10 +39,10 @@ FULL = replace(
     members=2,
     normalise="reinhard",
     calibration=Temperature(1.25),
-    novelty=NOVELTY,
+    ood=DETECTOR,
     training={"fit": {"epochs": 3, "test_seeds": [1, 2]}},
 )
-NOVELTY_TREE = asdict(NOVELTY)
+DETECTOR_TREE = asdict(DETECTOR)
 TENSORS = {"weight": np.array([[1.0, -2.5]], np.float32), "count": np.array(7, np.int64)}
 
 
@@ -67,7 +66,7 @@ def test_every_part_of_a_description_survives(tmp_path: Path) -> None:
     "change",
     [
         {"calibration": Temperature(0.8)},
-        {"novelty": replace(NOVELTY, limit=2.0)},
+        {"novelty": replace(DETECTOR, limit=2.0)},
         {"novelty": None},
         {"normalise": "macenko"},
         {"fusion": "gate"},
@@ -183,14 +182,14 @@ def test_a_description_that_is_none_is_refused(folder: Path, text: str) -> None:
         ("calibration", {"value": 0}, "calibration: .*above 0"),
         ("calibration", {"value": float("nan")}, "calibration: .*finite"),
         ("novelty", {}, r"novelty\.centre: .*required"),
-        ("novelty", NOVELTY_TREE | {"centre": [0.0] * 14}, "novelty: .*15 numbers"),
-        ("novelty", NOVELTY_TREE | {"scale": [1.0] * 16}, "novelty: .*15 numbers"),
-        ("novelty", NOVELTY_TREE | {"precision": [[1.0] * 15] * 14}, "novelty: .*15 numbers"),
-        ("novelty", NOVELTY_TREE | {"precision": [[1.0] * 14] * 15}, "novelty: .*15 numbers"),
-        ("novelty", NOVELTY_TREE | {"limit": 0.0}, "novelty: .*above 0"),
-        ("novelty", NOVELTY_TREE | {"limit": float("nan")}, "novelty: .*finite"),
-        ("novelty", NOVELTY_TREE | {"scale": [0.0] * 15}, "novelty: .*above 0"),
-        ("novelty", NOVELTY_TREE | {"kind": "other"}, r"novelty\.kind: Unexpected"),
+        ("novelty", DETECTOR_TREE | {"centre": [0.0] * 14}, "novelty: .*15 numbers"),
+        ("novelty", DETECTOR_TREE | {"scale": [1.0] * 16}, "novelty: .*15 numbers"),
+        ("novelty", DETECTOR_TREE | {"precision": [[1.0] * 15] * 14}, "novelty: .*15 numbers"),
+        ("novelty", DETECTOR_TREE | {"precision": [[1.0] * 14] * 15}, "novelty: .*15 numbers"),
+        ("novelty", DETECTOR_TREE | {"limit": 0.0}, "novelty: .*above 0"),
+        ("novelty", DETECTOR_TREE | {"limit": float("nan")}, "novelty: .*finite"),
+        ("novelty", DETECTOR_TREE | {"scale": [0.0] * 15}, "novelty: .*above 0"),
+        ("novelty", DETECTOR_TREE | {"kind": "other"}, r"novelty\.kind: Unexpected"),
         ("fusion", "sum", "fusion: .*'radiomics'"),
         ("heads", "three", "heads: .*'flat'"),
         ("normalise", "vahadane", "normalise: .*'macenko'"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.phantom_model import STEEPNESS, phantom_network, phantom_spec
+from tests.helpers.phantom_model import STEEPNESS, phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.network import Classifier, Logits, Network, Shape

@@ -14,12 +14,13 @@ from scipy import ndimage
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
-from wsi_necrosis.model.ood import FLOOR_OD, NUMBERS, Novelty, describe
-from wsi_necrosis.settings.loading import TrainSettings, load_train_settings
+from wsi_necrosis.model.ood import FLOOR_OD, NUMBERS, OodDetector, describe
+from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.stain.separation import optical_density
-from wsi_necrosis.training.leave_case_out import Strangeness, hold_out_novelty
-from wsi_necrosis.training.samples import Samples, Shelf
+from wsi_necrosis.training.leave_case_out import HeldOutOod, hold_out_ood
+from wsi_necrosis.training.samples import SampleCache, Samples
 
 SIDE = 40
 PUBLISHED_LIMIT = 1.754  # of the 48 tiles with the shipped settings
@@ -46,9 +47,9 @@ def painted() -> dict[str, Pixels]:
 
 
 @pytest.fixture(scope="module")
-def novelty(painted: dict[str, Pixels]) -> Novelty:
+def detector(painted: dict[str, Pixels]) -> OodDetector:
     """Fitted to twenty tiles of each material; the other ten are unseen."""
-    return Novelty.fit(describe(np.concatenate([tiles[:20] for tiles in painted.values()])), 1.5, 0.01)
+    return OodDetector.fit(describe(np.concatenate([tiles[:20] for tiles in painted.values()])), 1.5, 0.01)
 
 
 @given(seed=st.integers(0, 1000), sides=st.tuples(st.integers(1, 4), st.integers(1, 4)), turn=TURNS)
@@ -66,12 +67,12 @@ def test_a_row_depends_on_its_tile_alone(seed: int, start: int, stop: int) -> No
     np.testing.assert_array_equal(describe(tiles[start:stop]), describe(tiles)[start:stop])
 
 
-def test_where_a_batch_comes_from_does_not_matter(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+def test_where_a_batch_comes_from_does_not_matter(detector: OodDetector, painted: dict[str, Pixels]) -> None:
     """Neither the layout of its memory, nor what else is in it."""
     tiles = painted["viable"][:4]
     strided = np.repeat(tiles, 2, axis=2)[:, :, ::2]
     np.testing.assert_array_equal(describe(strided), describe(tiles))
-    np.testing.assert_array_equal(novelty.of(tiles[1:3]), novelty.of(tiles)[1:3])
+    np.testing.assert_array_equal(detector.of(tiles[1:3]), detector.of(tiles)[1:3])
 
 
 @given(extra=st.tuples(st.integers(0, 7), st.integers(0, 7)))
@@ -139,40 +140,42 @@ def test_a_common_training_tile_is_at_about_one(seed: int) -> None:
     """Whatever the units of the numbers, and though all of them go together."""
     rng = np.random.default_rng(seed)
     points = (rng.normal(2, 1, (400, NUMBERS)) + rng.normal(0, 2, (400, 1))) * rng.uniform(0.1, 10, NUMBERS)
-    seen = Novelty.fit(points, 1.0, 0.01).distance(points)
+    seen = OodDetector.fit(points, 1.0, 0.01).distance(points)
     assert np.mean(seen**2) == pytest.approx(1, rel=0.05)
 
 
-def test_other_colours_are_farther(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+def test_other_colours_are_farther(detector: OodDetector, painted: dict[str, Pixels]) -> None:
     """And the farther, the more they differ."""
     tiles = painted["viable"][20:].astype(np.int16)
     tint = np.array([-20, 0, 20])
     means = [
-        novelty.distance(describe(np.clip(tiles + step * tint, 0, 255).astype(np.uint8))).mean()
+        detector.distance(describe(np.clip(tiles + step * tint, 0, 255).astype(np.uint8))).mean()
         for step in range(4)
     ]
     assert means == sorted(means)
     assert means[1] > 2 * means[0]
 
 
-def test_another_grain_in_the_same_colours_is_farther(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+def test_another_grain_in_the_same_colours_is_farther(
+    detector: OodDetector, painted: dict[str, Pixels]
+) -> None:
     tiles = painted["viable"][20:]
     flat = np.broadcast_to(tiles.mean(axis=(1, 2), keepdims=True), tiles.shape).astype(np.uint8)
-    assert novelty.distance(describe(flat)).min() > 3 * novelty.distance(describe(tiles)).max()
+    assert detector.distance(describe(flat)).min() > 3 * detector.distance(describe(tiles)).max()
 
 
-def test_distances_count_in_limits(novelty: Novelty, painted: dict[str, Pixels]) -> None:
+def test_distances_count_in_limits(detector: OodDetector, painted: dict[str, Pixels]) -> None:
     tiles = painted["non_viable"][20:]
-    found = novelty.of(tiles)
+    found = detector.of(tiles)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, novelty.distance(describe(tiles)) / 1.5, rtol=1e-6)
-    np.testing.assert_allclose(replace(novelty, limit=3.0).of(tiles), found / 2, rtol=1e-6)
+    np.testing.assert_allclose(found, detector.distance(describe(tiles)) / 1.5, rtol=1e-6)
+    np.testing.assert_allclose(replace(detector, limit=3.0).of(tiles), found / 2, rtol=1e-6)
 
 
 def test_full_shrinkage_knows_no_correlation() -> None:
     """The distance is then the root mean square of scaled deviations."""
     points = np.random.default_rng(4).normal(3, 2, (200, NUMBERS))
-    found = Novelty.fit(points, 1.0, 1.0).distance(points)
+    found = OodDetector.fit(points, 1.0, 1.0).distance(points)
     z = (points - points.mean(axis=0)) / points.std(axis=0)
     np.testing.assert_allclose(found, np.sqrt((z**2).mean(axis=1)), rtol=1e-4)
 
@@ -180,9 +183,9 @@ def test_full_shrinkage_knows_no_correlation() -> None:
 def test_two_alike_tiles_are_enough(painted: dict[str, Pixels]) -> None:
     """They do not vary; the digits that a checkpoint keeps make them no strangers to themselves."""
     points = describe(painted["viable"][:1].repeat(2, axis=0))
-    novelty = Novelty.fit(points, 1.0, 0.01)
-    assert novelty.distance(points).max() < 1
-    assert novelty.distance(describe(painted["non_viable"])).min() > 10
+    detector = OodDetector.fit(points, 1.0, 0.01)
+    assert detector.distance(points).max() < 1
+    assert detector.distance(describe(painted["non_viable"])).min() > 10
 
 
 @pytest.mark.parametrize(
@@ -199,25 +202,25 @@ def test_two_alike_tiles_are_enough(painted: dict[str, Pixels]) -> None:
         ({"precision": ((float("nan"),) * NUMBERS,) * NUMBERS}, "finite"),
     ],
 )
-def test_what_cannot_measure_is_refused(novelty: Novelty, changed: dict[str, Any], message: str) -> None:
+def test_what_cannot_measure_is_refused(detector: OodDetector, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        replace(novelty, **changed)
+        replace(detector, **changed)
 
 
-def test_it_travels_as_json(novelty: Novelty, painted: dict[str, Pixels]) -> None:
-    adapter = TypeAdapter(Novelty)
-    found = adapter.validate_json(adapter.dump_json(novelty))
-    assert found == novelty
-    np.testing.assert_array_equal(found.of(painted["viable"]), novelty.of(painted["viable"]))
+def test_it_travels_as_json(detector: OodDetector, painted: dict[str, Pixels]) -> None:
+    adapter = TypeAdapter(OodDetector)
+    found = adapter.validate_json(adapter.dump_json(detector))
+    assert found == detector
+    np.testing.assert_array_equal(found.of(painted["viable"]), detector.of(painted["viable"]))
     with pytest.raises(ValidationError):
-        adapter.validate_python(adapter.dump_python(novelty) | {"mean": 1.0})
+        adapter.validate_python(adapter.dump_python(detector) | {"mean": 1.0})
     with pytest.raises(ValidationError, match="limit above 0"):
-        adapter.validate_python(adapter.dump_python(novelty) | {"limit": -1.0})
+        adapter.validate_python(adapter.dump_python(detector) | {"limit": -1.0})
 
 
 @pytest.fixture(scope="module")
 def shipped(data_dir: Path) -> TrainSettings:
-    """But for what novelty does not look at."""
+    """But for what detector does not look at."""
     quick = ("network.fusion=radiomics", "network.recipe=none", "crops.views=1")
     return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))
 
@@ -226,30 +229,28 @@ def shipped(data_dir: Path) -> TrainSettings:
 def real(shipped: TrainSettings) -> Samples:
     crops = shipped.crops
     tiles = read_tiles(shipped.data, Path(), Field(crops.tile_px, crops.mpp_um))
-    return Shelf(tiles).samples(shipped)
+    return SampleCache(tiles).samples(shipped)
 
 
 @pytest.fixture(scope="module")
-def strange(shipped: TrainSettings, real: Samples) -> Strangeness:
-    return hold_out_novelty(real, shipped.honesty)
+def held(shipped: TrainSettings, real: Samples) -> HeldOutOod:
+    return hold_out_ood(real, shipped.ood)
 
 
-def test_the_limit_of_the_real_tiles_is_the_published_one(
-    shipped: TrainSettings, strange: Strangeness
-) -> None:
-    assert len(strange.distance) == 48 * 9
-    limit = strange.limit(strange.tissue, shipped.honesty)
+def test_the_limit_of_the_real_tiles_is_the_published_one(shipped: TrainSettings, held: HeldOutOod) -> None:
+    assert len(held.distance) == 48 * 9
+    limit = held.limit(held.tissue, shipped.ood)
     assert limit == pytest.approx(PUBLISHED_LIMIT, rel=0.01)
-    assert np.mean(strange.distance[strange.tissue] > limit) <= 0.1
-    assert strange.fit(shipped.honesty).limit == limit
+    assert np.mean(held.distance[held.tissue] > limit) <= 0.1
+    assert held.fit(shipped.ood).limit == limit
 
 
-def test_unusual_pictures_are_recognised(shipped: TrainSettings, real: Samples, strange: Strangeness) -> None:
+def test_unusual_pictures_are_recognised(shipped: TrainSettings, real: Samples, held: HeldOutOod) -> None:
     """And the tissue that they were made of is not."""
-    novelty = strange.fit(shipped.honesty)
-    tissue = real.pixels[strange.tissue][::5]
-    assert np.mean(novelty.of(tissue) > 1) < 0.1
+    detector = held.fit(shipped.ood)
+    tissue = real.pixels[held.tissue][::5]
+    assert np.mean(detector.of(tissue) > 1) < 0.1
     blurred = ndimage.gaussian_filter(tissue, (0, 6, 6, 0))
-    assert np.mean(novelty.of(255 - tissue) > 1) == 1
-    assert np.mean(novelty.of(blurred) > 1) > 0.95
-    assert novelty.of(np.zeros_like(tissue[:1]))[0] > 1
+    assert np.mean(detector.of(255 - tissue) > 1) == 1
+    assert np.mean(detector.of(blurred) > 1) > 0.95
+    assert detector.of(np.zeros_like(tissue[:1]))[0] > 1

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.phantom_model import phantom_network, phantom_spec
+from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.openvino_runner import OpenVinoRunner, write_network
 from wsi_necrosis.model.torch_runner import TorchRunner

@@ -10,30 +10,25 @@ import numpy as np
 import pytest
 import torch
 
-from tests.phantom_model import phantom_network, phantom_spec
+from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.backend import REFERENCE, Backend
+from wsi_necrosis.model.backend_check import AGREEMENT_FILE, agreement, fixed_tiles
 from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.model.checkpoint import ModelSpec, Standardiser, load_spec, load_tensors, save_checkpoint
+from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
+from wsi_necrosis.model.loading import TOLERANCE, choose_backend, load_model
 from wsi_necrosis.model.network import Network
-from wsi_necrosis.model.ood import Novelty, describe
-from wsi_necrosis.model.tile_model import (
-    AGREEMENT_FILE,
-    TOLERANCE,
-    Prediction,
-    TileModel,
-    agreement,
-    choose_backend,
-    fixed_tiles,
-    load_model,
-)
+from wsi_necrosis.model.ood import OodDetector, describe
+from wsi_necrosis.model.spec import ModelSpec, load_spec
+from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.model.tile_model import Prediction, TileModel
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.tiling.foreground import foreground
 
 SIDE = 32
 PURE = (*CLASSES, "glass")
@@ -166,9 +161,9 @@ def test_models_of_every_kind_predict(tmp_path: Path, tiles: dict[str, np.ndarra
     pixels = np.concatenate([tiles[name][:4] for name in PURE])
     found = predict(model, pixels)
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
-    assert found.prob.dtype == found.gate.dtype == found.novelty.dtype == np.float32
+    assert found.prob.dtype == found.gate.dtype == found.ood.dtype == np.float32
     assert np.ptp(found.prob, axis=0).max() > 1e-3  # it looks at them
-    assert not found.novelty.any()
+    assert not found.ood.any()
     np.testing.assert_array_equal(found.prob, predict(model, pixels).prob)
     sums = {"concat": np.nan, "image": 1, "radiomics": 1}.get(kind, 1)
     np.testing.assert_allclose(found.gate.sum(axis=1), sums, atol=1e-6)
@@ -215,21 +210,21 @@ def test_temperature_changes_probabilities_and_nothing_else(
         np.testing.assert_allclose(odds[1], odds[0] / 0.25, rtol=1e-3, atol=1e-4)
     assert np.abs(raw.prob - found.prob).max() > 0.01
     np.testing.assert_array_equal(raw.gate, found.gate)
-    np.testing.assert_array_equal(raw.novelty, found.novelty)
+    np.testing.assert_array_equal(raw.ood, found.ood)
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
 
 
 def test_novelty_is_that_of_the_tiles_and_changes_no_probability(tiles: dict[str, np.ndarray]) -> None:
     known = np.concatenate([describe(tiles[name]) for name in CLASSES])
-    novelty = Novelty.fit(known, limit=2.0, shrinkage=0.1)
-    spec = replace(phantom_spec(), novelty=novelty)
+    detector = OodDetector.fit(known, limit=2.0, shrinkage=0.1)
+    spec = replace(phantom_spec(), ood=detector)
     plain = predict(TileModel(phantom_spec(), TorchRunner(phantom_network(phantom_spec()))), tiles["viable"])
     found = predict(TileModel(spec, TorchRunner(phantom_network(spec))), tiles["viable"])
     np.testing.assert_array_equal(found.prob, plain.prob)
-    np.testing.assert_array_equal(found.novelty, novelty.of(tiles["viable"]))
-    assert found.novelty.max() < 1
+    np.testing.assert_array_equal(found.ood, detector.of(tiles["viable"]))
+    assert found.ood.max() < 1
     inverted = predict(TileModel(spec, TorchRunner(phantom_network(spec))), 255 - tiles["viable"])
-    assert inverted.novelty.min() > 1
+    assert inverted.ood.min() > 1
 
 
 @pytest.mark.parametrize(
@@ -280,7 +275,7 @@ def test_openvino_agrees_with_torch_on_models_of_every_kind(
     assert np.ptp(plain.prob, axis=0).max() > 1e-3
     np.testing.assert_allclose(found.prob, plain.prob, atol=1e-5)
     np.testing.assert_allclose(found.gate, plain.gate, atol=1e-5)
-    np.testing.assert_array_equal(found.novelty, plain.novelty)
+    np.testing.assert_array_equal(found.ood, plain.ood)
     assert agreement(tmp_path / "model", OPENVINO) < 1e-5
 
 

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.model.checkpoint import ModelSpec, load_spec
+from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
 from wsi_necrosis.pipelines.train import train
-from wsi_necrosis.settings.loading import Arm, EvaluationSettings, load_evaluation_settings
+from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
+from wsi_necrosis.settings.loading import load_evaluation_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 
 CASES = {"A": CLASSES, "B": CLASSES, "C": ("non_tumour",)}
@@ -90,16 +91,16 @@ def spec(trained: Path) -> ModelSpec:
 
 @pytest.fixture(scope="session")
 def rules() -> EvaluationSettings:
-    """Some of the shipped arms, and one whose backbone learns for an epoch."""
+    """Some of the shipped variants, and one whose backbone learns for an epoch."""
     shipped = load_evaluation_settings(None, ["bootstrap_draws=100", "tuned_seeds=[1, 2]"])
     kept = {"default", "image-flat", "paper-loss", "probe"}
-    tuned = Arm(
+    tuned = Variant(
         name="tuned-full",
         title="the whole backbone tuned",
         group="Tuned backbone",
         set={"fit.tune": "full", "fit.epochs": 1},
     )
-    frozen = tuple(arm for arm in shipped.frozen if arm.name in kept)
+    frozen = tuple(variant for variant in shipped.frozen if variant.name in kept)
     return shipped.model_copy(update={"frozen": frozen, "tuned": (tuned,)})
 
 
@@ -107,7 +108,7 @@ def rules() -> EvaluationSettings:
 def evaluation(
     trained: Path, painted: Path, rules: EvaluationSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Folder of a comparison with a pool of processes, tuned arms included; `said.txt` is what it returned."""
+    """Folder of a comparison with a pool of processes, tuned variants included; `said.txt` is what it returned."""
     out = tmp_path_factory.mktemp("evaluation")
     said = evaluate(Options(str(trained), painted, out, tuned=True), rules)
     (out / "said.txt").write_text(said, encoding="utf-8")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model.checkpoint import SHIPPED, ModelSpec, load_spec
+from wsi_necrosis.model.spec import SHIPPED, ModelSpec, load_spec
 from wsi_necrosis.model.tile_model import Prediction, TileModel
 from wsi_necrosis.pipelines.cli import main
 from wsi_necrosis.pipelines.models import list_models, show, validate

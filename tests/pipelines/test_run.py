@@ -14,17 +14,16 @@ import tifffile
 import zarr
 from PIL import Image
 
+from tests.helpers.phantom_model import phantom_network, phantom_spec
 from tests.model.test_tile_model import save_random_model
-from tests.phantom_model import phantom_network, phantom_spec
 from tests.test_analysis import WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.model.checkpoint import save_checkpoint
-from wsi_necrosis.model.ood import NUMBERS, Novelty
+from wsi_necrosis.model.ood import NUMBERS, OodDetector
 from wsi_necrosis.pipelines.console.printout import as_json, describe
 from wsi_necrosis.pipelines.console.progress import QuietWatcher
-from wsi_necrosis.pipelines.one_slide import RunOptions
-from wsi_necrosis.pipelines.run import dry_run, run
+from wsi_necrosis.pipelines.run import RunOptions, dry_run, run
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
@@ -204,8 +203,8 @@ def test_stains_are_normalised_where_the_model_asks(small: Path, tmp_path: Path)
 def save_watchful_model(folder: Path, limit: float) -> None:
     """The phantom's model with a limit of what is unusual; every tile is far from 0 and near to 1e6."""
     unit = tuple(tuple(float(row == col) for col in range(NUMBERS)) for row in range(NUMBERS))
-    novelty = Novelty((0.0,) * NUMBERS, (1.0,) * NUMBERS, unit, limit)
-    spec = replace(phantom_spec(), novelty=novelty)
+    detector = OodDetector((0.0,) * NUMBERS, (1.0,) * NUMBERS, unit, limit)
+    spec = replace(phantom_spec(), ood=detector)
     save_checkpoint(folder, spec, phantom_network(spec).tensors())
 
 

@@ -16,15 +16,17 @@ from safetensors.torch import save_file
 from tests.pipelines.conftest import paint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, StoreError
-from wsi_necrosis.model.checkpoint import load_spec, load_tensors
-from wsi_necrosis.model.tile_model import TileModel, load_model
+from wsi_necrosis.model.checkpoint import load_tensors
+from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.spec import load_spec
+from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.pipelines import train as module
 from wsi_necrosis.pipelines.cli import main
 from wsi_necrosis.pipelines.train import check, train
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.settings.loading import load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.fit import Epoch
 from wsi_necrosis.training.leave_case_out import Watch
@@ -87,8 +89,8 @@ def test_unlike_tiles_are_told_from_training_tiles(trained: Path) -> None:
     odd = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     familiar = phantom_tiles("viable", 4, 32, np.random.default_rng(1))
     nothing = np.zeros((4, len(model.spec.feature_names)))
-    assert (model.predict(odd, nothing).novelty > 1).all()
-    assert np.median(model.predict(familiar, nothing).novelty) < 1
+    assert (model.predict(odd, nothing).ood > 1).all()
+    assert np.median(model.predict(familiar, nothing).ood) < 1
 
 
 def test_the_same_command_gives_the_same_model(

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.quantify.heatmap import CHANNELS, PALETTE, Heatmap, Level, pyramid, stitch
-from wsi_necrosis.scores.store import Scores, State, cell_class
+from wsi_necrosis.quantify.heatmap import CHANNELS, Heatmap, Level, pyramid, stitch
+from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.scores.labels import cell_class
+from wsi_necrosis.scores.store import CellState, Scores
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.tiling.grid import TileGrid
 
@@ -22,7 +24,7 @@ def scores(shape: tuple[int, int], seed: int = 0) -> Scores:
     """Any store, half of whose cells are scored; tiles are twice as wide as cells."""
     rng = np.random.default_rng(seed)
     state = rng.choice([0, 1, 2, 2, 2, 3], size=shape).astype(np.uint8)
-    scored = state == State.SCORED
+    scored = state == CellState.SCORED
     prob = np.where(scored[..., None], rng.dirichlet((1, 1, 1), size=shape), np.nan).astype(np.float32)
     px = np.zeros((*shape, 4), np.uint32)
     px[..., 1] = scored * 9
@@ -36,7 +38,7 @@ def scores(shape: tuple[int, int], seed: int = 0) -> Scores:
 def test_each_cell_has_its_own_answer() -> None:
     store = scores((7, 5))
     heat = stitch(store, SHIPPED)
-    scored = store.state == State.SCORED
+    scored = store.state == CellState.SCORED
     assert heat.channels.shape == (4, 7, 5)
     assert heat.channels.dtype == np.float32
     for k in range(len(CLASSES)):
@@ -51,7 +53,7 @@ def test_each_cell_has_its_own_answer() -> None:
 def test_abstained_cells_keep_their_probabilities(limit: str, of: str) -> None:
     store = scores((7, 5))
     heat = stitch(store, SHIPPED.model_copy(update={limit: 0.5}))
-    silent = (store.state == State.SCORED) & (getattr(store, of) > 0.5)
+    silent = (store.state == CellState.SCORED) & (getattr(store, of) > 0.5)
     assert silent.any()
     np.testing.assert_array_equal(heat.label == 4, silent)
     assert np.isfinite(heat.channels[:, silent]).all()
@@ -114,9 +116,9 @@ def test_windows_are_whole_across_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_lone_viable_cell_stays_in_sight() -> None:
     store = scores((130, 130))
-    store.state[...] = State.NO_TISSUE
+    store.state[...] = CellState.NO_TISSUE
     store.px[...] = 0
-    store.state[77, 31], store.px[77, 31, 1] = State.SCORED, 5
+    store.state[77, 31], store.px[77, 31, 1] = CellState.SCORED, 5
     store.prob[77, 31], store.uncertainty[77, 31] = (0.1, 0.1, 0.8), 0.3
     last = pyramid(stitch(store, SHIPPED))[-1]
     assert last.label[77 // 4, 31 // 4] == 3

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.percentage import NecrosisScore, measure
-from wsi_necrosis.scores.store import Label, Scores, State, cell_class
-from wsi_necrosis.settings.loading import QuantifySettings, load_settings
+from wsi_necrosis.scores.labels import CellLabel, cell_class
+from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import TileGrid
 
 SHIPPED = load_settings().quantify
@@ -46,7 +48,7 @@ def scores(
         entropy = -np.where(prob > 0, prob * np.log(prob), 0 * prob).sum(axis=-1) / np.log(3)
     mpp = Mpp(cell_mm[0] * 10, cell_mm[1] * 10)  # 100 px to a cell
     grid = TileGrid(Box(0, 0, shape[1] * 100, shape[0] * 100), (1.0, 1.0), mpp, 100, 100, 8)
-    state = np.where(scored, State.SCORED, State.NO_TISSUE).astype(np.uint8)
+    state = np.where(scored, CellState.SCORED, CellState.NO_TISSUE).astype(np.uint8)
     distance = np.where(scored, ood, np.nan).astype(np.float32)
     return Scores(grid, px_mm2, prob, entropy.astype(np.float32), distance, px, state)
 
@@ -62,12 +64,12 @@ def stores(draw: st.DrawFn) -> Scores:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     state = draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 3)))
     px = draw(hnp.arrays(np.uint32, (*shape, 4), elements=st.integers(0, 4000)))
-    px[..., 1] *= state == State.SCORED
-    prob = np.where((state == State.SCORED)[..., None], random_prob(rng, shape), np.nan)
+    px[..., 1] *= state == CellState.SCORED
+    prob = np.where((state == CellState.SCORED)[..., None], random_prob(rng, shape), np.nan)
     store = scores(np.zeros((*shape, 3)))
-    uncertainty = np.where(state == State.SCORED, rng.random(shape), np.nan).astype(np.float32)
+    uncertainty = np.where(state == CellState.SCORED, rng.random(shape), np.nan).astype(np.float32)
     distance = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from(DISTANCES)))
-    ood = np.where(state == State.SCORED, distance, np.float32(np.nan))
+    ood = np.where(state == CellState.SCORED, distance, np.float32(np.nan))
     return replace(store, prob=prob.astype(np.float32), uncertainty=uncertainty, ood=ood, px=px, state=state)
 
 
@@ -84,7 +86,7 @@ thresholds = st.builds(
 def test_ledger_adds_up_to_the_plane_exactly(store: Scores, wanted: QuantifySettings) -> None:
     score = measure(store, wanted)
     ledger = score.ledger
-    scored = store.state == State.SCORED
+    scored = store.state == CellState.SCORED
     odd = scored & (store.ood > wanted.max_ood)
     silent = odd | (scored & (store.uncertainty > wanted.max_uncertainty))
     assert ledger.abstained == store.px[silent][:, 1].sum(dtype=int)
@@ -186,7 +188,7 @@ def test_unreadable_tissue_is_not_tissue() -> None:
     store = scores(np.array([[NONE, NONE]]))
     px = store.px.copy()
     px[0, 0, 2] = 40
-    state = np.array([[State.UNREADABLE, State.NO_TISSUE]], np.uint8)
+    state = np.array([[CellState.UNREADABLE, CellState.NO_TISSUE]], np.uint8)
     score = measure(replace(store, px=px, state=state), SHIPPED)
     assert (score.reason, score.ledger.unreadable) == ("no_tissue", 40)
 
@@ -274,7 +276,7 @@ def test_unusual_cells_are_in_no_block_of_the_bootstrap() -> None:
     found = measure(scores(prob, ood=ood), SHIPPED)
     missing = np.where((ood > 0)[..., None], np.nan, prob)
     assert found.interval == measure(scores(missing), SHIPPED).interval
-    assert (cell_class(scores(prob, ood=ood), SHIPPED)[:8, :8] == Label.ABSTAINED).all()
+    assert (cell_class(scores(prob, ood=ood), SHIPPED)[:8, :8] == CellLabel.ABSTAINED).all()
 
 
 def test_a_scored_cell_without_a_distance_is_refused() -> None:
@@ -369,8 +371,8 @@ def test_moving_cells_within_a_block_changes_nothing(seed: int) -> None:
     )
 
 
-@pytest.mark.parametrize("state", [State.NOT_LOOKED, State.NO_TISSUE, State.UNREADABLE])
-def test_tissue_without_a_score_is_an_incomplete_store(state: State) -> None:
+@pytest.mark.parametrize("state", [CellState.NOT_LOOKED, CellState.NO_TISSUE, CellState.UNREADABLE])
+def test_tissue_without_a_score_is_an_incomplete_store(state: CellState) -> None:
     store = scores(np.full((2, 3, 3), VIABLE))
     states = store.state.copy()
     states[1, 2] = state

@@ -10,18 +10,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.scores.labels import cell_class, ood_cells
 from wsi_necrosis.scores.store import (
     BlockScores,
+    CellState,
     Scores,
     ScoreStore,
-    State,
-    cell_class,
     empty_block,
     unreadable_block,
-    unusual,
 )
 from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.tiling.grid import Block, Term, TileGrid
+from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
 GRID = TileGrid(Box(0, 0, 500, 300), (2.0, 2.0), Mpp(1.0, 1.0), 32, 32, 3)
 PLAN = {"inputs": {"slide": "abc"}, "features": ("mean", "energy")}
@@ -42,7 +41,7 @@ def found(px: np.ndarray, seed: int, n_features: int = 2) -> BlockScores:
     block.prob[tissue] = rng.dirichlet(np.ones(3), int(tissue.sum()))
     block.uncertainty[tissue] = rng.random(int(tissue.sum()))
     block.ood[tissue] = rng.random(int(tissue.sum())) * 2
-    block.state[tissue] = State.SCORED
+    block.state[tissue] = CellState.SCORED
     return block
 
 
@@ -54,7 +53,7 @@ def same(one: BlockScores, other: BlockScores) -> bool:
 def test_a_new_store_knows_cells_without_tissue(tmp_path: Path) -> None:
     px = mask_pixels()
     scores = ScoreStore.create(tmp_path, GRID, px, 1.6e-5, PLAN).read()
-    assert (scores.state == np.where(px[..., 1] > 0, State.NOT_LOOKED, State.NO_TISSUE)).all()
+    assert (scores.state == np.where(px[..., 1] > 0, CellState.NOT_LOOKED, CellState.NO_TISSUE)).all()
     assert (scores.px == px).all()
     assert np.isnan(scores.prob).all()
 
@@ -155,7 +154,7 @@ def test_only_scored_cells_are_unusual() -> None:
     scores = Scores(
         GRID, 1.0, np.zeros((1, 6, 3), np.float32), empty, ood, np.zeros((1, 6, 4), np.uint32), state
     )
-    assert unusual(scores, SHIPPED).tolist() == [[False, False, False, True, True, False]]
+    assert ood_cells(scores, SHIPPED).tolist() == [[False, False, False, True, True, False]]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -203,13 +202,13 @@ TestStoreMachine.settings = hypothesis_settings(max_examples=8, stateful_step_co
 
 def test_an_unreadable_block_keeps_every_pixel_and_scores_none() -> None:
     px = np.random.default_rng(0).integers(0, 9, (3, 4, 4), np.uint32)
-    px[0, 0, Term.TISSUE], px[1, 1, Term.TISSUE] = 0, 5
+    px[0, 0, PixelCount.TISSUE], px[1, 1, PixelCount.TISSUE] = 0, 5
     before = px.copy()
     found = unreadable_block(px, 2)
     assert np.array_equal(px, before)
     assert np.array_equal(found.px.sum(axis=-1), px.sum(axis=-1))
-    assert not found.px[..., Term.TISSUE].any()
-    assert np.array_equal(found.state == State.UNREADABLE, px[..., Term.TISSUE] > 0)
-    assert found.state[0, 0] == State.NO_TISSUE
+    assert not found.px[..., PixelCount.TISSUE].any()
+    assert np.array_equal(found.state == CellState.UNREADABLE, px[..., PixelCount.TISSUE] > 0)
+    assert found.state[0, 0] == CellState.NO_TISSUE
     assert np.isnan(found.prob).all()
     assert found.radiomics.shape == (3, 4, 2)

@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.jpeg_slides import Kind, encoded, split, tissue_like
+from tests.helpers.jpeg_slides import JpegKind, encoded, split, tissue_like
 from wsi_necrosis.slides.jpeg_decode import SOI, decode_tile, head_of
 
 SIZE = (96, 64)
 TILE = tissue_like(64, 96)
-STREAM = encoded(TILE, Kind(sampling="444"))
+STREAM = encoded(TILE, JpegKind(sampling="444"))
 
 
 @pytest.mark.parametrize("colour", ["YCbCr", "RGB"])
 def test_colours_are_what_the_file_says_of_them(colour):
     """An RGB stream without markers would pass for YCbCr, and comes out green."""
-    tables, stream = split(encoded(TILE, Kind(sampling="444", colour=colour)))
+    tables, stream = split(encoded(TILE, JpegKind(sampling="444", colour=colour)))
     pixels = decode_tile(stream, head_of(tables), colour, SIZE)
     assert np.abs(pixels.astype(int) - TILE).mean() < 3
     other = {"YCbCr": "RGB", "RGB": "YCbCr"}[colour]
@@ -57,7 +57,7 @@ def test_any_damage_gives_none_or_pixels_of_the_right_size(data):
 
 def test_a_gap_between_start_and_end_is_damage():
     """As a lost sector leaves it; libjpeg alone would warn, and fill it with grey."""
-    stream = encoded(tissue_like(256, 256), Kind(sampling="420"))
+    stream = encoded(tissue_like(256, 256), JpegKind(sampling="420"))
     middle = len(stream) // 2
     broken = stream[:middle] + bytes(512) + stream[middle + 512 :]
     assert decode_tile(stream, SOI, "YCbCr", (256, 256)) is not None

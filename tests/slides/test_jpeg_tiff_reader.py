@@ -11,7 +11,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.jpeg_slides import Kind, encoded, replace_tile, set_tile, tissue_like, write_level, write_slide
+from tests.helpers.jpeg_slides import (
+    JpegKind,
+    encoded,
+    replace_tile,
+    set_tile,
+    tissue_like,
+    write_level,
+    write_slide,
+)
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.jpeg_decode import SOI
@@ -26,12 +34,12 @@ JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 PLANE = Box(0, 0, WIDTH, HEIGHT)
 L0, HALF = Mpp(0.25, 0.25), Mpp(0.5, 0.5)
 KINDS = [
-    Kind(256, "YCbCr", "420"),
-    Kind(240, "YCbCr", "444"),
-    Kind(256, "YCbCr", "422", vendor="aperio", factors=(1, 2, 8)),
-    Kind(240, "YCbCr", "420", has_tables=True, vendor="aperio"),
-    Kind(240, "RGB", "444", has_tables=True, vendor="aperio"),
-    Kind(256, "RGB", "444", has_tables=True, factors=(1,)),
+    JpegKind(256, "YCbCr", "420"),
+    JpegKind(240, "YCbCr", "444"),
+    JpegKind(256, "YCbCr", "422", vendor="aperio", factors=(1, 2, 8)),
+    JpegKind(240, "YCbCr", "420", has_tables=True, vendor="aperio"),
+    JpegKind(240, "RGB", "444", has_tables=True, vendor="aperio"),
+    JpegKind(256, "RGB", "444", has_tables=True, factors=(1,)),
 ]
 
 
@@ -42,7 +50,7 @@ def stored(request, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def slide_file(tmp_path) -> Path:
-    return write_slide(tmp_path / "slide.tiff", PICTURE, Kind(128))
+    return write_slide(tmp_path / "slide.tiff", PICTURE, JpegKind(128))
 
 
 def test_what_the_file_says_comes_from_openslide(stored):
@@ -81,7 +89,7 @@ def test_coarser_pixels_are_means_to_the_bit(tmp_path):
     """Also at clipped white and beyond the slide, and where squares of pixels begin elsewhere."""
     picture = PICTURE.copy()
     picture[200:430, 300:710] = 255
-    path = write_slide(tmp_path / "slide.tiff", picture, Kind(256, factors=(1,)))
+    path = write_slide(tmp_path / "slide.tiff", picture, JpegKind(256, factors=(1,)))
     with open_slide(path) as slide:
         assert slide.info.reader == "jpeg-tiff"
         for left, top in ((-64, -64), (-63, -64), (32, 17)):
@@ -185,7 +193,7 @@ def refused(path: Path, caplog: pytest.LogCaptureFixture) -> str:
 
 
 def test_empty_tiles_of_an_aperio_pyramid_are_left_to_openslide(tmp_path, caplog):
-    path = write_slide(tmp_path / "slide.svs", PICTURE, Kind(128, vendor="aperio"))
+    path = write_slide(tmp_path / "slide.svs", PICTURE, JpegKind(128, vendor="aperio"))
     set_tile(path, "TileByteCounts", tile=11, value=0)
     assert "some of its tiles are empty" in refused(path, caplog)
 
@@ -199,18 +207,22 @@ def test_other_compressions_are_left_to_openslide(tmp_path, caplog):
 
 
 def test_two_pictures_of_one_size_are_left_to_openslide(tmp_path, caplog):
-    path = write_slide(tmp_path / "slide.tiff", PICTURE, Kind(factors=(1,)))
+    path = write_slide(tmp_path / "slide.tiff", PICTURE, JpegKind(factors=(1,)))
     with tifffile.TiffWriter(path, append=True) as tiff:
         write_level(
-            tiff, [encoded(np.zeros((256, 256, 3), np.uint8), Kind())] * 15, (HEIGHT, WIDTH), Kind(), 1
+            tiff,
+            [encoded(np.zeros((256, 256, 3), np.uint8), JpegKind())] * 15,
+            (HEIGHT, WIDTH),
+            JpegKind(),
+            1,
         )
     assert "2 of its tiled pictures have the size" in refused(path, caplog)
 
 
 def test_other_pixels_than_openslides_are_left_to_openslide(tmp_path, caplog):
     """A JFIF marker in an RGB slide makes us, and not OpenSlide, take a tile for YCbCr. The last tile is looked at."""
-    path = write_slide(tmp_path / "rgb.tiff", PICTURE, Kind(128, "RGB", "444"))
-    pink = encoded(np.full((128, 128, 3), (200, 100, 150), np.uint8), Kind(colour="RGB", sampling="444"))
+    path = write_slide(tmp_path / "rgb.tiff", PICTURE, JpegKind(128, "RGB", "444"))
+    pink = encoded(np.full((128, 128, 3), (200, 100, 150), np.uint8), JpegKind(colour="RGB", sampling="444"))
     stream = SOI + JFIF + pink[len(SOI) :]
     replace_tile(path, tile=53, change=lambda data: stream + bytes(len(data) - len(stream)))
     assert "sees other pixels in tile 5, 8 of level 0" in refused(path, caplog)
@@ -246,7 +258,7 @@ def test_jpeg_2000_is_left_to_openslide(data_dir, caplog):
     assert region.decoded_l0 < plain.decoded_l0 / 2
 
 
-def same_tiles(path: Path, kind: Kind, side_l0: int) -> Path:
+def same_tiles(path: Path, kind: JpegKind, side_l0: int) -> Path:
     """A slide whose tiles are all alike, which takes no time to write."""
     stream = encoded(tissue_like(kind.tile, kind.tile), kind)
     with tifffile.TiffWriter(path) as tiff:
@@ -258,7 +270,7 @@ def same_tiles(path: Path, kind: Kind, side_l0: int) -> Path:
 
 @pytest.mark.parametrize(
     ("kind", "limit"),
-    [(Kind(256, factors=(1, 2, 8)), 1.3), (Kind(240, factors=(1, 4)), 1.6)],
+    [(JpegKind(256, factors=(1, 2, 8)), 1.3), (JpegKind(240, factors=(1, 4)), 1.6)],
     ids=["0.25, 0.5 and 2 um, 256 px", "0.25 and 1 um, 240 px"],
 )
 def test_little_is_decoded_that_is_not_needed(tmp_path, kind, limit):

@@ -8,7 +8,8 @@ import pytest
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.slides.openslide_reader import existing_file, files_of, plane_of
-from wsi_necrosis.slides.slide import open_slide, read_overview
+from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.slide import open_slide
 
 BOUNDS = {f"openslide.bounds-{key}": value for key, value in
           {"x": "100", "y": "200", "width": "300", "height": "400"}.items()}  # fmt: skip

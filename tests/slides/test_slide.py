@@ -13,8 +13,9 @@ from PIL import Image
 from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.slides.overview import PIECE_PX, read_overview
 from wsi_necrosis.slides.pyramid import Region
-from wsi_necrosis.slides.slide import PIECE_PX, Slide, open_slide, read_overview
+from wsi_necrosis.slides.slide import Slide, open_slide
 
 pytestmark = pytest.mark.real
 

@@ -28,8 +28,9 @@ from wsi_necrosis.stain.normalise import (
     lab_moments,
     stain_strengths,
 )
-from wsi_necrosis.stain.separation import fit_stains, optical_density, recolour, stained_share
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.stain.recolour import recolour, stained_share
+from wsi_necrosis.stain.separation import fit_stains, optical_density
+from wsi_necrosis.tiling.foreground import foreground
 
 METHODS = ("macenko", "reinhard")
 RGB = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=3, max_side=6).map(lambda side: (*side, 3)))

@@ -6,20 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains, recolour, stained_share
 from wsi_necrosis.stain.separation import (
     EOSIN,
     FAINTEST_OD,
     HAEMATOXYLIN,
     STAINS,
-    draw_jitter,
     fit_stains,
     grey_density,
-    jitter_stains,
     optical_density,
-    recolour,
     separate_stains,
     stain_matrix,
-    stained_share,
 )
 
 RGB = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=3, max_side=6).map(lambda side: (*side, 3)))

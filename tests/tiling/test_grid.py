@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from wsi_necrosis.errors import PixelSizeError, SettingsError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.settings.loading import GridSettings
+from wsi_necrosis.settings.run import GridSettings
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels, lay_grid, working_px_l0
-from wsi_necrosis.tiling.tissue import Kind, TissueMask
+from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 
 
 def info(
@@ -114,23 +114,23 @@ def test_a_stride_that_cannot_be_centred_is_refused() -> None:
 @given(grids, st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
 def test_every_mask_pixel_belongs_to_one_cell(grid: TileGrid, kx: int, ky: int, seed: int) -> None:
     shape = -(-int(grid.plane.height_l0) // ky), -(-int(grid.plane.width_l0) // kx)
-    kind = np.random.default_rng(seed).choice(np.array(list(Kind), np.uint8), size=shape)
+    kind = np.random.default_rng(seed).choice(np.array(list(MaskClass), np.uint8), size=shape)
     mask = TissueMask(kind, grid.plane, (kx, ky), Mpp(0.5 * kx, 0.75 * ky))
     px = cell_pixels(grid, mask)
     assert px.shape == (*grid.shape, 4)
     totals = px.sum(axis=(0, 1)).tolist()
     counts = np.bincount(kind.ravel(), minlength=5)
     assert totals == [
-        counts[Kind.GLASS] + counts[Kind.SPECK],
-        counts[Kind.TISSUE],
-        counts[Kind.UNREADABLE],
-        counts[Kind.OUTSIDE],
+        counts[MaskClass.GLASS] + counts[MaskClass.SPECK],
+        counts[MaskClass.TISSUE],
+        counts[MaskClass.UNREADABLE],
+        counts[MaskClass.OUTSIDE],
     ]
 
 
 def test_a_mask_pixel_goes_to_the_cell_of_its_centre() -> None:
     grid = TileGrid(Box(0, 0, 40, 20), (1.0, 1.0), Mpp(1, 1), 10, 10, 8)
     kind = np.zeros((5, 10), np.uint8)
-    kind[2, 2] = Kind.TISSUE  # centre at (10, 10): the first pixel of cell (1, 1)
+    kind[2, 2] = MaskClass.TISSUE  # centre at (10, 10): the first pixel of cell (1, 1)
     px = cell_pixels(grid, TissueMask(kind, grid.plane, (4, 4), Mpp(4, 4)))
     assert np.argwhere(px[..., 1]).tolist() == [[1, 1]]

@@ -20,10 +20,12 @@ from scipy import ndimage
 
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.slides.overview import Overview, read_overview
 from wsi_necrosis.slides.phantom import write_phantom
-from wsi_necrosis.slides.slide import Overview, open_slide, read_overview
+from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling import tissue
-from wsi_necrosis.tiling.tissue import Kind, TissueMask, find_tissue, foreground, glass_colour
+from wsi_necrosis.tiling.foreground import foreground
+from wsi_necrosis.tiling.tissue import MaskClass, TissueMask, find_tissue, glass_colour
 
 SETTINGS = load_settings().tissue
 SHRINK = 8  # level-0 pixels of 0.5 um per mask pixel of 4 um
@@ -40,7 +42,7 @@ def masked(rgb: NDArray[np.uint8]) -> TissueMask:
     return find_tissue(overview(rgb), SETTINGS)
 
 
-def share(rgb: NDArray[np.uint8], kind: Kind = Kind.TISSUE) -> float:
+def share(rgb: NDArray[np.uint8], kind: MaskClass = MaskClass.TISSUE) -> float:
     return float((masked(rgb).kind == kind).mean())
 
 
@@ -130,8 +132,8 @@ def test_pale_necrosis_of_2_mm_is_kept(
     inside = np.zeros(kind.shape, bool)
     inside[cut:-cut, cut:-cut] = True
     assert inside[cut].sum() * 4 > 2000
-    assert (kind[inside] == Kind.TISSUE).mean() > 0.99
-    assert (kind[~inside] == Kind.TISSUE).mean() < 0.01
+    assert (kind[inside] == MaskClass.TISSUE).mean() > 0.99
+    assert (kind[~inside] == MaskClass.TISSUE).mean() < 0.01
 
 
 def ellipse(rng: np.random.Generator, side: int, width_um: float) -> NDArray[np.bool_]:
@@ -157,9 +159,9 @@ def test_nest_of_cells_alone_on_glass_is_kept_and_dust_is_listed() -> None:
     field[200:248, 200:248] = (130, 100, 170)  # 24 um
     field[600:616, 600:616] = (130, 100, 170)  # 8 um
     kind = masked(scanned(field, 2, 80)).kind
-    assert (kind == Kind.TISSUE).sum() == pytest.approx(36, abs=8)
-    assert (kind[:60] == Kind.SPECK).sum() == 0
-    assert 1 <= (kind[70:] == Kind.SPECK).sum() < 16
+    assert (kind == MaskClass.TISSUE).sum() == pytest.approx(36, abs=8)
+    assert (kind[:60] == MaskClass.SPECK).sum() == 0
+    assert 1 <= (kind[70:] == MaskClass.SPECK).sum() < 16
 
 
 def test_small_holes_belong_to_tissue_and_large_ones_do_not() -> None:
@@ -167,8 +169,8 @@ def test_small_holes_belong_to_tissue_and_large_ones_do_not() -> None:
     rgb[30:38, 30:38] = 243  # 32 um
     rgb[70:100, 70:100] = 243  # 120 um
     kind = masked(rgb).kind
-    assert (kind[28:40, 28:40] == Kind.TISSUE).all()
-    assert (kind[72:98, 72:98] == Kind.GLASS).all()
+    assert (kind[28:40, 28:40] == MaskClass.TISSUE).all()
+    assert (kind[72:98, 72:98] == MaskClass.GLASS).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (16, 16), (3, 100)])
@@ -176,9 +178,9 @@ def test_small_holes_belong_to_tissue_and_large_ones_do_not() -> None:
 def test_tiny_slides_of_one_colour(shape: tuple[int, int], grey: int) -> None:
     mask = masked(np.full((*shape, 3), grey, np.uint8))
     speck = mask.kind.size * mask.px_mm2 * 1e6 < SETTINGS.min_piece_um2
-    dark = Kind.SPECK if speck else Kind.TISSUE
+    dark = MaskClass.SPECK if speck else MaskClass.TISSUE
     assert mask.kind.shape == shape
-    assert (mask.kind == (dark if grey <= 128 else Kind.GLASS)).all()
+    assert (mask.kind == (dark if grey <= 128 else MaskClass.GLASS)).all()
 
 
 def test_slide_without_glass_is_measured_against_usual_glass() -> None:
@@ -206,21 +208,21 @@ def test_unreadable_pixels_are_neither_tissue_nor_glass_whatever_they_hold() -> 
         masks.append(find_tissue(replace(overview(rgb), unreadable=unreadable), SETTINGS))
     kind = masks[0].kind
     assert (kind == masks[1].kind).all()
-    assert ((kind == Kind.UNREADABLE) == unreadable).all()
-    assert (kind[12:48, 12:38] == Kind.TISSUE).all()
-    assert (kind[:, 55:][~unreadable[:, 55:]] == Kind.GLASS).all()
+    assert ((kind == MaskClass.UNREADABLE) == unreadable).all()
+    assert (kind[12:48, 12:38] == MaskClass.TISSUE).all()
+    assert (kind[:, 55:][~unreadable[:, 55:]] == MaskClass.GLASS).all()
 
 
 def test_a_slide_of_which_nothing_is_readable() -> None:
     nothing = replace(overview(np.zeros((9, 9, 3), np.uint8)), unreadable=np.ones((9, 9), bool))
-    assert (find_tissue(nothing, SETTINGS).kind == Kind.UNREADABLE).all()
+    assert (find_tissue(nothing, SETTINGS).kind == MaskClass.UNREADABLE).all()
 
 
 def test_areas_add_up_to_the_plane() -> None:
     rng = np.random.default_rng(3)
     rgb = np.repeat(np.repeat(rng.integers(90, 256, (20, 30, 3), np.uint8), 9, axis=0), 9, axis=1)
     mask = masked(rgb)
-    assert set(mask.area_mm2()) == {kind.name.lower() for kind in Kind}
+    assert set(mask.area_mm2()) == {kind.name.lower() for kind in MaskClass}
     assert sum(mask.area_mm2().values()) == pytest.approx(180 * 270 * mask.px_mm2)
     assert mask.px_mm2 == pytest.approx(16e-6)
 
@@ -279,7 +281,7 @@ def test_glass_of_a_montage(data_dir: Path, tmp_path: Path) -> None:
         glass[cell["row"], cell["col"]] = False
     assert glass.any()
     side = truth["cell_px"] // SHRINK
-    assert (kind[np.kron(glass, np.ones((side, side), bool))] == Kind.TISSUE).mean() < 0.01
+    assert (kind[np.kron(glass, np.ones((side, side), bool))] == MaskClass.TISSUE).mean() < 0.01
 
 
 def test_non_viable_tissue_of_real_tiles_is_kept(data_dir: Path) -> None:
@@ -306,4 +308,4 @@ def test_real_slides(name: str, mpp: Mpp | None, tissue_mm2: float, data_dir: Pa
 def test_fluorescence_is_dark_and_all_of_it_is_found(data_dir: Path) -> None:
     with open_slide(data_dir / "slides" / "test3-DAPI-2-387.ndpi") as slide:
         mask = find_tissue(read_overview(slide, 32.0), SETTINGS)
-    assert (mask.kind == Kind.TISSUE).all()
+    assert (mask.kind == MaskClass.TISSUE).all()

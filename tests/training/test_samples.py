@@ -21,15 +21,16 @@ from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.model.network import Backbone
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.radiomics.recipe import find_recipe
-from wsi_necrosis.settings.loading import TrainSettings, load_train_settings
+from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.slides.phantom import phantom_tiles
-from wsi_necrosis.stain.separation import draw_jitter, jitter_stains
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains
+from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training import samples as module
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.samples import (
+    SampleCache,
     Samples,
-    Shelf,
     Views,
     measure,
     pooled_views,
@@ -81,7 +82,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledTile, ...]:
 
 @pytest.fixture(scope="module")
 def samples(tiles: Sequence[LabelledTile]) -> Samples:
-    return Shelf(tiles).samples(tiny())
+    return SampleCache(tiles).samples(tiny())
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     folder, rng = tmp_path_factory.mktemp("uneven"), np.random.default_rng(5)
     shapes = ((64, 64), (64, 96), (96, 96))
     pictures = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
-    return Shelf(
+    return SampleCache(
         [save_tile(folder / f"{at}.png", pixels, at, "ABC"[at]) for at, pixels in enumerate(pictures)]
     ).samples(tiny())
 
@@ -199,7 +200,7 @@ def test_views_do_not_depend_on_the_tiles_beside(uneven: Samples, data: st.DataO
 
 
 def test_fewer_tiles_or_more_workers_change_no_features(samples: Samples) -> None:
-    alone = Shelf(samples.tiles[6:9]).samples(tiny("crops.workers=3"))
+    alone = SampleCache(samples.tiles[6:9]).samples(tiny("crops.workers=3"))
     here = samples.only(samples.tiles[6:9])
     np.testing.assert_array_equal(alone.pixels, here.pixels)
     np.testing.assert_array_equal(alone.features, here.features)
@@ -207,7 +208,7 @@ def test_fewer_tiles_or_more_workers_change_no_features(samples: Samples) -> Non
 
 
 def test_workers_do_not_change_a_bit(samples: Samples) -> None:
-    again = Shelf(samples.tiles).samples(tiny("crops.workers=3"))
+    again = SampleCache(samples.tiles).samples(tiny("crops.workers=3"))
     np.testing.assert_array_equal(again.features, samples.features)
     np.testing.assert_array_equal(again.pooled, samples.pooled)
 
@@ -278,20 +279,20 @@ class Counted:
 
         monkeypatch.setattr(module, name, outer)
 
-    def during(self, shelf: Shelf, *overrides: str) -> dict[str, int]:
+    def during(self, cache: SampleCache, *overrides: str) -> dict[str, int]:
         """How often each was called for samples under these settings."""
         self.calls.clear()
-        shelf.samples(tiny(*overrides))
+        cache.samples(tiny(*overrides))
         return {name: self.calls.count(name) for name in dict.fromkeys(self.calls)}
 
 
 def test_a_shelf_computes_nothing_twice(
     tiles: Sequence[LabelledTile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted, shelf = Counted(monkeypatch), Shelf(tiles[:2])
+    counted, cache = Counted(monkeypatch), SampleCache(tiles[:2])
     features = {"radiomic_views": 1}
     backbone = {"initial_backbone": 1, "pooled_views": 1}
-    assert counted.during(shelf) == {"cut_crops": 2, **features, **backbone}
+    assert counted.during(cache) == {"cut_crops": 2, **features, **backbone}
     for shared in (
         "fit.loss=flat",
         "network.fusion=concat",
@@ -299,23 +300,23 @@ def test_a_shelf_computes_nothing_twice(
         "network.hidden=16",
         "fit.seed=5",
     ):
-        found = counted.during(shelf, shared)
+        found = counted.during(cache, shared)
         # weights of a random backbone are those of the seed
         assert found == (backbone if shared == "fit.seed=5" else {}), shared
-    assert counted.during(shelf, "network.recipe=paper") == features
-    assert counted.during(shelf, "network.mean=[0, 0, 0]") == backbone
-    assert counted.during(shelf, "crops.views=3") == {**features, **backbone}
-    assert counted.during(shelf, "crops.per_side=1") == {"cut_crops": 2, **features, **backbone}
-    assert counted.during(shelf, "network.fusion=radiomics") == {}
+    assert counted.during(cache, "network.recipe=paper") == features
+    assert counted.during(cache, "network.mean=[0, 0, 0]") == backbone
+    assert counted.during(cache, "crops.views=3") == {**features, **backbone}
+    assert counted.during(cache, "crops.per_side=1") == {"cut_crops": 2, **features, **backbone}
+    assert counted.during(cache, "network.fusion=radiomics") == {}
 
 
 def test_settings_that_differ_share_no_samples(tiles: Sequence[LabelledTile]) -> None:
-    """What a shelf gives is what it would have given without the settings before, and something else each time."""
-    shelf, some = Shelf(tiles[:6:2]), tiles[:6:2]
+    """What a cache gives is what it would have given without the settings before, and something else each time."""
+    cache, some = SampleCache(tiles[:6:2]), tiles[:6:2]
     settings = ("fit.seed=5", "network.std=[1, 1, 1]", "crops.jitter=0.3", "crops.normalise=reinhard")
-    plain = shelf.samples(tiny())
+    plain = cache.samples(tiny())
     for override in settings:
-        here, alone = shelf.samples(tiny(override)), Shelf(some).samples(tiny(override))
+        here, alone = cache.samples(tiny(override)), SampleCache(some).samples(tiny(override))
         for name in ("pixels", "pooled", "features"):
             np.testing.assert_array_equal(getattr(here, name), getattr(alone, name))
         assert not np.array_equal(here.pooled, plain.pooled)
@@ -334,7 +335,7 @@ def test_settings_that_differ_share_no_samples(tiles: Sequence[LabelledTile]) ->
 def test_a_branch_that_is_not_there_has_no_columns(
     tiles: Sequence[LabelledTile], overrides: tuple[str, ...], pooled: int, features: int
 ) -> None:
-    found = Shelf(tiles[:2]).samples(tiny(*overrides))
+    found = SampleCache(tiles[:2]).samples(tiny(*overrides))
     views = 1 if "fit.tune" in overrides[0] else 2  # crops that vary anew are not varied beforehand
     assert found.pooled.shape == (8, views, pooled)
     assert found.features.shape == (8, views, features)
@@ -358,13 +359,13 @@ def test_stains_are_normalised_by_slide(tmp_path: Path, method: str) -> None:
     """Tiles of other slides do not matter; tiles of the same slide do."""
     tiles = stained(tmp_path, ["A1", "A1", "A2", "B1"], [0, 20, 40, 60])
     settings = tiny(f"crops.normalise={method}")
-    plain, together = Shelf(tiles).samples(tiny()), Shelf(tiles).samples(settings)
+    plain, together = SampleCache(tiles).samples(tiny()), SampleCache(tiles).samples(settings)
     assert not np.array_equal(plain.pixels, together.pixels)
     assert not np.array_equal(plain.features, together.features)
     assert not np.array_equal(plain.pooled, together.pooled)
-    slide = Shelf(tiles[:2]).samples(settings)
+    slide = SampleCache(tiles[:2]).samples(settings)
     np.testing.assert_array_equal(together.only(tiles[:2]).pixels, slide.pixels)
-    half = Shelf(tiles[:1]).samples(settings)
+    half = SampleCache(tiles[:1]).samples(settings)
     assert not np.array_equal(together.only(tiles[:1]).pixels, half.pixels)
 
 
@@ -373,7 +374,7 @@ def test_slides_of_one_name_in_two_cases_are_two(tmp_path: Path) -> None:
     renamed = [replace(tile, slide="1") for tile in tiles]
     settings = tiny("crops.normalise=macenko")
     np.testing.assert_array_equal(
-        Shelf(renamed).samples(settings).pixels, Shelf(tiles).samples(settings).pixels
+        SampleCache(renamed).samples(settings).pixels, SampleCache(tiles).samples(settings).pixels
     )
 
 

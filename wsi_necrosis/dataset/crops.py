@@ -13,7 +13,7 @@ from PIL import Image
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.settings.loading import CropSettings
+from wsi_necrosis.settings.train import CropSettings
 from wsi_necrosis.slides.pyramid import Pyramid, on_white
 from wsi_necrosis.slides.window import Window
 from wsi_necrosis.tiling.grid import SNAP, working_px_l0

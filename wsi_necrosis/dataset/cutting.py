@@ -19,10 +19,11 @@ from wsi_necrosis.dataset.annotations import label_cells
 from wsi_necrosis.dataset.entries import Entry
 from wsi_necrosis.dataset.tables import COLUMNS
 from wsi_necrosis.errors import DatasetError
-from wsi_necrosis.files import replacing, require_writable, write_json, write_text
+from wsi_necrosis.files import atomic_write, require_writable, write_json, write_text
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.provenance import digest, slide_fingerprint
-from wsi_necrosis.settings.loading import GridSettings
+from wsi_necrosis.provenance import digest
+from wsi_necrosis.settings.run import GridSettings
+from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import Slide, open_slide
 from wsi_necrosis.tiling.grid import TileGrid, lay_grid
 
@@ -70,7 +71,7 @@ def cut_slides(table: Path, scratch: Path, field: Field, min_cover: float) -> Pa
         return folder / "labels.csv"
     require_writable(scratch)
     scratch.mkdir(parents=True, exist_ok=True)
-    with replacing(folder) as partial:
+    with atomic_write(folder) as partial:
         partial.mkdir()
         entries = [entry for slide in slides for entry in _cut_slide(slide, partial, field, min_cover)]
         if not entries:

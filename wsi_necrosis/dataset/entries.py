@@ -14,7 +14,7 @@ from wsi_necrosis.dataset.faults import refuse
 from wsi_necrosis.dataset.labels import KNOWN, MIXED_LABEL, Truth, truth_of
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError
-from wsi_necrosis.settings.loading import TileDataSettings
+from wsi_necrosis.settings.train import TileDataSettings
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 

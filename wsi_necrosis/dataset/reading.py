@@ -36,7 +36,7 @@ from wsi_necrosis.dataset.tables import read_table
 from wsi_necrosis.dataset.tcia import FEATURES, VALIDATION, read_tcia
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import DatasetError
-from wsi_necrosis.settings.loading import TileDataSettings
+from wsi_necrosis.settings.train import TileDataSettings
 
 Layout = Literal["table", "tcia", "folders", "slides"]
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from skimage.measure import label as connected
 
 from wsi_necrosis.classes import VIABLE
-from wsi_necrosis.files import replacing
-from wsi_necrosis.quantify.heatmap import PALETTE, Heatmap
+from wsi_necrosis.files import atomic_write
+from wsi_necrosis.quantify.heatmap import Heatmap
+from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.store import Scores
 from wsi_necrosis.slides.info import SlideInfo
-from wsi_necrosis.tiling.grid import Term, TileGrid
+from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
 Ring = list[list[float]]
 
@@ -71,7 +72,7 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, info: SlideInfo,
     polygons = _to_qupath(regions.polygons, scores.grid, info.bounds_l0)
     rings = _rings(polygons)
     features = [_feature(regions, at, rings[at], namespace) for at in range(len(polygons))]
-    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
         # json.dump writes token by token in Python; dumps is many times faster
         file.write(json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False))
 
@@ -80,7 +81,7 @@ def _regions(scores: Scores, heatmap: Heatmap) -> _Regions:
     names = connected(heatmap.label, connectivity=1, background=0)
     values, first, index = np.unique(names, return_index=True, return_inverse=True)
     kept = values > 0
-    tissue = scores.px[..., Term.TISSUE].ravel().astype(np.float64)
+    tissue = scores.px[..., PixelCount.TISSUE].ravel().astype(np.float64)
     viable = np.nan_to_num(heatmap.channels[VIABLE].ravel())
     index = index.ravel()
     area = np.bincount(index, tissue, len(values))[kept]

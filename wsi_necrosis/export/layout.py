@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from wsi_necrosis.export.picture import Frame, fit
-from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.slides.overview import Overview
 
 LEGEND_WIDE, FACTS_HIGH, TABLE_HIGH = 27.0, 18.5, 16.0  # two halves: facts, and table with colour scale
 HEAT_BELOW = 12.0  # the colour scale's distance from the table's top

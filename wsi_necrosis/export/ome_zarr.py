@@ -14,8 +14,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from wsi_necrosis.files import replacing
-from wsi_necrosis.quantify.heatmap import CHANNELS, PALETTE, Heatmap, pyramid
+from wsi_necrosis.files import atomic_write
+from wsi_necrosis.quantify.heatmap import CHANNELS, Heatmap, pyramid
+from wsi_necrosis.quantify.palette import PALETTE
 
 VERSION = "0.5"
 LABELS = "classes"
@@ -41,7 +42,7 @@ def write_ome_zarr(path: Path, heatmap: Heatmap, name: str) -> None:
         The folder cannot be written.
     """
     levels = pyramid(heatmap)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         image = {
             "version": VERSION,
             "multiscales": [_multiscale(heatmap, len(levels), "cyx", name)],

@@ -28,12 +28,12 @@ from wsi_necrosis.export.picture import (
     heat_picture,
     slide_picture,
 )
-from wsi_necrosis.files import replacing
-from wsi_necrosis.quantify.heatmap import PALETTE
+from wsi_necrosis.files import atomic_write
+from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.quantify.percentage import NecrosisScore
-from wsi_necrosis.scores.store import Label
-from wsi_necrosis.settings.loading import ExportSettings
-from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.scores.labels import CellLabel
+from wsi_necrosis.settings.run import ExportSettings
+from wsi_necrosis.slides.overview import Overview
 
 PANELS = ("Class of each cell", "Probability of viable tumour")
 RESEARCH_ONLY = "Research use only. Not for diagnosis."
@@ -93,7 +93,7 @@ def write_overlay(
     _draw_facts(draw, layout, score, caption)
     _draw_table(draw, layout, score)
     _draw_heat_scale(canvas, layout)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
 
 
@@ -112,7 +112,7 @@ def write_thumbnail(path: Path, overview: Overview, settings: ExportSettings) ->
     canvas = Image.new("RGB", size, "white")
     canvas.paste(Image.fromarray(slide_picture(overview, frame)), (0, 0))
     draw_scale_bar(ImageDraw.Draw(canvas), (margin, frame.height + strip // 2), frame, unit)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
 
 
@@ -184,10 +184,10 @@ def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore)
 def _table(score: NecrosisScore) -> Iterator[tuple[int, tuple[str, str]]]:
     """Yield label, area by largest probability and area by sums of probability; empty extras are left out."""
     areas = score.ledger.area_mm2()
-    for label in (Label.VIABLE, Label.NON_VIABLE, Label.NON_TUMOUR):
+    for label in (CellLabel.VIABLE, CellLabel.NON_VIABLE, CellLabel.NON_TUMOUR):
         name = CLASSES[label - 1]
         yield label, (_mm2(areas[name]), _mm2(areas[f"soft_{name}"]))
-    for label, name in ((Label.ABSTAINED, "abstained"), (Label.UNREADABLE, "unreadable")):
+    for label, name in ((CellLabel.ABSTAINED, "abstained"), (CellLabel.UNREADABLE, "unreadable")):
         if areas[name] > 0:
             yield label, (_mm2(areas[name]), "")
 

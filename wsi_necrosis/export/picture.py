@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wsi_necrosis.classes import VIABLE
 from wsi_necrosis.geometry import Box
-from wsi_necrosis.quantify.heatmap import PALETTE, Heatmap
-from wsi_necrosis.scores.store import Label
-from wsi_necrosis.slides.slide import Overview
-from wsi_necrosis.tiling.tissue import Kind, TissueMask
+from wsi_necrosis.quantify.heatmap import Heatmap
+from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.scores.labels import CellLabel
+from wsi_necrosis.slides.overview import Overview
+from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 
 WHITE = (255, 255, 255)
 HEAT_COLOURS = "YlOrRd"  # ColorBrewer; evenly graded, red for viable, safe for the colour-blind
@@ -85,10 +86,10 @@ def class_map(layers: Layers, frame: Frame, opacity: float) -> RGB:
     opacity : float
         Of the colours, 0 to 1.
     """
-    unreadable = _cover(layers.mask, Kind.UNREADABLE, frame)
+    unreadable = _cover(layers.mask, MaskClass.UNREADABLE, frame)
     label = _nearest(layers.heatmap, layers.heatmap.label, frame)
-    label = np.where(unreadable > 0.5, Label.UNREADABLE, label)
-    tissue = np.maximum(_cover(layers.mask, Kind.TISSUE, frame), unreadable)
+    label = np.where(unreadable > 0.5, CellLabel.UNREADABLE, label)
+    tissue = np.maximum(_cover(layers.mask, MaskClass.TISSUE, frame), unreadable)
     alpha = np.where(_outline(label, max(1, max(frame.size) // 600)), 1, opacity)
     alpha = np.where(label > 0, alpha * tissue, 0)
     colours = np.array([WHITE, *(PALETTE[value].rgb for value in sorted(PALETTE))], np.float32)
@@ -105,7 +106,7 @@ def heat_picture(layers: Layers, frame: Frame) -> RGB:
     grey = slide_picture(layers.overview, frame).mean(axis=-1, keepdims=True)
     faint = np.broadcast_to(255 - (255 - grey) * 0.3, (*grey.shape[:2], 3))
     colours = heat_colours(np.where(known, probability, 0))
-    return _blend(faint, colours, np.where(known, _cover(layers.mask, Kind.TISSUE, frame), 0))
+    return _blend(faint, colours, np.where(known, _cover(layers.mask, MaskClass.TISSUE, frame), 0))
 
 
 def heat_colours(probability: NDArray[Any]) -> RGB:
@@ -147,7 +148,7 @@ def font(unit: int, weight: str = "") -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans{weight}.ttf", unit)
 
 
-def _cover(mask: TissueMask, kind: Kind, frame: Frame) -> NDArray[np.float32]:
+def _cover(mask: TissueMask, kind: MaskClass, frame: Frame) -> NDArray[np.float32]:
     """Share (height, width) of each picture pixel that is of a kind."""
     image = Image.fromarray((mask.kind == kind).astype(np.uint8) * 255)
     box = _within(_plane_px(mask.plane, mask.px_l0), image.size)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from wsi_necrosis.files import replacing
-from wsi_necrosis.scores.store import Scores, State
-from wsi_necrosis.tiling.grid import Term
+from wsi_necrosis.files import atomic_write
+from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.tiling.grid import PixelCount
 
 PROB_COLUMNS = ("prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor")
 
@@ -31,11 +31,11 @@ def tiles_table(scores: Scores) -> pa.Table:
         (not cut at the slide's edge, bounds not subtracted); `prob_<Class>`, `uncertainty` and `ood`
         (above 1: unlike the training tiles), null where unreadable; `tissue_px` and `tissue_mm2` of the cell; `state`.
     """
-    row, col = np.nonzero(np.isin(scores.state, (State.SCORED, State.UNREADABLE)))
+    row, col = np.nonzero(np.isin(scores.state, (CellState.SCORED, CellState.UNREADABLE)))
     state = scores.state[row, col]
-    scored = state == State.SCORED
+    scored = state == CellState.SCORED
     prob = scores.prob[row, col]
-    tissue = scores.px[row, col, Term.TISSUE]
+    tissue = scores.px[row, col, PixelCount.TISSUE]
     columns: dict[str, pa.Array] = {
         "row": pa.array(row.astype(np.int32)),
         "col": pa.array(col.astype(np.int32)),
@@ -45,7 +45,7 @@ def tiles_table(scores: Scores) -> pa.Table:
         "ood": _known(scores.ood[row, col], scored),
         "tissue_px": pa.array(tissue),
         "tissue_mm2": pa.array(tissue * scores.px_mm2),
-        "state": pa.array([State(value).name.lower() for value in state], pa.string()),
+        "state": pa.array([CellState(value).name.lower() for value in state], pa.string()),
     }
     return pa.table(columns)
 
@@ -59,7 +59,7 @@ def write_tiles_table(path: Path, scores: Scores) -> None:
         The file cannot be written.
     """
     table = tiles_table(scores)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(table, partial)
 
 

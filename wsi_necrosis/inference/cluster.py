@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.inference.worker import (
     BlockDone,
-    CrewPlugin,
     Job,
+    PoolPlugin,
     Refusal,
     close_job,
     score_block,
@@ -45,7 +45,7 @@ from wsi_necrosis.inference.worker import (
 )
 from wsi_necrosis.memory import ENVIRONMENT
 from wsi_necrosis.scores.store import ScoreStore, unreadable_block
-from wsi_necrosis.settings.loading import ClusterSettings
+from wsi_necrosis.settings.run import ClusterSettings
 from wsi_necrosis.tiling.grid import Block
 
 HERE = "127.0.0.1"
@@ -73,7 +73,7 @@ class Crew:
         self._order = count()
         self._threads: dict[str, int] = {}
         self._counted = float("-inf")
-        client.register_plugin(CrewPlugin(self.name))
+        client.register_plugin(PoolPlugin(self.name))
 
     def score(
         self, job: Job, blocks: Iterable[tuple[Block, NDArray[np.uint32]]]
@@ -96,7 +96,7 @@ class Crew:
             No worker can do the job (the error is the first worker's), or a block failed; blocks that are
             done are kept.
         """
-        sent = _Sent(self, job, (Piece(*block) for block in blocks), priority=-next(self._order))
+        sent = _Sent(self, job, (PendingBlock(*block) for block in blocks), priority=-next(self._order))
         try:
             yield from sent.results()
         finally:
@@ -118,7 +118,7 @@ class Crew:
 
 
 @dataclass(frozen=True)
-class Piece:
+class PendingBlock:
     """A block to score, its mask pixels, and whether it is sent alone because workers died with it."""
 
     block: Block
@@ -134,10 +134,10 @@ class _Sent:
     its workers again is unreadable.
     """
 
-    def __init__(self, crew: Crew, job: Job, pieces: Iterator[Piece], priority: int) -> None:
+    def __init__(self, crew: Crew, job: Job, pieces: Iterator[PendingBlock], priority: int) -> None:
         self._crew, self._job, self._priority = crew, job, priority
-        self._fresh, self._again, self._suspects = pieces, list[Piece](), list[Piece]()
-        self._pieces: dict[Future, Piece] = {}
+        self._fresh, self._again, self._suspects = pieces, list[PendingBlock](), list[PendingBlock]()
+        self._pieces: dict[Future, PendingBlock] = {}
         self._refused: dict[str, Exception] = {}
 
     def results(self) -> Iterator[BlockDone]:
@@ -165,7 +165,7 @@ class _Sent:
             self._pieces[future] = piece
             done.add(future)
 
-    def _next(self) -> Piece | None:
+    def _next(self) -> PendingBlock | None:
         if self._again:
             return self._again.pop()
         piece = next(self._fresh, None)
@@ -182,7 +182,7 @@ class _Sent:
     def _willing(self) -> list[str]:
         return [address for address in self._crew.threads() if address not in self._refused]
 
-    def _settled(self, future: Future, piece: Piece) -> BlockDone | None:
+    def _settled(self, future: Future, piece: PendingBlock) -> BlockDone | None:
         """What became of a block; none where it has to be sent again."""
         outcome = _outcome(future)
         if isinstance(outcome, BlockDone):
@@ -203,7 +203,7 @@ class _Sent:
         if not self._willing():
             raise _named(next(iter(self._refused.values())))
 
-    def _give_up(self, piece: Piece) -> BlockDone:
+    def _give_up(self, piece: PendingBlock) -> BlockDone:
         store = ScoreStore(self._job.folder)
         store.write_block(piece.block, unreadable_block(piece.px, len(store.plan["features"])))
         log.warning(

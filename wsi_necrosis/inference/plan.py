@@ -8,10 +8,11 @@ from typing import Any
 
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.model.backend import Backend
-from wsi_necrosis.model.checkpoint import ModelSpec, load_spec
-from wsi_necrosis.model.tile_model import choose_backend
-from wsi_necrosis.provenance import SCORE_VERSION, digest, slide_fingerprint
-from wsi_necrosis.settings.loading import Settings
+from wsi_necrosis.model.loading import choose_backend
+from wsi_necrosis.model.spec import ModelSpec, load_spec
+from wsi_necrosis.provenance import SCORE_VERSION, digest
+from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.slide import Slide
 from wsi_necrosis.tiling.grid import TileGrid, lay_grid

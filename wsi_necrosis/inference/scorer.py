@@ -7,47 +7,20 @@ for any number of workers on one type of processor.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.model.tile_model import Prediction, TileModel
 from wsi_necrosis.radiomics.extraction import Engine, extract
-from wsi_necrosis.scores.store import BlockScores, State, empty_block
+from wsi_necrosis.scores.store import BlockScores, CellState, empty_block
 from wsi_necrosis.slides.slide import Slide
 from wsi_necrosis.stain.normalise import Normaliser
 from wsi_necrosis.tiling.blocks import TileBatch, read_block
-from wsi_necrosis.tiling.grid import Block, Term, TileGrid
-from wsi_necrosis.tiling.tissue import foreground
-
-
-@dataclass
-class Stopwatch:
-    """Seconds by stage, and areas in level-0 pixels: decoded by reads, and needed by tiles."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    decoded_l0: float = 0.0
-    needed_l0: float = 0.0
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def add(self, other: Stopwatch) -> None:
-        """Add what another one has counted."""
-        for name, took in other.seconds.items():
-            self.seconds[name] = self.seconds.get(name, 0.0) + took
-        self.decoded_l0 += other.decoded_l0
-        self.needed_l0 += other.needed_l0
+from wsi_necrosis.tiling.foreground import foreground
+from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
 
 @dataclass(frozen=True)
@@ -80,7 +53,7 @@ class Scorer:
     stains: NDArray[np.float64] | None = None
     normaliser: Normaliser | None = None
 
-    def score(self, block: Block, px: NDArray[np.uint32], watch: Stopwatch) -> BlockScores:
+    def score(self, block: Block, px: NDArray[np.uint32], watch: WorkerStats) -> BlockScores:
         """Score every cell of a block that holds tissue.
 
         Parameters
@@ -88,8 +61,8 @@ class Scorer:
         block : Block
             The block.
         px : uint32 array (rows, cols, 4)
-            Mask pixels of the block's cells by `grid.Term`.
-        watch : Stopwatch
+            Mask pixels of the block's cells by `grid.PixelCount`.
+        watch : WorkerStats
             Receives the seconds of reading, normalising, radiomics and network, and the areas read.
 
         Returns
@@ -99,7 +72,7 @@ class Scorer:
             that term.
         """
         found = empty_block(px, len(self.model.spec.recipe.names))
-        wanted = px[..., Term.TISSUE] > 0
+        wanted = px[..., PixelCount.TISSUE] > 0
         if not wanted.any():
             return found
         with watch.stage("read"):
@@ -107,14 +80,14 @@ class Scorer:
         watch.decoded_l0 += batch.decoded_l0
         watch.needed_l0 += batch.needed_l0
         lost = tuple(batch.cells[~batch.readable].T)
-        found.px[(*lost, Term.UNREADABLE)] += found.px[(*lost, Term.TISSUE)]
-        found.px[(*lost, Term.TISSUE)] = 0
-        found.state[lost] = State.UNREADABLE
+        found.px[(*lost, PixelCount.UNREADABLE)] += found.px[(*lost, PixelCount.TISSUE)]
+        found.px[(*lost, PixelCount.TISSUE)] = 0
+        found.state[lost] = CellState.UNREADABLE
         if batch.readable.any():
             self._fill(found, batch, watch)
         return found
 
-    def _fill(self, found: BlockScores, batch: TileBatch, watch: Stopwatch) -> None:
+    def _fill(self, found: BlockScores, batch: TileBatch, watch: WorkerStats) -> None:
         good = batch.readable
         cells, pixels, masks = tuple(batch.cells[good].T), batch.pixels[good], batch.foreground[good]
         if self.normaliser is not None:
@@ -131,9 +104,9 @@ class Scorer:
         found.prob[cells] = prediction.prob
         found.uncertainty[cells] = entropy(prediction.prob)
         found.radiomics[cells] = features
-        found.ood[cells] = prediction.novelty
+        found.ood[cells] = prediction.ood
         found.gate[cells] = prediction.gate
-        found.state[cells] = State.SCORED
+        found.state[cells] = CellState.SCORED
 
 
 def predict_padded(
@@ -151,7 +124,7 @@ def predict_padded(
     return Prediction(
         np.concatenate([part.prob for part in parts])[wanted],
         np.concatenate([part.gate for part in parts])[wanted],
-        np.concatenate([part.novelty for part in parts])[wanted],
+        np.concatenate([part.ood for part in parts])[wanted],
     )
 
 

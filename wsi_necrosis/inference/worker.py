@@ -19,17 +19,20 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.inference.scorer import Scorer, Stopwatch
+from wsi_necrosis.inference.scorer import Scorer
+from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.memory import keep_freed_memory, peak_memory_mb, this_process
 from wsi_necrosis.model.backend import Backend, require_backend
-from wsi_necrosis.model.checkpoint import load_spec
-from wsi_necrosis.model.tile_model import TileModel, load_model
-from wsi_necrosis.provenance import VERSION, slide_fingerprint
+from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.spec import load_spec
+from wsi_necrosis.model.tile_model import TileModel
+from wsi_necrosis.provenance import VERSION
 from wsi_necrosis.radiomics.extraction import Engine, prepare
 from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.stain.normalise import Normaliser
-from wsi_necrosis.tiling.grid import Block, Term, TileGrid
+from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class BlockDone:
 
     block: Block
     tiles: int
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    watch: WorkerStats = field(default_factory=WorkerStats)
     memory_mb: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -81,14 +84,14 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Desk:
+class OpenJob:
     """A job as a worker holds it: what scores its blocks, and where they are written."""
 
     scorer: Scorer
     store: ScoreStore
 
 
-class CrewPlugin(WorkerPlugin):
+class PoolPlugin(WorkerPlugin):
     """What a worker of a crew holds: the jobs under way, and the model of the last one opened.
 
     Dask sets it up on workers that join later or are started again, too. A job is opened by its first block, in
@@ -102,10 +105,10 @@ class CrewPlugin(WorkerPlugin):
         """Make room for jobs; called by Dask."""
         keep_freed_memory()
         self._lock = Lock()
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[str, OpenJob] = {}
         self._model: tuple[tuple[str, Backend], TileModel] | None = None
 
-    def desk(self, job: Job) -> Desk:
+    def desk(self, job: Job) -> OpenJob:
         """The job, opened.
 
         Raises
@@ -134,13 +137,13 @@ class CrewPlugin(WorkerPlugin):
         for key in self.holds():
             await asyncio.to_thread(self.close, key)
 
-    def _open(self, job: Job) -> Desk:
+    def _open(self, job: Job) -> OpenJob:
         check_sight(job)
         model = self._loaded(job)
         prepare(model.spec.recipe, job.grid.mpp.side, job.engine)
         store, slide = ScoreStore(job.folder), open_slide(job.slide, job.mpp, job.reader)
         scorer = Scorer(slide, model, job.grid, job.batch_tiles, job.engine, job.stains, job.normaliser)
-        return Desk(scorer, store)
+        return OpenJob(scorer, store)
 
     def _loaded(self, job: Job) -> TileModel:
         if self._model is None or self._model[0] != job.model_key:
@@ -181,7 +184,7 @@ def check_sight(job: Job) -> None:
 def score_block(crew: str, job: Job, block: Block, px: NDArray[np.uint32]) -> BlockDone | Refusal:
     """Score a block and write its chunk; runs on a worker that has the plugin of that crew."""
     torch.set_num_threads(1)  # one intra-op thread per block: bit-equal for any number of workers
-    worker, watch = get_worker(), Stopwatch()
+    worker, watch = get_worker(), WorkerStats()
     try:
         with watch.stage("open"):
             desk = worker.plugins[crew].desk(job)
@@ -202,4 +205,4 @@ async def close_job(crew: str, key: str, dask_worker: Worker) -> None:
 
 def tiles_of(px: NDArray[np.uint32]) -> int:
     """Tiles that a block's mask pixels (rows, cols, 4) ask for."""
-    return int((px[..., Term.TISSUE] > 0).sum())
+    return int((px[..., PixelCount.TISSUE] > 0).sum())

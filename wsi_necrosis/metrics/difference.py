@@ -10,12 +10,12 @@ from scipy.special import stdtrit
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.metrics.figures import TABLE_FIGURES, Tables
-from wsi_necrosis.settings.loading import EvaluationSettings
+from wsi_necrosis.settings.evaluation import EvaluationSettings
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of arm A minus that of arm B; neither interval says anything about other cases.
+    """A figure of variant A minus that of variant B; neither interval says anything about other cases.
 
     Attributes
     ----------
@@ -48,10 +48,10 @@ def paired_difference(
     settings: EvaluationSettings,
     metric: str = "macro_f1",
 ) -> Difference:
-    """Difference of two arms in a figure of the predicted classes, with two intervals.
+    """Difference of two variants in a figure of the predicted classes, with two intervals.
 
     The bootstrap draws the tiles of each class with replacement, so that no class vanishes and their
-    shares stay. A draw counts the same tiles for both arms and all seeds, and its figure is averaged over
+    shares stay. A draw counts the same tiles for both variants and all seeds, and its figure is averaged over
     seeds. Both intervals leave out what other cases, laboratories and patients would do, which with few
     cases is far more than either.
 
@@ -60,7 +60,7 @@ def paired_difference(
     labels : int array (n,)
         True classes.
     prob_a, prob_b : float array (seeds, n, 3)
-        Probabilities of arms A and B; seed by seed and tile by tile they belong together.
+        Probabilities of variants A and B; seed by seed and tile by tile they belong together.
     settings : EvaluationSettings
         `bootstrap_draws`, `confidence`, and `seed` of the draws.
     metric : str
@@ -69,12 +69,12 @@ def paired_difference(
     Returns
     -------
     Difference
-        Above 0 where A is the better arm.
+        Above 0 where A is the better variant.
 
     Raises
     ------
     ValueError
-        The metric is unknown, or the arms do not have the same seeds and tiles.
+        The metric is unknown, or the variants do not have the same seeds and tiles.
     """
     if metric not in TABLE_FIGURES:
         raise ValueError(
@@ -82,7 +82,9 @@ def paired_difference(
         )
     n_seeds, n_tiles = prob_a.shape[0], labels.size
     if not prob_a.shape == prob_b.shape == (n_seeds, n_tiles, len(CLASSES)):
-        raise ValueError(f"arms {prob_a.shape} and {prob_b.shape} are not (seeds, {n_tiles}, {len(CLASSES)})")
+        raise ValueError(
+            f"variants {prob_a.shape} and {prob_b.shape} are not (seeds, {n_tiles}, {len(CLASSES)})"
+        )
     figure = TABLE_FIGURES[metric]
     predicted = np.stack([prob_a, prob_b]).argmax(axis=-1)
     once = np.ones((1, n_tiles))
@@ -109,7 +111,7 @@ def _times(labels: NDArray[np.int64], draws: int, rng: np.random.Generator) -> N
 
 
 def _tables(labels: NDArray[np.int64], predicted: NDArray[np.int64], times: NDArray[np.float64]) -> Tables:
-    """Confusion tables (draws, *arms, 3, 3) of predictions (*arms, n), tiles counting `times` (draws, n)."""
+    """Confusion tables (draws, *variants, 3, 3) of predictions (*variants, n), tiles counting `times` (draws, n)."""
     said = np.eye(len(CLASSES))[predicted]
     rows = [
         np.tensordot(times[:, labels == true], said[..., labels == true, :], axes=(1, -2))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from wsi_necrosis.errors import MissingExtraError, UsageError
-from wsi_necrosis.settings.loading import ModelSettings
+from wsi_necrosis.settings.run import ModelSettings
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 

@@ -10,271 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as dump_safetensors
 
-from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.errors import ModelError, SettingsError
-from wsi_necrosis.files import replacing, write_text
-from wsi_necrosis.model.calibration import FORBID, Temperature
-from wsi_necrosis.model.ood import Novelty
-from wsi_necrosis.provenance import digest
-from wsi_necrosis.radiomics.recipe import Recipe
-
-FORMAT_VERSION = 2
-SPEC_FILE = "model.json"
-WEIGHTS_FILE = "model.safetensors"
-SHIPPED = Path(__file__).parents[1] / "weights"
-PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
-PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
+from wsi_necrosis.errors import ModelError
+from wsi_necrosis.files import atomic_write, write_text
+from wsi_necrosis.model.spec import SPEC_FILE, WEIGHTS_FILE, ModelSpec, _read, model_folder
 
 Tensors = Mapping[str, NDArray[Any]]
-
-
-def _parse_recipe(tree: Any) -> Recipe:
-    """Read a recipe; pydantic reports a ValueError with its place."""
-    try:
-        return tree if isinstance(tree, Recipe) else Recipe.from_dict(tree)
-    except (SettingsError, TypeError, KeyError) as error:
-        raise ValueError(str(error)) from None
-
-
-@dataclass(frozen=True)
-class Standardiser:
-    """Radiomic features to comparable numbers: (x - centre) / scale, clipped.
-
-    Attributes
-    ----------
-    names : tuple of str
-        The features, in the order of the columns.
-    centre, scale : tuple of float
-        Median and 1.4826 x median absolute deviation over the training tiles. A scale of 0 marks a
-        feature that was nearly constant there; it tells nothing and its z is 0.
-    clip : float
-        Largest |z|; one odd feature cannot outvote the others.
-    """
-
-    names: tuple[str, ...]
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
-    clip: float
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-
-    def __post_init__(self) -> None:
-        if not len(self.names) == len(self.centre) == len(self.scale):
-            raise ValueError("names, centre and scale differ in length")
-        if not (
-            np.isfinite((*self.centre, *self.scale, self.clip)).all() and min(self.scale, default=0) >= 0
-        ):
-            raise ValueError("centre, scale and clip must be finite, and no scale negative")
-
-    @classmethod
-    def fit(cls, features: NDArray[np.float64], names: tuple[str, ...], clip: float, guard: float) -> Self:
-        """Centre and scale of `features` (n, F), from training cases only.
-
-        `guard` is the smallest scale, relative to the largest |x|, that counts as variation;
-        without it a nearly constant feature gets huge z from rounding noise. Missing values (NaN)
-        are left out.
-        """
-        known = np.where(np.isfinite(features), features, np.nan)
-        known[:, np.isnan(known).all(axis=0)] = 0.0
-        centre = np.nanmedian(known, axis=0)
-        scale = 1.4826 * np.nanmedian(np.abs(known - centre), axis=0)
-        scale = np.where(scale > guard * np.nanmax(np.abs(known), axis=0), scale, 0.0)
-        return cls(names, tuple(centre.tolist()), tuple(scale.tolist()), clip)
-
-    def apply(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standard scores of `features` (n, F): float64 (n, F) in +-clip; missing values (NaN) become 0, the median."""
-        x = np.asarray(features, dtype=np.float64)
-        scale = np.asarray(self.scale)
-        usable = (scale > 0) & ~np.isnan(x)
-        z = np.divide(x - np.asarray(self.centre), scale, out=np.zeros_like(x), where=usable)
-        return np.asarray(np.clip(z, -self.clip, self.clip), np.float64)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a model has seen; `pictures` are the first 16 digits of the SHA-256 of each tile's file."""
-
-    source: str
-    doi: str
-    licence: str
-    centre: str
-    cases: tuple[str, ...]
-    n_tiles: int
-    pictures: tuple[str, ...] = ()
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Everything that a run needs to know about a model.
-
-    Attributes
-    ----------
-    name, title, notice : str
-        Short name, one-line description, and the line that every run prints.
-    backbone : str
-        timm name of the image network; empty where radiomics alone decide.
-    tile_px, mpp : int, float
-        Side of a tile in pixels, and the size of a pixel in um.
-    mean, std : tuple of float
-        Of the backbone's own input, for R, G, B in [0, 1].
-    fusion : {"gate", "concat", "image", "radiomics"}
-        How the two branches are joined, or which of them there is.
-    heads : {"hierarchical", "flat"}
-        Two decisions one after the other, or one among three classes.
-    hidden, gate_hidden, dropout : int, int, float
-        Width of both branches, width of the gate, dropout while training.
-    members : int
-        Classifiers on the one backbone, whose probabilities are averaged.
-    classes : tuple of str
-        Order of the probabilities; always `classes.CLASSES`.
-    recipe : Recipe
-        Which radiomic features are computed, and how.
-    standardise : Standardiser
-        How these are scaled.
-    normalise : {"none", "macenko", "reinhard"}
-        How a slide's stains are brought to one standard before anything else.
-    calibration : Temperature
-        How probabilities are corrected.
-    novelty : Novelty or None
-        How unusual tiles are recognised; None where the model cannot.
-    trained_on : TrainingData
-        Source, licence, cases and centre of the training tiles.
-    training : dict
-        Settings that made the model, as in `configs/train.yaml` but for the place of the tiles.
-    metrics : dict
-        Leave-case-out figures; empty where there are none.
-    created_with : dict
-        Versions of the packages that made the weights.
-    weights_sha256 : str
-        Hash of `model.safetensors`; filled in by `save_checkpoint`.
-    """
-
-    name: str
-    title: str
-    notice: str
-    backbone: str
-    tile_px: int
-    mpp: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    hidden: int
-    gate_hidden: int
-    dropout: float
-    recipe: Annotated[Recipe, PlainValidator(_parse_recipe), PlainSerializer(Recipe.to_dict)]
-    standardise: Standardiser
-    trained_on: TrainingData
-    fusion: Literal["gate", "concat", "image", "radiomics"] = "gate"
-    heads: Literal["hierarchical", "flat"] = "hierarchical"
-    members: Annotated[int, Field(ge=1)] = 1
-    normalise: Literal["none", "macenko", "reinhard"] = "none"
-    calibration: Temperature = field(default_factory=Temperature)
-    novelty: Novelty | None = None
-    classes: tuple[str, ...] = CLASSES
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    created_with: dict[str, str] = field(default_factory=dict)
-    weights_sha256: str = ""
-    format_version: int = FORMAT_VERSION
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all that decides scores: the weights, and the description but for its prose."""
-        facts = TypeAdapter(ModelSpec).dump_python(self, mode="json")
-        return digest({key: value for key, value in facts.items() if key not in PROSE})
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Radiomic features that the model expects, in order."""
-        return self.standardise.names
-
-
-def portable_name(name_or_folder: str | Path) -> str:
-    """A shipped model's name, or a folder as an absolute path: what a worker elsewhere can find."""
-    folder = model_folder(name_or_folder)
-    return folder.name if folder.parent == SHIPPED else str(folder.resolve())
-
-
-def shipped_models() -> tuple[str, ...]:
-    """Names of the models that come with the package."""
-    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{SPEC_FILE}")))
-
-
-def model_folder(name_or_folder: str | Path) -> Path:
-    """Folder of a shipped model's name, or of a path; a shipped name wins over a folder of that name."""
-    if str(name_or_folder) in shipped_models():
-        return SHIPPED / str(name_or_folder)
-    folder = Path(name_or_folder)
-    if folder.suffix.lower() in PICKLES:
-        raise ModelError(
-            f"{folder} is a pickle, which can run code when it is read; give a checkpoint folder with "
-            f"{SPEC_FILE} and {WEIGHTS_FILE}"
-        )
-    if not folder.is_dir():
-        names = ", ".join(shipped_models())
-        raise ModelError(
-            f"there is no model {str(folder)!r}; shipped models: {names}; or give a checkpoint folder"
-        )
-    return folder
-
-
-def load_spec(name_or_folder: str | Path) -> ModelSpec:
-    """Description of a shipped model (by name) or of a checkpoint folder; imports no torch.
-
-    Raises
-    ------
-    ModelError
-        The folder or its description is missing, damaged, or of another format version.
-    """
-    path = model_folder(name_or_folder) / SPEC_FILE
-    try:
-        tree = json.loads(_read(path))
-    except ValueError:
-        raise ModelError(f"{path} is not valid JSON; fetch or train the model again") from None
-    version = tree.get("format_version") if isinstance(tree, dict) else None
-    if version != FORMAT_VERSION:
-        raise ModelError(
-            f"{path} has format version {version!r}, this program reads {FORMAT_VERSION}; use the program "
-            "version that made the model, or train it again"
-        )
-    try:
-        spec = TypeAdapter(ModelSpec).validate_python(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ModelError(
-            f"{path} is damaged at {where or 'its top'}: {first['msg']}; train it again"
-        ) from None
-    if spec.recipe.names != spec.feature_names:
-        raise ModelError(f"{path} scales other features than its recipe computes; train it again")
-    if spec.classes != CLASSES:
-        raise ModelError(f"{path} has the classes {spec.classes}, not {CLASSES}; train it on these classes")
-    _require_branches(spec, path)
-    return spec
-
-
-def _require_branches(spec: ModelSpec, path: Path) -> None:
-    """Refuse a fusion of which a branch has nothing to look at, or a backbone that nothing looks at."""
-    if spec.backbone and spec.fusion == "radiomics":
-        raise ModelError(f"{path} has fusion 'radiomics' and a backbone all the same; train it again")
-    there = {
-        "backbone": spec.backbone or spec.fusion == "radiomics",
-        "radiomic feature": spec.recipe.names or spec.fusion == "image",
-    }
-    for name, found in there.items():
-        if not found:
-            raise ModelError(f"{path} has fusion {spec.fusion!r} and no {name}; train it again")
 
 
 def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArray[Any]]:
@@ -321,9 +72,11 @@ def save_checkpoint(folder: Path, spec: ModelSpec, tensors: Tensors) -> ModelSpe
     _require_finite(stored, f"the model for {folder}")
     data = dump_safetensors(stored)
     spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
-    text = json.dumps(TypeAdapter(ModelSpec).dump_python(spec, mode="json"), indent=1, allow_nan=False)
+    text = json.dumps(
+        TypeAdapter(ModelSpec).dump_python(spec, mode="json", by_alias=True), indent=1, allow_nan=False
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / WEIGHTS_FILE) as partial:
+    with atomic_write(folder / WEIGHTS_FILE) as partial:
         partial.write_bytes(data)
     write_text(folder / SPEC_FILE, text + "\n")
     return spec
@@ -340,13 +93,3 @@ def _require_finite(tensors: Tensors, owner: str) -> None:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ModelError(f"{owner}: weight {name!r} is not finite in float16; train the model again")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read ({error.strerror}); a checkpoint is a folder with {SPEC_FILE} and "
-            f"{WEIGHTS_FILE}"
-        ) from None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model.checkpoint import ModelSpec
+from wsi_necrosis.model.spec import ModelSpec
 
 Fusion = Literal["gate", "concat", "image", "radiomics"]
 Heads = Literal["hierarchical", "flat"]

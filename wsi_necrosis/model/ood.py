@@ -54,7 +54,7 @@ def describe(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Novelty:
+class OodDetector:
     """How unlike the training crops a tile is.
 
     The distance is that of Mahalanobis over the root of the count of numbers, with a covariance shrunk towards none:
@@ -67,7 +67,7 @@ class Novelty:
     precision : tuple of tuples of float
         Inverse of the shrunk covariance of the scaled descriptions.
     limit : float
-        Distance beyond which a tile counts as unusual.
+        Distance beyond which a tile counts as out of distribution.
     """
 
     centre: tuple[float, ...]
@@ -101,7 +101,7 @@ class Novelty:
         return np.asarray(np.sqrt(np.maximum(squared, 0) / NUMBERS))
 
     def of(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Distance of tiles (n, h, w, 3) over the limit: float32 (n,), above 1 where a tile is unusual."""
+        """Distance of tiles (n, h, w, 3) over the limit: float32 (n,), above 1 where a tile is out of distribution."""
         return (self.distance(describe(tiles)) / self.limit).astype(np.float32)
 
 

@@ -6,49 +6,30 @@ where tiles overlap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import dask
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.classes import TITLES
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.scores.store import Label, Scores, State, cell_class
-from wsi_necrosis.settings.loading import QuantifySettings
-from wsi_necrosis.tiling.grid import Term, TileGrid
+from wsi_necrosis.scores.labels import CellLabel, cell_class
+from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
 CHANNELS = ("p_non_tumour", "p_non_viable", "p_viable", "uncertainty")
 SMALLEST = 64  # cells on the longer side of the last pyramid level
 CHUNK_CELLS = 1024  # side of a chunk, whole powers of two so that no 2 x 2 window is cut
-
-
-@dataclass(frozen=True)
-class Colour:
-    """How a label is shown: our words, QuPath's class name, RGB."""
-
-    title: str
-    qupath: str
-    rgb: tuple[int, int, int]
-
-
-# QuPath's own classes and colours, so that its users see what they know.
-PALETTE: Mapping[int, Colour] = MappingProxyType(
-    {
-        Label.NON_TUMOUR: Colour(TITLES[0], "Stroma", (150, 200, 150)),
-        Label.NON_VIABLE: Colour(TITLES[1], "Necrosis", (50, 50, 50)),
-        Label.VIABLE: Colour(TITLES[2], "Tumor", (200, 0, 0)),
-        Label.ABSTAINED: Colour("Abstained", "Ignore*", (180, 180, 180)),
-        Label.UNREADABLE: Colour("Unreadable", "Region*", (0, 0, 180)),
-    }
-)
-
-
 # A lone viable cell must stay in sight.
-WINNERS_OF_A_TIE = (Label.VIABLE, Label.NON_VIABLE, Label.NON_TUMOUR, Label.ABSTAINED, Label.UNREADABLE)
+WINNERS_OF_A_TIE = (
+    CellLabel.VIABLE,
+    CellLabel.NON_VIABLE,
+    CellLabel.NON_TUMOUR,
+    CellLabel.ABSTAINED,
+    CellLabel.UNREADABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +41,7 @@ class Heatmap:
     channels : float32 array (4, rows, cols)
         `CHANNELS`, each from 0 to 1; NaN outside scored tissue.
     label : uint8 array (rows, cols)
-        `scores.Label` of each cell.
+        `scores.CellLabel` of each cell.
     origin_um : tuple of float
         Top-left corner (x, y) of cell (0, 0) in micrometres from the corner of level 0.
     cell_um : tuple of float
@@ -107,13 +88,13 @@ def stitch(scores: Scores, settings: QuantifySettings) -> Heatmap:
     Heatmap
     """
     grid = scores.grid
-    shown = (scores.state == State.SCORED) & (scores.px[..., Term.TISSUE] > 0)
+    shown = (scores.state == CellState.SCORED) & (scores.px[..., PixelCount.TISSUE] > 0)
     stacked = np.concatenate([np.moveaxis(scores.prob, -1, 0), scores.uncertainty[None]])
     label = cell_class(scores, settings)
     mpp = Mpp(grid.mpp.x / grid.px_l0[0], grid.mpp.y / grid.px_l0[1])
     return Heatmap(
         channels=np.where(shown, stacked, np.nan).astype(np.float32),
-        label=np.where(shown | (scores.state == State.UNREADABLE), label, 0).astype(np.uint8),
+        label=np.where(shown | (scores.state == CellState.UNREADABLE), label, 0).astype(np.uint8),
         origin_um=(grid.plane.x_l0 * mpp.x, grid.plane.y_l0 * mpp.y),
         cell_um=(grid.stride_px * grid.mpp.x, grid.stride_px * grid.mpp.y),
         mpp=mpp,
@@ -138,7 +119,7 @@ def pyramid(heatmap: Heatmap) -> list[Level]:
     known = da.isfinite(channels)
     sums = da.where(known, channels, 0).astype(np.float64)
     counts = known.astype(np.uint32)
-    votes = da.stack([label == value for value in Label]).astype(np.uint32)
+    votes = da.stack([label == value for value in CellLabel]).astype(np.uint32)
     lazy = []
     for _ in range(_n_halvings(heatmap.label.shape)):
         sums, counts, votes = (_halved(array) for array in (sums, counts, votes))

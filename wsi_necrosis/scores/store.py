@@ -22,34 +22,22 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import remove, replacing, write_json
+from wsi_necrosis.files import atomic_write, remove, write_json
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.provenance import digest
-from wsi_necrosis.settings.loading import QuantifySettings
-from wsi_necrosis.tiling.grid import Block, Term, TileGrid
+from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
 STORE_VERSION = 2
 log = logging.getLogger(__name__)
 
 
-class State(IntEnum):
+class CellState(IntEnum):
     """What became of a cell."""
 
     NOT_LOOKED = 0
     NO_TISSUE = 1
     SCORED = 2
     UNREADABLE = 3
-
-
-class Label(IntEnum):
-    """What a cell counts as, once settings have decided; classes are 1 + their index."""
-
-    NONE = 0
-    NON_TUMOUR = 1
-    NON_VIABLE = 2
-    VIABLE = 3
-    ABSTAINED = 4
-    UNREADABLE = 5
 
 
 @dataclass(frozen=True)
@@ -65,14 +53,14 @@ class BlockScores:
     ood : float32 array (rows, cols)
         Distance from the training tiles over the model's own limit; NaN where not scored.
     px : uint32 array (rows, cols, 4)
-        Mask pixels of the cell by `grid.Term`.
+        Mask pixels of the cell by `grid.PixelCount`.
     radiomics : float32 array (rows, cols, features)
         Features of the cell's tile in the order of the model's recipe; NaN where not scored.
     gate : float32 array (rows, cols, 2)
         Weights of the image and the radiomics branch; NaN where not scored, or where the model joins
         them without weights.
     state : uint8 array (rows, cols)
-        `State` of the cell.
+        `CellState` of the cell.
     """
 
     prob: NDArray[np.float32]
@@ -156,7 +144,7 @@ class ScoreStore:
         grid : TileGrid
             Where the cells lie.
         px : uint32 array (rows, cols, 4)
-            Mask pixels of each cell by `grid.Term`.
+            Mask pixels of each cell by `grid.PixelCount`.
         px_mm2 : float
             Area of one mask pixel in mm2.
         plan : mapping
@@ -165,7 +153,7 @@ class ScoreStore:
         facts = {
             "store_version": STORE_VERSION,
             "classes": CLASSES,
-            "px_terms": [term.name.lower() for term in Term],
+            "px_terms": [term.name.lower() for term in PixelCount],
             "px_mm2": px_mm2,
         }
         empty = empty_block(px, len(plan["features"]))
@@ -177,7 +165,7 @@ class ScoreStore:
             raise StoreError(
                 f"{folder} cannot be written ({error.strerror}); choose another with -o"
             ) from error
-        with replacing(folder / "scores.zarr") as partial:
+        with atomic_write(folder / "scores.zarr") as partial:
             group = zarr.create_group(partial, attributes={**plan, **facts, "grid": asdict(grid)})
             for field in fields(BlockScores):
                 _create_array(group, field.name, getattr(empty, field.name), grid.block_cells)
@@ -238,45 +226,20 @@ def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
     def nans(*tail: int) -> NDArray[np.float32]:
         return np.full((*shape, *tail), np.nan, np.float32)
 
-    state = np.where(px[..., Term.TISSUE] > 0, State.NOT_LOOKED, State.NO_TISSUE).astype(np.uint8)
+    state = np.where(px[..., PixelCount.TISSUE] > 0, CellState.NOT_LOOKED, CellState.NO_TISSUE).astype(
+        np.uint8
+    )
     return BlockScores(nans(len(CLASSES)), nans(), nans(), px.copy(), nans(n_features), nans(2), state)
 
 
 def unreadable_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
     """A block of which no tile could be read: its tissue pixels (of `px`) are unreadable, and so are their cells."""
     found = empty_block(px, n_features)
-    tissue = found.px[..., Term.TISSUE]
-    found.state[tissue > 0] = State.UNREADABLE
-    found.px[..., Term.UNREADABLE] += tissue
+    tissue = found.px[..., PixelCount.TISSUE]
+    found.state[tissue > 0] = CellState.UNREADABLE
+    found.px[..., PixelCount.UNREADABLE] += tissue
     tissue[...] = 0
     return found
-
-
-def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
-    """`Label` of every cell; its class is that of largest probability.
-
-    Parameters
-    ----------
-    scores : Scores
-        The slide's scores.
-    settings : QuantifySettings
-        Cells above `max_ood` or `max_uncertainty` abstain.
-
-    Returns
-    -------
-    uint8 array (rows, cols)
-    """
-    scored = scores.state == State.SCORED
-    best = np.argmax(np.where(scored[..., None], scores.prob, 0), axis=-1).astype(np.uint8) + 1
-    uncertainty = np.fmin(scores.uncertainty, 1)  # rounding may carry an entropy just past its maximum
-    abstained = unusual(scores, settings) | (scored & (uncertainty > settings.max_uncertainty))
-    label = np.where(scored, np.where(abstained, Label.ABSTAINED, best), Label.NONE)
-    return np.where(scores.state == State.UNREADABLE, Label.UNREADABLE, label).astype(np.uint8)
-
-
-def unusual(scores: Scores, settings: QuantifySettings) -> NDArray[np.bool_]:
-    """Scored cells (rows, cols) that are farther from the training tiles than `settings.max_ood` allows."""
-    return np.asarray((scores.state == State.SCORED) & (scores.ood > settings.max_ood))
 
 
 def _create_array(group: zarr.Group, name: str, data: NDArray[Any], block_cells: int) -> None:

@@ -6,119 +6,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from wsi_necrosis.errors import SettingsError
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-
-
-def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("a seed stands twice, which would make spreads too small")
-    return seeds
-
-
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)]
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
+from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.settings.schema import Section
+from wsi_necrosis.settings.train import TrainSettings
 
 S = TypeVar("S", bound=Section)
-
-
-class TissueSettings(Section):
-    """How tissue is told from glass."""
-
-    mpp_um: Positive
-    chroma_od: Positive
-    faint_chroma_od: Positive
-    dark_od: Positive
-    texture_od: Positive
-    close_um: NotNegative
-    min_piece_um2: NotNegative
-    hole_um2: NotNegative
-
-
-class GridSettings(Section):
-    """How cells, tiles and blocks are laid."""
-
-    stride_tiles: Annotated[float, Field(gt=0, le=1)]
-    block_cells: Count
-
-
-class ModelSettings(Section):
-    """Which model scores, and where."""
-
-    name: str
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    backend: Literal["auto", "torch", "openvino"]
-    dtype: Literal["auto", "float32", "bfloat16"]
-    batch_tiles: Annotated[int, Field(ge=0)]
-
-
-class RadiomicsSettings(Section):
-    """How radiomic features are computed; which ones is the model's."""
-
-    engine: Literal["compiled", "reference"]
-
-
-class ClusterSettings(Section):
-    """Where blocks run."""
-
-    workers: Annotated[int, Field(ge=0)]
-    processes: bool
-    scheduler: str
-
-
-class QuantifySettings(Section):
-    """How cells become areas, a percentage and an interval."""
-
-    policy: Literal["tumour"]
-    min_tumour_mm2: NotNegative
-    max_uncertainty: Fraction
-    max_ood: Positive
-    max_ood_share: Fraction
-    bootstrap_draws: Count
-    block_mm: Positive
-    small_block_mm: Positive
-    min_blocks: Annotated[int, Field(ge=2)]
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
-
-
-class ExportSettings(Section):
-    """How pictures are made."""
-
-    overlay_px: Annotated[int, Field(ge=64)]
-    overlay_opacity: Fraction
-
-
-class Settings(Section):
-    """All settings of a run."""
-
-    tissue: TissueSettings
-    grid: GridSettings
-    model: ModelSettings
-    radiomics: RadiomicsSettings
-    cluster: ClusterSettings
-    quantify: QuantifySettings
-    export: ExportSettings
 
 
 def load_settings(
@@ -215,127 +117,6 @@ def _explain(item: Mapping[str, Any]) -> str:
     return f"{dotted}: {item['msg']} (got {item['input']!r})"
 
 
-class TileDataSettings(Section):
-    """Which labelled tiles train a model, and what is known of them."""
-
-    tiles: str
-    layout: Literal["auto", "table", "tcia", "folders", "slides"]
-    mpp_um: Positive | None
-    mixed: Literal["exclude", "soft", "viable", "nonviable"]
-    min_cover: Annotated[float, Field(gt=0.5, le=1)]
-    source: str
-    doi: str
-    licence: str
-    centre: str
-    note: str
-
-    @property
-    def path(self) -> Path:
-        """`tiles` with `~` and environment variables filled in.
-
-        Raises
-        ------
-        SettingsError
-            It is empty, or a variable in it is not set.
-        """
-        return _expanded(self.tiles, "data.tiles")
-
-
-class CropSettings(Section):
-    """How training crops are cut from labelled tiles and varied."""
-
-    tile_px: Annotated[int, Field(ge=8)]
-    mpp_um: Positive
-    per_side: Count
-    views: Annotated[int, Field(ge=1, le=8)]
-    jitter: Annotated[float, Field(ge=0, lt=1)]
-    jitter_od: NotNegative
-    normalise: Literal["none", "macenko", "reinhard"]
-    batch: Count
-    workers: Count
-
-
-class NetworkSettings(Section):
-    """The network, and what its checkpoint says of it."""
-
-    name: str
-    title: str
-    notice: str
-    backbone: str
-    initial: str
-    mean: tuple[float, float, float] | None
-    std: tuple[Positive, Positive, Positive] | None
-    fusion: Literal["gate", "concat", "image", "radiomics"]
-    hidden: Count
-    gate_hidden: Count
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    recipe: str
-    clip: Positive
-    guard: Positive
-    members: Annotated[int, Field(ge=1, le=3)]
-
-
-class FitSettings(Section):
-    """How a model is fitted."""
-
-    loss: Literal["hierarchical", "paper", "fixed", "flat"]
-    tune: Literal["frozen", "head", "partial", "full"]
-    tune_groups: Count
-    epochs: Count
-    batch: Annotated[int, Field(ge=2)]
-    learning_rate: Positive
-    backbone_learning_rate: Positive
-    loss_learning_rate: Positive
-    weight_decay: NotNegative
-    patience: Annotated[int, Field(ge=0)]
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    save_every: Count
-    seed: Seed
-    test_seeds: Seeds
-
-
-class HonestySettings(Section):
-    """How probabilities are calibrated and the unknown is recognised."""
-
-    max_temperature: Annotated[float, Field(ge=1)]
-    shrinkage: Annotated[float, Field(ge=0, le=1)]
-    least_tissue: Fraction
-    keep: Annotated[float, Field(gt=0.5, lt=1)]
-
-
-class TrainSettings(Section):
-    """All settings of a training."""
-
-    data: TileDataSettings
-    crops: CropSettings
-    network: NetworkSettings
-    fit: FitSettings
-    honesty: HonestySettings
-
-
-class Arm(Section):
-    """One way of making a model, as settings over those of the training; a probe has but a linear classifier."""
-
-    name: str
-    title: str
-    group: str
-    kind: Literal["network", "probe"] = "network"
-    set: Mapping[str, Any]
-
-
-class EvaluationSettings(Section):
-    """Which arms are compared, and how."""
-
-    main: str
-    frozen: tuple[Arm, ...]
-    tuned: tuple[Arm, ...]
-    tuned_seeds: Seeds
-    calibration_bins: Annotated[int, Field(ge=2)]
-    bootstrap_draws: Count
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
-
-
 def load_train_settings(config: Path | None = None, overrides: Iterable[str] = ()) -> TrainSettings:
     """Shipped `train.yaml`, with a file and `section.key=value` strings laid over it.
 
@@ -358,16 +139,16 @@ def train_settings(tree: Mapping[str, Any]) -> TrainSettings:
     return validated(TrainSettings, tree)
 
 
-def arm_settings(settings: TrainSettings, arm: Arm) -> TrainSettings:
-    """The settings of a training with those of an arm laid over them.
+def variant_settings(settings: TrainSettings, variant: Variant) -> TrainSettings:
+    """The settings of a training with those of a variant laid over them.
 
     Raises
     ------
     SettingsError
-        The arm sets an unknown key, or a value out of range.
+        The variant sets an unknown key, or a value out of range.
     """
     tree = settings.model_dump(mode="json")
-    for dotted, value in arm.set.items():
+    for dotted, value in variant.set.items():
         tree = _merged(tree, _nested(dotted, value))
     return validated(TrainSettings, tree)
 
@@ -381,13 +162,3 @@ def load_evaluation_settings(config: Path | None = None, overrides: Iterable[str
         A file is missing or no YAML, a key is unknown, or a value is out of range.
     """
     return validated(EvaluationSettings, _overlaid(shipped_yaml("evaluation.yaml"), config, overrides))
-
-
-def _expanded(text: str, key: str) -> Path:
-    expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  (pathlib has no expandvars)
-    if not expanded or "$" in expanded:
-        raise SettingsError(
-            f"{key} {text!r} names a variable that is not set; export it, or give the place of the labelled "
-            f"tiles with --set {key}=PATH"
-        )
-    return Path(expanded)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
-from wsi_necrosis.files import replacing, write_text
+from wsi_necrosis.files import atomic_write, write_text
 from wsi_necrosis.geometry import Mpp
 
 GLASS = (243, 243, 243)
@@ -214,7 +214,7 @@ def _glass_patch(rng: np.random.Generator) -> NDArray[np.int16]:
 
 
 def _write_pyramid(path: Path, rgb: NDArray[np.uint8], mpp: Mpp) -> None:
-    with replacing(path) as partial, tifffile.TiffWriter(partial, bigtiff=True) as tiff:
+    with atomic_write(path) as partial, tifffile.TiffWriter(partial, bigtiff=True) as tiff:
         shrink = 1
         while True:
             tiff.write(

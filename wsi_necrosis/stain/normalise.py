@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from wsi_necrosis.stain.recolour import recolour, stained_share
 from wsi_necrosis.stain.separation import (
     FAINTEST_OD,
     FEWEST_PIXELS,
@@ -22,8 +23,6 @@ from wsi_necrosis.stain.separation import (
     Pixels,
     fit_stains,
     optical_density,
-    recolour,
-    stained_share,
 )
 
 Method = Literal["macenko", "reinhard"]

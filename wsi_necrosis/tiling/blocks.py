@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.slides.slide import Slide
+from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.tiling.grid import Block, TileGrid
-from wsi_necrosis.tiling.tissue import foreground
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import PixelSizeError, SettingsError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.settings.loading import GridSettings
+from wsi_necrosis.settings.run import GridSettings
 from wsi_necrosis.slides.info import SlideInfo
-from wsi_necrosis.tiling.tissue import Kind, TissueMask
+from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 
 COARSEST = 1.10  # slide mpp over model mpp; beyond it pixels would have to be invented
 SNAP = 0.02  # within this, the nearest whole reduction of a level is taken as it is
 
 
-class Term(IntEnum):
+class PixelCount(IntEnum):
     """What the mask pixels of a cell are; the last index of every `px` array."""
 
     BACKGROUND = 0
@@ -203,13 +203,13 @@ def cell_pixels(grid: TileGrid, mask: TissueMask) -> NDArray[np.uint32]:
     Returns
     -------
     uint32 array (rows, cols, 4)
-        By `Term`; glass and specks are background. The sum over all cells is the number of mask pixels.
+        By `PixelCount`; glass and specks are background. The sum over all cells is the number of mask pixels.
     """
     rows, cols = grid.shape
     width, height = grid.cell_l0
     row_edges = _edges(mask.kind.shape[0], mask.px_l0[1], rows, height)
     col_edges = _edges(mask.kind.shape[1], mask.px_l0[0], cols, width)
-    counts = np.zeros((rows, cols, len(Term)), np.uint32)
+    counts = np.zeros((rows, cols, len(PixelCount)), np.uint32)
     for row in range(rows):
         band = mask.kind[row_edges[row] : row_edges[row + 1]]
         for term, kinds in _KINDS.items():
@@ -220,10 +220,10 @@ def cell_pixels(grid: TileGrid, mask: TissueMask) -> NDArray[np.uint32]:
 
 
 _KINDS = {
-    Term.BACKGROUND: (Kind.GLASS, Kind.SPECK),
-    Term.TISSUE: (Kind.TISSUE,),
-    Term.UNREADABLE: (Kind.UNREADABLE,),
-    Term.OUTSIDE_REGION: (Kind.OUTSIDE,),
+    PixelCount.BACKGROUND: (MaskClass.GLASS, MaskClass.SPECK),
+    PixelCount.TISSUE: (MaskClass.TISSUE,),
+    PixelCount.UNREADABLE: (MaskClass.UNREADABLE,),
+    PixelCount.OUTSIDE_REGION: (MaskClass.OUTSIDE,),
 }
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.settings.loading import TissueSettings
-from wsi_necrosis.slides.slide import Overview
+from wsi_necrosis.settings.run import TissueSettings
+from wsi_necrosis.slides.overview import Overview
 
 DEFAULT_GLASS = (243.0, 243.0, 243.0)  # of slides that show no glass; usual after white balance
 PAINTED_WHITE = 252  # in all channels: filled in where nothing was scanned, or saturated glass
@@ -37,12 +37,8 @@ LEVEL_PX = 15  # side of the window that tells the levels of glass and tissue be
 HALO_PX = 64  # overlap of strips: more than the reach of all windows but closing, so that no strip shows
 STRIP_PX = 512
 
-FOREGROUND_SPREAD = 12  # grey levels between channels: glass with noise and JPEG has less, pale eosin more
-# A channel below this is dense (optical density 0.05 over usual glass) whatever its hue.
-FOREGROUND_DARK = 215
 
-
-class Kind(IntEnum):
+class MaskClass(IntEnum):
     """What a mask pixel is; the first of outside, unreadable, tissue, speck, glass that applies."""
 
     GLASS = 0
@@ -59,7 +55,7 @@ class TissueMask:
     Attributes
     ----------
     kind : uint8 array (h, w)
-        `Kind` of each pixel.
+        `MaskClass` of each pixel.
     plane : Box
         The part of level 0 that it covers.
     px_l0 : tuple of int
@@ -80,8 +76,8 @@ class TissueMask:
 
     def area_mm2(self) -> dict[str, float]:
         """Area in mm2 of every kind, by its name in lower case; the sum is the plane's."""
-        counts = np.bincount(self.kind.ravel(), minlength=len(Kind))
-        return {kind.name.lower(): int(counts[kind]) * self.px_mm2 for kind in Kind}
+        counts = np.bincount(self.kind.ravel(), minlength=len(MaskClass))
+        return {kind.name.lower(): int(counts[kind]) * self.px_mm2 for kind in MaskClass}
 
 
 def find_tissue(overview: Overview, settings: TissueSettings) -> TissueMask:
@@ -104,33 +100,11 @@ def find_tissue(overview: Overview, settings: TissueSettings) -> TissueMask:
     px_um2 = overview.mpp.px_mm2 * 1e6
     kept = _without_small(found, settings.min_piece_um2 / px_um2)
     tissue = ~_without_small(~kept, settings.hole_um2 / px_um2, keep_border=True)
-    kind = np.full(found.shape, Kind.GLASS, np.uint8)
-    kind[found & ~kept] = Kind.SPECK
-    kind[tissue] = Kind.TISSUE
-    kind[overview.unreadable] = Kind.UNREADABLE
+    kind = np.full(found.shape, MaskClass.GLASS, np.uint8)
+    kind[found & ~kept] = MaskClass.SPECK
+    kind[tissue] = MaskClass.TISSUE
+    kind[overview.unreadable] = MaskClass.UNREADABLE
     return TissueMask(kind, overview.plane, overview.px_l0, overview.mpp)
-
-
-def foreground(tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels of tiles that hold stained tissue, without knowledge of the slide.
-
-    For the masks of radiomics at about 1 um per pixel. A tile gives the same answer in training
-    and in a run, so nothing of the slide enters.
-
-    Parameters
-    ----------
-    tiles : uint8 array (n, h, w, 3)
-
-    Returns
-    -------
-    bool array (n, h, w)
-        True where a channel is dense or the channels differ as they do in stain.
-    """
-    red, green, blue = tiles[..., 0], tiles[..., 1], tiles[..., 2]
-    low = np.minimum(np.minimum(red, green), blue)
-    high = np.maximum(np.maximum(red, green), blue)
-    mask: NDArray[np.bool_] = (high - low > FOREGROUND_SPREAD) | (low < FOREGROUND_DARK)
-    return mask
 
 
 def glass_colour(overview: Overview) -> NDArray[np.float32]:

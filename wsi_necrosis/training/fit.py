@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.dataset.tiles import inner_fold
 from wsi_necrosis.model.backend import precision
-from wsi_necrosis.model.checkpoint import Standardiser
 from wsi_necrosis.model.network import Backbone, Classifier
-from wsi_necrosis.settings.loading import FitSettings, TrainSettings
+from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.settings.train import FitSettings, TrainSettings
 from wsi_necrosis.training.batches import Cached, Live, Source, batch_rows
 from wsi_necrosis.training.fit_state import FitState, Learners, optimiser_of
 from wsi_necrosis.training.losses import Parts
@@ -61,7 +61,7 @@ class Predicted:
     gate: NDArray[np.float64]
 
 
-class Trail(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where an interrupted fit leaves its state: a file, and how many steps lie between two states."""
 
     path: Path
@@ -76,7 +76,7 @@ def fit(
     backbone: Backbone | None,
     settings: TrainSettings,
     seed: int,
-    trail: Trail | None = None,
+    resume: ResumePoint | None = None,
     watch: Watch = lambda epoch: None,
 ) -> Fitted:
     """Fit a classifier to samples; the same seed and number of threads give the same bits on one type of processor.
@@ -91,7 +91,7 @@ def fit(
         What learns, how long, and under which loss.
     seed : int
         Of first weights, order, views and dropout.
-    trail : Trail, optional
+    resume : ResumePoint, optional
         An interrupted fit with the same arguments goes on from the state that it left there.
     watch : callable, optional
         Called after each epoch.
@@ -111,9 +111,9 @@ def fit(
         source = _source(train, parts, standardise, settings)
         check = None if inner is None else _source(inner, parts, standardise, settings)
         state = FitState(parts, optimiser_of(parts, settings.fit))
-        if trail is not None:
-            state.load(trail.path)
-        _loop(state, source, check, settings.fit, seed, _Hooks(trail, watch))
+        if resume is not None:
+            state.load(resume.path)
+        _loop(state, source, check, settings.fit, seed, _Hooks(resume, watch))
     return Fitted(
         parts.classifier.eval().cpu(),
         standardise,
@@ -152,7 +152,7 @@ def _source(samples: Samples, parts: Learners, standardise: Standardiser, settin
 
 
 class _Hooks(NamedTuple):
-    trail: Trail | None
+    resume: ResumePoint | None
     watch: Watch
 
 
@@ -176,14 +176,14 @@ def _loop(
             parts_of_loss.total.backward()
             state.optimiser.step()
             _count(state, parts_of_loss, len(rows))
-            if hooks.trail is not None and state.step % hooks.trail.every == 0:
-                state.save(hooks.trail.path)
+            if hooks.resume is not None and state.step % hooks.resume.every == 0:
+                state.save(hooks.resume.path)
         _end_epoch(state, check, settings, hooks.watch)
     if state.best:
         state.take(state.best)
     state.done = True
-    if hooks.trail is not None:
-        state.save(hooks.trail.path)
+    if hooks.resume is not None:
+        state.save(hooks.resume.path)
 
 
 def _count(state: FitState, parts: Parts, rows: int) -> None:

@@ -14,10 +14,10 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import replacing
+from wsi_necrosis.files import atomic_write
 from wsi_necrosis.model.backend import choose_device
 from wsi_necrosis.model.network import Backbone, Classifier, Heads, Shape
-from wsi_necrosis.settings.loading import FitSettings, TrainSettings
+from wsi_necrosis.settings.train import FitSettings, TrainSettings
 from wsi_necrosis.training.losses import HeadLoss
 from wsi_necrosis.training.samples import Samples
 
@@ -107,7 +107,7 @@ class FitState:
         """Write the state, by rename."""
         facts = {name: getattr(self, name) for name in self.FACTS}
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             torch.save(
                 {**facts, "weights": self.weights(), "optimiser": self.optimiser.state_dict()}, partial
             )

@@ -1,4 +1,4 @@
-"""What left-out cases teach about a way of making a model."""
+"""What predictions for left-out cases give a model: temperature, OOD limit and figures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.model.ood import Novelty
-from wsi_necrosis.settings.loading import HonestySettings, TrainSettings, load_evaluation_settings
+from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.settings.loading import load_evaluation_settings
+from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.leave_case_out import (
     HeldOut,
     abstained_nested,
     calibrate_nested,
     fit_temperature,
-    hold_out_novelty,
+    hold_out_ood,
 )
 from wsi_necrosis.training.samples import Samples
 
@@ -26,25 +27,24 @@ PICTURE_DIGITS = 16  # of a picture's SHA-256 that a checkpoint keeps
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What left-out cases taught: how sure the model may be, what is unusual, and its figures."""
+class HeldOutSummary:
+    """What left-out cases give a model: its temperature, its OOD detector, and its figures."""
 
-    honesty: HonestySettings
     calibration: Temperature
-    novelty: Novelty
+    ood: OodDetector
     metrics: Mapping[str, Any]
 
 
-def learned(samples: Samples, held: HeldOut, settings: TrainSettings) -> Learned:
-    """The temperature, the limit of novelty, and figures by tile, crop and case.
+def summarise_held_out(samples: Samples, held: HeldOut, settings: TrainSettings) -> HeldOutSummary:
+    """The temperature, the OOD detector with its limit, and figures by tile, crop and case.
 
     For ensembles of the size that ships, or of all seeds where these are fewer.
     """
     bins = load_evaluation_settings().calibration_bins
     members = min(settings.network.members, held.seeds)
     prob = held.ensembles(members)
-    nested = calibrate_nested(prob, samples, settings.honesty)
-    strange = hold_out_novelty(samples, settings.honesty)
+    nested = calibrate_nested(prob, samples, settings.calibration)
+    ood = hold_out_ood(samples, settings.ood)
     metrics = {
         "protocol": "one case left out at a time, predictions pooled over the cases",
         "seeds": list(settings.fit.test_seeds),
@@ -59,11 +59,9 @@ def learned(samples: Samples, held: HeldOut, settings: TrainSettings) -> Learned
         "uncalibrated_crop": crop_table(samples, prob, bins),
         "cases": case_table(samples, nested),
         "uncalibrated_cases": case_table(samples, prob),
-        "abstained": abstained_nested(strange, samples, settings.honesty),
-        "abstained_share": float(
-            np.mean(strange.distance[strange.tissue] > strange.limit(strange.tissue, settings.honesty))
-        ),
-        "crops_without_tissue": int((~strange.tissue).sum()),
+        "abstained": abstained_nested(ood, samples, settings.ood),
+        "abstained_share": float(np.mean(ood.distance[ood.tissue] > ood.limit(ood.tissue, settings.ood))),
+        "crops_without_tissue": int((~ood.tissue).sum()),
     }
-    temperature = fit_temperature(prob, samples.truth, settings.honesty)
-    return Learned(settings.honesty, temperature, strange.fit(settings.honesty), metrics)
+    temperature = fit_temperature(prob, samples.truth, settings.calibration)
+    return HeldOutSummary(temperature, ood.fit(settings.ood), metrics)

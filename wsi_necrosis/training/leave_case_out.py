@@ -1,7 +1,7 @@
 """What a model is worth on cases that it has not seen, and what is learned from them.
 
 One case is left out at a time: tiles of a case are near-duplicates, so any other split flatters. Nothing
-about a model is chosen by these predictions but its temperature and its limit of novelty.
+about a model is chosen by these predictions but its temperature and its OOD limit.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from wsi_necrosis.dataset.tiles import LabelledTile, leave_case_out
 from wsi_necrosis.metrics.figures import tile_figures
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.network import Backbone
-from wsi_necrosis.model.ood import Novelty, describe
+from wsi_necrosis.model.ood import OodDetector, describe
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics.recipe import Recipe
-from wsi_necrosis.settings.loading import HonestySettings, TrainSettings
-from wsi_necrosis.tiling.tissue import foreground
-from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, Trail, fit, predict
+from wsi_necrosis.settings.train import CalibrationSettings, OodSettings, TrainSettings
+from wsi_necrosis.tiling.foreground import foreground
+from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, ResumePoint, fit, predict
 from wsi_necrosis.training.samples import Samples, intra_op_threads
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def silent(name: str, epoch: Epoch) -> None:
 
 
 @dataclass(frozen=True)
-class Bench:
+class FitSetup:
     """What every fit of a model needs: samples, the backbone's first weights if it learns, and settings.
 
     Attributes
@@ -95,10 +95,10 @@ class Bench:
 
     def fit(self, name: str, samples: Samples, seed: int) -> Fitted:
         """Fit to these of the samples."""
-        trail = self._trail(samples, seed)
+        resume = self._trail(samples, seed)
         with intra_op_threads(self.threads):
             return fit(
-                samples, self.backbone, self.settings, seed, trail, lambda epoch: self.watch(name, epoch)
+                samples, self.backbone, self.settings, seed, resume, lambda epoch: self.watch(name, epoch)
             )
 
     def predict(self, fitted: Fitted, samples: Samples) -> Predicted:
@@ -113,23 +113,23 @@ class Bench:
         test = self.samples.only([tile for tile in tiles if tile.case == case])
         return self.fit(f"{case}-{seed}", train, seed), test
 
-    def light(self) -> Bench:
+    def light(self) -> FitSetup:
         """The same for another process: nobody watches, and pixels stay behind where nothing looks at them."""
         samples = self.samples
         if self.settings.fit.tune == "frozen":
             samples = replace(samples, pixels=samples.pixels[:, :0, :0])
         return replace(self, samples=samples, watch=silent)
 
-    def _trail(self, samples: Samples, seed: int) -> Trail | None:
+    def _trail(self, samples: Samples, seed: int) -> ResumePoint | None:
         """A file of its own for each fit: one with other tiles, labels, settings or seed never finds its state."""
         if self.work is None:
             return None
         tiles = [(tile.sha256, tile.case, tile.slide, tile.mpp, tile.truth) for tile in samples.tiles]
         facts = [self.settings.model_dump(mode="json"), tiles, seed]
-        return Trail(self.work / f"fit-{digest(facts)}.pt", self.settings.fit.save_every)
+        return ResumePoint(self.work / f"fit-{digest(facts)}.pt", self.settings.fit.save_every)
 
 
-def hold_out(bench: Bench, seeds: Sequence[int], pool: Executor | None = None) -> HeldOut:
+def hold_out(setup: FitSetup, seeds: Sequence[int], pool: Executor | None = None) -> HeldOut:
     """Leave each case out in turn, with each seed; fits run side by side where a pool of processes is given.
 
     Raises
@@ -137,32 +137,32 @@ def hold_out(bench: Bench, seeds: Sequence[int], pool: Executor | None = None) -
     DatasetError
         There are fewer than two cases, or two cases share a picture.
     """
-    samples = bench.samples
+    samples = setup.samples
     prob = np.full((len(seeds), len(samples), len(CLASSES)), np.nan)
     gate = np.full((len(seeds), len(samples), 2), np.nan)
     history = {}
-    for (at, name, rows), (found, epochs) in _each_fold(_leave_out, bench, seeds, pool):
+    for (at, name, rows), (found, epochs) in _each_fold(_leave_out, setup, seeds, pool):
         prob[at, rows], gate[at, rows], history[name] = found.prob, found.gate, epochs
     return HeldOut(prob, gate, history)
 
 
 def _each_fold(
-    work: Callable[[Bench, str, int], T], bench: Bench, seeds: Sequence[int], pool: Executor | None
+    work: Callable[[FitSetup, str, int], T], setup: FitSetup, seeds: Sequence[int], pool: Executor | None
 ) -> Iterator[tuple[tuple[int, str, NDArray[np.bool_]], T]]:
     """Do some work for each seed and each case left out: place of the seed, name of the fit, crops of the case."""
-    folds = leave_case_out(bench.samples.tiles)
+    folds = leave_case_out(setup.samples.tiles)
     tasks = [(at, seed, fold) for at, seed in enumerate(seeds) for fold in folds]
     cases, task_seeds = [fold.test[0].case for _, _, fold in tasks], [seed for _, seed, _ in tasks]
-    benches = [bench if pool is None else bench.light()] * len(tasks)
-    done = (map if pool is None else pool.map)(work, benches, cases, task_seeds)
+    setups = [setup if pool is None else setup.light()] * len(tasks)
+    done = (map if pool is None else pool.map)(work, setups, cases, task_seeds)
     for (at, seed, fold), result in zip(tasks, done, strict=True):
-        yield (at, f"{fold.test[0].case}-{seed}", bench.samples.rows(fold.test)), result
+        yield (at, f"{fold.test[0].case}-{seed}", setup.samples.rows(fold.test)), result
 
 
-def _leave_out(bench: Bench, case: str, seed: int) -> tuple[Predicted, tuple[Epoch, ...]]:
+def _leave_out(setup: FitSetup, case: str, seed: int) -> tuple[Predicted, tuple[Epoch, ...]]:
     """Predictions for the crops of a case by a model that has not seen it, and how it was fitted."""
-    fitted, test = bench.without(case, seed)
-    return bench.predict(fitted, test), fitted.history
+    fitted, test = setup.without(case, seed)
+    return setup.predict(fitted, test), fitted.history
 
 
 def hold_out_probe(samples: Samples) -> NDArray[np.float64]:
@@ -184,7 +184,7 @@ def hold_out_probe(samples: Samples) -> NDArray[np.float64]:
 
 
 def fit_temperature(
-    prob: NDArray[np.float64], truth: NDArray[np.float64], settings: HonestySettings
+    prob: NDArray[np.float64], truth: NDArray[np.float64], settings: CalibrationSettings
 ) -> Temperature:
     """The temperature for held-out probabilities (k, m, 3) of crops whose truth is (m, 3)."""
     pooled = prob.reshape(-1, prob.shape[-1])
@@ -192,7 +192,7 @@ def fit_temperature(
 
 
 def calibrate_nested(
-    prob: NDArray[np.float64], samples: Samples, settings: HonestySettings
+    prob: NDArray[np.float64], samples: Samples, settings: CalibrationSettings
 ) -> NDArray[np.float64]:
     """Probabilities (k, m, 3) of each case, calibrated by a temperature fitted on the other cases.
 
@@ -208,13 +208,13 @@ def calibrate_nested(
 
 
 @dataclass(frozen=True)
-class Strangeness:
-    """How unlike the training crops of other cases each crop is.
+class HeldOutOod:
+    """How far each crop is from the training crops of other cases.
 
     Attributes
     ----------
     points : float64 array (m, d)
-        What is compared: see `novelty.describe`.
+        What is compared: see `ood.describe`.
     tissue : bool array (m,)
         Crops that hold enough tissue to say what tissue looks like.
     distance : float64 array (m,)
@@ -225,29 +225,31 @@ class Strangeness:
     tissue: NDArray[np.bool_]
     distance: NDArray[np.float64]
 
-    def fit(self, settings: HonestySettings) -> Novelty:
-        """What recognises unusual tiles: all crops to compare with, and the limit that unseen cases set."""
-        return Novelty.fit(self.points[self.tissue], self.limit(self.tissue, settings), settings.shrinkage)
+    def fit(self, settings: OodSettings) -> OodDetector:
+        """The detector that ships: all crops to compare with, and the limit that unseen cases set."""
+        return OodDetector.fit(
+            self.points[self.tissue], self.limit(self.tissue, settings), settings.shrinkage
+        )
 
-    def limit(self, rows: NDArray[np.bool_], settings: HonestySettings) -> float:
+    def limit(self, rows: NDArray[np.bool_], settings: OodSettings) -> float:
         """The distance within which a share `settings.keep` of these crops lies."""
         return float(np.quantile(self.distance[rows], settings.keep))
 
 
-def hold_out_novelty(samples: Samples, settings: HonestySettings) -> Strangeness:
+def hold_out_ood(samples: Samples, settings: OodSettings) -> HeldOutOod:
     """Distance of each case's crops from the crops of the other cases."""
     points = describe(samples.pixels)
     tissue = foreground(samples.pixels).mean(axis=(1, 2)) >= settings.least_tissue
     distance = np.full(len(samples), np.nan)
     for fold in leave_case_out(samples.tiles):
         rows = samples.rows(fold.test)
-        others = Novelty.fit(points[~rows & tissue], 1.0, settings.shrinkage)
+        others = OodDetector.fit(points[~rows & tissue], 1.0, settings.shrinkage)
         distance[rows] = others.distance(points[rows])
-    return Strangeness(points, tissue, distance)
+    return HeldOutOod(points, tissue, distance)
 
 
 def abstained_nested(
-    found: Strangeness, samples: Samples, settings: HonestySettings
+    found: HeldOutOod, samples: Samples, settings: OodSettings
 ) -> dict[str, dict[str, float]]:
     """Share of each case's crops with tissue beyond the limit: as it ships, and as the other cases alone set it.
 
@@ -268,32 +270,32 @@ def abstained_nested(
 
 
 def importance(
-    bench: Bench, seeds: Sequence[int], rng: np.random.Generator, pool: Executor | None = None
+    setup: FitSetup, seeds: Sequence[int], rng: np.random.Generator, pool: Executor | None = None
 ) -> dict[str, float]:
     """By how much the log loss of held-out tiles grows when a group of inputs is shuffled among a case's crops.
 
     Groups are the image, all radiomics, and the radiomics of each channel, mask and family. A group whose
     information others hold too matters little here. Breiman L (2001), Random forests, Machine Learning 45:5-32.
     """
-    samples = bench.samples
+    samples = setup.samples
     names = ("none", *_groups(samples.recipe))
     prob = np.zeros((len(seeds), len(names), len(samples), len(CLASSES)))
     shuffle = partial(_leave_out_shuffled, entropy=int(rng.integers(2**32)))
-    for (at, _, rows), found in _each_fold(shuffle, bench, seeds, pool):
+    for (at, _, rows), found in _each_fold(shuffle, setup, seeds, pool):
         prob[at][:, rows] = found
     losses = np.array([[_tile_loss(samples, one) for one in of_seed] for of_seed in prob])
     grown = (losses[:, 1:] - losses[:, :1]).mean(axis=0)
     return dict(zip(names[1:], grown.tolist(), strict=True))
 
 
-def _leave_out_shuffled(bench: Bench, case: str, seed: int, entropy: int) -> NDArray[np.float64]:
+def _leave_out_shuffled(setup: FitSetup, case: str, seed: int, entropy: int) -> NDArray[np.float64]:
     """Probabilities (1 + groups, k, 3) for a case's k crops, as they are and with each group of inputs shuffled."""
-    fitted, test = bench.without(case, seed)
+    fitted, test = setup.without(case, seed)
     rng = np.random.default_rng(
-        [entropy, seed, sorted({tile.case for tile in bench.samples.tiles}).index(case)]
+        [entropy, seed, sorted({tile.case for tile in setup.samples.tiles}).index(case)]
     )
     inputs = [test, *(_shuffled(test, columns, rng) for columns in _groups(test.recipe).values())]
-    return np.stack([bench.predict(fitted, each).prob for each in inputs])
+    return np.stack([setup.predict(fitted, each).prob for each in inputs])
 
 
 def _groups(recipe: Recipe) -> dict[str, NDArray[np.int64]]:

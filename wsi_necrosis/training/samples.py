@@ -26,10 +26,11 @@ from wsi_necrosis.model.backend import choose_device, precision
 from wsi_necrosis.model.network import Backbone
 from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.recipe import Recipe, find_recipe
-from wsi_necrosis.settings.loading import CropSettings, NetworkSettings, TrainSettings
+from wsi_necrosis.settings.train import CropSettings, NetworkSettings, TrainSettings
 from wsi_necrosis.stain.normalise import fit_normaliser
-from wsi_necrosis.stain.separation import draw_jitter, fit_stains, jitter_stains
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains
+from wsi_necrosis.stain.separation import fit_stains
+from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone
 
 TURNS = 8
@@ -96,7 +97,7 @@ class Samples:
         return sums / count.reshape(-1, *[1] * (values.ndim - 1))
 
 
-class Shelf:
+class SampleCache:
     """Samples of one set of tiles under many settings; what two settings share is computed once."""
 
     def __init__(self, tiles: Sequence[LabelledTile]) -> None:

@@ -7,14 +7,9 @@ import pytest
 from rich.console import Console
 
 from wsi_necrosis.errors import InterruptedRunError
-from wsi_necrosis.pipelines.console.progress import (
-    BarWatcher,
-    PlainWatcher,
-    QuietWatcher,
-    SlideLog,
-    interruptible,
-    watching,
-)
+from wsi_necrosis.pipelines.console.progress import BarWatcher, PlainWatcher, QuietWatcher, watching
+from wsi_necrosis.pipelines.console.signals import interruptible
+from wsi_necrosis.pipelines.console.slide_log import SlideLog
 
 
 def test_plain_lines_where_there_is_no_terminal() -> None:

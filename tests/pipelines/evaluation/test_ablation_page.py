@@ -20,7 +20,7 @@ WIDE, ABOVE, BELOW = [-0.2, 0.3], [0.01, 0.3], [-0.3, -0.01]
 
 
 def with_difference(facts: dict[str, Any], mean: float, by_seed: Any, by_tile: Any) -> dict[str, Any]:
-    """Facts whose only other arm is the image's, with this difference from the main one."""
+    """Facts whose only other variant is the image's, with this difference from the main one."""
     facts["tuned"] = {}
     facts["frozen"] = {name: facts["frozen"][name] for name in ("default", "image-flat")}
     difference = facts["frozen"]["image-flat"]["difference"]
@@ -54,8 +54,8 @@ def test_arms_are_better_above_the_margin(mean: float, better: list[str], facts:
 
 
 def test_every_arm_has_a_row_in_every_table(facts: dict[str, Any]) -> None:
-    page, arms = render(facts), [*facts["frozen"], *facts["tuned"]]
-    for at, name in enumerate(arms):
+    page, variants = render(facts), [*facts["frozen"], *facts["tuned"]]
+    for at, name in enumerate(variants):
         assert len(re.findall(rf"^\| `{name}`", page, re.MULTILINE)) == (2 if at == 0 else 3), name
         assert at == 0 or f"- {(facts['frozen'] | facts['tuned'])[name]['title']}: " in page
     for group in ("Idea by idea", "The published way", "Tuned backbone"):

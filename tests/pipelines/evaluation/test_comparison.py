@@ -16,21 +16,22 @@ from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.metrics.difference import paired_difference
 from wsi_necrosis.metrics.figures import macro_f1, tile_figures
-from wsi_necrosis.model.checkpoint import ModelSpec
+from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.pipelines.evaluation.comparison import Comparison, Judged
 from wsi_necrosis.pipelines.evaluation.evaluate import settings_of
-from wsi_necrosis.settings.loading import Arm, EvaluationSettings, TrainSettings
-from wsi_necrosis.training.leave_case_out import Bench
-from wsi_necrosis.training.samples import Shelf
+from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
+from wsi_necrosis.settings.train import TrainSettings
+from wsi_necrosis.training.leave_case_out import FitSetup
+from wsi_necrosis.training.samples import SampleCache
 
 SEEDS = (1, 2)
 
 
-def arm(name: str = "other", **changes: Any) -> Arm:
-    """An arm; its settings are written with __ for the dot."""
+def variant(name: str = "other", **changes: Any) -> Variant:
+    """An variant; its settings are written with __ for the dot."""
     kind = changes.pop("kind", "network")
     tree = {dotted.replace("__", "."): value for dotted, value in changes.items()}
-    return Arm(name=name, title=f"the {name} one", group="Any", kind=kind, set=tree)
+    return Variant(name=name, title=f"the {name} one", group="Any", kind=kind, set=tree)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def tiles(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> 
 def comparison(
     tiles: tuple[LabelledTile, ...], settings: TrainSettings, rules: EvaluationSettings
 ) -> Comparison:
-    return Comparison(Shelf(tiles), settings, rules)
+    return Comparison(SampleCache(tiles), settings, rules)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def main(comparison: Comparison, rules: EvaluationSettings) -> Judged:
 
 @pytest.fixture(scope="module")
 def flat(comparison: Comparison, rules: EvaluationSettings) -> Judged:
-    return comparison.judge(next(arm for arm in rules.frozen if arm.name == "image-flat"), SEEDS)
+    return comparison.judge(next(variant for variant in rules.frozen if variant.name == "image-flat"), SEEDS)
 
 
 def test_a_pool_of_processes_changes_nothing(
@@ -73,9 +74,9 @@ def test_a_pool_is_given_each_fit(
 ) -> None:
     pool = Inline()
     side_by_side: Executor = pool
-    brief = arm(fit__epochs=1, network__fusion="image")
-    with_pool = Comparison(Shelf(tiles), settings, rules, side_by_side).judge(brief, (5, 6, 7))
-    without = Comparison(Shelf(tiles), settings, rules).judge(brief, (5, 6, 7))
+    brief = variant(fit__epochs=1, network__fusion="image")
+    with_pool = Comparison(SampleCache(tiles), settings, rules, side_by_side).judge(brief, (5, 6, 7))
+    without = Comparison(SampleCache(tiles), settings, rules).judge(brief, (5, 6, 7))
     assert pool.jobs == 3 * 3  # seeds, cases
     np.testing.assert_array_equal(with_pool.held.prob, without.held.prob)
 
@@ -109,9 +110,9 @@ def test_the_difference_is_from_the_main_arm(
 
 
 def test_seeds_are_compared_with_the_same_seeds(comparison: Comparison, main: Judged) -> None:
-    """An arm with the main arm's own second seed alone does not differ from it."""
+    """An variant with the main variant's own second seed alone does not differ from it."""
     second = Judged(
-        main.arm, main.samples, type(main.held)(main.held.prob[1:], main.held.gate[1:], {}), SEEDS[1:]
+        main.variant, main.samples, type(main.held)(main.held.prob[1:], main.held.gate[1:], {}), SEEDS[1:]
     )
     assert not np.array_equal(main.by_tile[0], main.by_tile[1])
     row = comparison.row(second, main)
@@ -123,7 +124,7 @@ def test_seeds_are_compared_with_the_same_seeds(comparison: Comparison, main: Ju
 
 def test_each_arm_is_one_classifier(comparison: Comparison, settings: TrainSettings) -> None:
     assert settings.network.members == 2
-    assert comparison.settings_of(arm(fit__epochs=3)) == settings.model_copy(
+    assert comparison.settings_of(variant(fit__epochs=3)) == settings.model_copy(
         update={
             "network": settings.network.model_copy(update={"members": 1}),
             "fit": settings.fit.model_copy(update={"epochs": 3}),
@@ -133,11 +134,11 @@ def test_each_arm_is_one_classifier(comparison: Comparison, settings: TrainSetti
 
 def test_an_arm_may_set_nothing_unknown(comparison: Comparison) -> None:
     with pytest.raises(SettingsError, match=r"fit\.epoch is not a setting"):
-        comparison.judge(arm(fit__epoch=3), SEEDS)
+        comparison.judge(variant(fit__epoch=3), SEEDS)
 
 
 def test_a_probe_has_no_seed_and_no_gate(comparison: Comparison, main: Judged) -> None:
-    judged = comparison.judge(arm(kind="probe"), SEEDS)
+    judged = comparison.judge(variant(kind="probe"), SEEDS)
     np.testing.assert_array_equal(judged.held.prob[0], judged.held.prob[1])
     assert np.isnan(judged.held.gate).all()
     assert comparison.row(judged, main)["tile"]["accuracy"] == {"mean": 1.0, "sd": 0.0}
@@ -155,22 +156,22 @@ def test_a_probe_looks_at_the_frozen_backbone_of_any_model(
 ) -> None:
     """Neither a model that tunes its backbone nor one that has none brings features of a frozen one."""
     changed = {name: getattr(settings, name).model_copy(update=values) for name, values in changes.items()}
-    other = Comparison(Shelf(tiles), settings.model_copy(update=changed), rules)
+    other = Comparison(SampleCache(tiles), settings.model_copy(update=changed), rules)
     np.testing.assert_array_equal(
-        other.judge(arm(kind="probe"), SEEDS).held.prob,
-        comparison.judge(arm(kind="probe"), SEEDS).held.prob,
+        other.judge(variant(kind="probe"), SEEDS).held.prob,
+        comparison.judge(variant(kind="probe"), SEEDS).held.prob,
     )
 
 
 def test_only_a_backbone_that_learns_is_handed_to_the_fits(
     comparison: Comparison, main: Judged, settings: TrainSettings
 ) -> None:
-    def bench(**changes: Any) -> Bench:
-        return comparison.bench(main.samples, comparison.settings_of(arm(**changes)))
+    def setup(**changes: Any) -> FitSetup:
+        return comparison.setup(main.samples, comparison.settings_of(variant(**changes)))
 
-    assert bench().backbone is None
-    assert bench(fit__tune="full").backbone is not None
-    assert bench(fit__tune="full", crops__workers=2).threads == 1
+    assert setup().backbone is None
+    assert setup(fit__tune="full").backbone is not None
+    assert setup(fit__tune="full", crops__workers=2).threads == 1
 
 
 def test_a_model_whose_backbone_learned_is_fitted_in_as_many_threads(
@@ -183,8 +184,8 @@ def test_a_model_whose_backbone_learned_is_fitted_in_as_many_threads(
             "crops": settings.crops.model_copy(update={"workers": 2}),
         }
     )
-    comparison = Comparison(Shelf(tiles), learned, rules)
-    assert comparison.bench(main.samples, comparison.settings_of(arm())).threads == 2
+    comparison = Comparison(SampleCache(tiles), learned, rules)
+    assert comparison.setup(main.samples, comparison.settings_of(variant())).threads == 2
 
 
 def test_tiles_of_mixed_label_have_no_figures_but_a_percentage(comparison: Comparison, main: Judged) -> None:
@@ -193,7 +194,7 @@ def test_tiles_of_mixed_label_have_no_figures_but_a_percentage(comparison: Compa
         replace(tile, truth=(0.0, 0.5, 0.5)) if tile.case == "B" and tile.is_tumour else tile
         for tile in main.samples.tiles
     )
-    some = Judged(main.arm, replace(main.samples, tiles=tiles), main.held, SEEDS)
+    some = Judged(main.variant, replace(main.samples, tiles=tiles), main.held, SEEDS)
     kept = [at for at, tile in enumerate(tiles) if tile.label is not None]
     assert len(kept) == 15
     np.testing.assert_array_equal(some.by_tile, main.by_tile[:, kept])
@@ -204,5 +205,5 @@ def test_tiles_of_mixed_label_have_no_figures_but_a_percentage(comparison: Compa
 
 def test_arms_are_named_in_the_log(comparison: Comparison, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "wsi_necrosis"):
-        comparison.judge(arm("loud", kind="probe"), SEEDS)
-    assert "arm loud" in caplog.messages
+        comparison.judge(variant("loud", kind="probe"), SEEDS)
+    assert "variant loud" in caplog.messages

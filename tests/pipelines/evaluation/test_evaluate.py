@@ -15,24 +15,25 @@ from PIL import Image
 from tests.pipelines.conftest import CASES, paint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, UsageError, WsiNecrosisError
-from wsi_necrosis.model.checkpoint import ModelSpec, load_spec
+from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.cli import main
 from wsi_necrosis.pipelines.evaluation import ablation_page, evaluation_plots, model_card
 from wsi_necrosis.pipelines.evaluation import evaluate as module
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
 from wsi_necrosis.pipelines.train import train
 from wsi_necrosis.radiomics.recipe import find_recipe
-from wsi_necrosis.settings.loading import EvaluationSettings, load_evaluation_settings
+from wsi_necrosis.settings.evaluation import EvaluationSettings
+from wsi_necrosis.settings.loading import load_evaluation_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 
 PLOTS = ("confusion.png", "roc.png", "reliability.png", "learning.png", "gate.png")
-UNKNOWN = "file,group,expected,mpp\nodd.png,noise,unusual,1.0\n"
+OOD = "file,group,expected,mpp\nodd.png,noise,ood,1.0\n"
 
 
 @pytest.fixture
 def few(rules: EvaluationSettings) -> EvaluationSettings:
-    """The main arm and the probe; tuned arms as before."""
-    kept = tuple(arm for arm in rules.frozen if arm.name in {"default", "probe"})
+    """The main variant and the probe; tuned variants as before."""
+    kept = tuple(variant for variant in rules.frozen if variant.name in {"default", "probe"})
     return rules.model_copy(update={"frozen": kept})
 
 
@@ -79,7 +80,7 @@ def test_training_tiles_are_compared_on(evaluation: Path, facts: dict[str, Any],
     }  # fmt: skip
     assert list(facts["frozen"]) == ["default", "image-flat", "paper-loss", "probe"]
     assert list(facts["tuned"]) == ["tuned-full"]
-    assert (facts["main"], facts["seeds"], facts["unknown"]) == ("default", [1, 2], None)
+    assert (facts["main"], facts["seeds"], facts["ood"]) == ("default", [1, 2], None)
     assert {row["seeds"] for row in (*facts["frozen"].values(), *facts["tuned"].values())} == {2}
 
 
@@ -147,7 +148,7 @@ def test_tuned_arms_of_another_model_are_dropped_aloud(
     evaluate(Options(str(model), painted, tmp_path / "out"), few)
     found = read(tmp_path / "out")
     assert (found["tuned"], found["tuned_key"], found["reproduced"]) == ({}, None, False)
-    assert "the tuned arms in" in caplog.text
+    assert "the tuned variants in" in caplog.text
     assert "tuned-full" not in (tmp_path / "out" / "ablation.md").read_text(encoding="utf-8")
 
 
@@ -249,7 +250,7 @@ def test_the_model_as_it_is_is_calibrated(trained: Path, fresh: Path, tmp_path: 
     ("given", "named"),
     [
         ({"tuned": True}, "--tuned"),
-        ({"card": Path("CARD.md"), "unknown": Path("unknown.csv")}, "--card, --unknown"),
+        ({"card": Path("CARD.md"), "unknown": Path("ood_inputs.csv")}, "--card, --unknown"),
     ],
     ids=str,
 )
@@ -325,7 +326,7 @@ def test_settings_of_another_version_are_refused_by_name(
 def test_what_would_fail_at_the_end_fails_at_the_beginning(
     option: str, place: str, message: str, trained: Path, painted: Path, tmp_path: Path
 ) -> None:
-    """Nothing is compared before, which here would find no arm."""
+    """Nothing is compared before, which here would find no variant."""
     (tmp_path / "file").touch()
     options = Options(str(trained), painted, tmp_path / "out")
     rules = load_evaluation_settings().model_copy(update={"frozen": ()})
@@ -350,8 +351,8 @@ def test_what_is_none_of_the_models_business_is_met_and_told(
 ) -> None:
     colours = phantom_tiles("viable", 4, 32, np.random.default_rng(1)).reshape(128, 32, 3)
     Image.fromarray(colours[..., [1, 2, 0]]).save(tmp_path / "odd.png")
-    (tmp_path / "unknown.csv").write_text(UNKNOWN, encoding="utf-8")
-    evaluate(Options(str(trained), painted, tmp_path / "out", unknown=tmp_path / "unknown.csv"), few)
+    (tmp_path / "ood_inputs.csv").write_text(OOD, encoding="utf-8")
+    evaluate(Options(str(trained), painted, tmp_path / "out", unknown=tmp_path / "ood_inputs.csv"), few)
     found = read(tmp_path / "out")["unknown"]
     assert [row["file"] for row in found["rows"]] == ["odd.png"]
     assert found["auroc"]["noise"] > 0.9
@@ -387,11 +388,13 @@ def test_the_command_says_what_was_found(
 def test_one_seed_of_the_frozen_comparison_on_real_tiles(
     data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All shipped arms; fewer views, crops and epochs than ship, for the sake of time."""
+    """All shipped variants; fewer views, crops and epochs than ship, for the sake of time."""
     shipped = load_evaluation_settings(None, ["bootstrap_draws=200"])
     frozen = tuple(
-        arm.model_copy(update={"set": {**arm.set, "fit.epochs": 30}}) if "fit.epochs" in arm.set else arm
-        for arm in shipped.frozen
+        variant.model_copy(update={"set": {**variant.set, "fit.epochs": 30}})
+        if "fit.epochs" in variant.set
+        else variant
+        for variant in shipped.frozen
     )
     overrides = [
         f"data.tiles={data_dir / 'tcia_os'}", "fit.test_seeds=[1]", "network.members=1", "crops.views=2",
@@ -404,10 +407,10 @@ def test_one_seed_of_the_frozen_comparison_on_real_tiles(
             shipped.model_copy(update={"frozen": frozen}),
         )
     facts = read(tmp_path)
-    assert [message for message in caplog.messages if message.startswith("arm ")] == [
-        f"arm {arm.name}" for arm in shipped.frozen
+    assert [message for message in caplog.messages if message.startswith("variant ")] == [
+        f"variant {variant.name}" for variant in shipped.frozen
     ]
-    assert list(facts["frozen"]) == [arm.name for arm in shipped.frozen]
+    assert list(facts["frozen"]) == [variant.name for variant in shipped.frozen]
     for name, row in facts["frozen"].items():
         assert None not in row["tile"].values(), name
         assert 0.15 < row["tile"]["macro_f1"]["mean"] < 0.85, name
@@ -429,6 +432,6 @@ def test_the_shipped_facts_are_those_of_the_shipped_model() -> None:
     facts, spec = read(Path(__file__).resolve().parents[3] / "docs" / "evaluation"), load_spec("default")
     assert facts["model"]["fingerprint"] == spec.fingerprint
     assert facts["reproduced"] is True
-    assert list(facts["frozen"]) == [arm.name for arm in load_evaluation_settings().frozen]
-    assert list(facts["tuned"]) == [arm.name for arm in load_evaluation_settings().tuned]
-    assert facts["unknown"] is not None
+    assert list(facts["frozen"]) == [variant.name for variant in load_evaluation_settings().frozen]
+    assert list(facts["tuned"]) == [variant.name for variant in load_evaluation_settings().tuned]
+    assert facts["ood"] is not None

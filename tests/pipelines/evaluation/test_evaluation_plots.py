@@ -11,23 +11,24 @@ from tests.training.test_figures import N, V, X, samples
 from wsi_necrosis.metrics.curves import Reliability
 from wsi_necrosis.metrics.figures import tile_figures
 from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.model.ood import NUMBERS, Novelty
+from wsi_necrosis.model.ood import NUMBERS, OodDetector
 from wsi_necrosis.pipelines.evaluation import evaluation_plots as module
 from wsi_necrosis.pipelines.evaluation.comparison import Judged
 from wsi_necrosis.pipelines.evaluation.evaluation_plots import draw
-from wsi_necrosis.settings.loading import Arm, load_train_settings
+from wsi_necrosis.settings.evaluation import Variant
+from wsi_necrosis.settings.loading import load_train_settings
 from wsi_necrosis.training.fit import Epoch
-from wsi_necrosis.training.held_out import Learned
+from wsi_necrosis.training.held_out import HeldOutSummary
 from wsi_necrosis.training.leave_case_out import HeldOut, calibrate_nested
 
 PLOTS = ("confusion.png", "roc.png", "reliability.png", "learning.png", "gate.png")
 MIXED = None
-HONESTY = load_train_settings().honesty
+CALIBRATION = load_train_settings().calibration
 SOME = samples(("A", N), ("A", X), ("A", V), ("B", N), ("B", X), ("B", V), ("B", MIXED))
-NOVELTY = Novelty(
+DETECTOR = OodDetector(
     (0.0,) * NUMBERS, (1.0,) * NUMBERS, tuple(tuple(row) for row in np.eye(NUMBERS).tolist()), 1.0
 )
-FOUND = Learned(HONESTY, Temperature(), NOVELTY, {"members": 2})
+FOUND = HeldOutSummary(Temperature(), DETECTOR, {"members": 2})
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def main() -> Judged:
         for seed in (1, 2, 3)
     }
     return Judged(
-        Arm(name="main", title="m", group="g", set={}), SOME, HeldOut(prob, gate, history), (1, 2, 3)
+        Variant(name="main", title="m", group="g", set={}), SOME, HeldOut(prob, gate, history), (1, 2, 3)
     )
 
 
@@ -58,14 +59,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
 
 
 def test_five_plots_are_written(main: Judged, tmp_path: Path) -> None:
-    draw(tmp_path, main, FOUND, 5)
+    draw(tmp_path, main, FOUND, CALIBRATION, 5)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PLOTS)
 
 
 def test_the_confusion_is_a_mean_over_seeds(
     main: Judged, drawn: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    draw(tmp_path, main, FOUND, 5)
+    draw(tmp_path, main, FOUND, CALIBRATION, 5)
     table, _, caption = drawn["confusion.png"]
     labels = np.array([N, X, V, N, X, V])
     expected = np.zeros((3, 3))
@@ -79,7 +80,7 @@ def test_the_confusion_is_a_mean_over_seeds(
 def test_curves_are_of_probabilities_averaged_over_the_seeds(
     main: Judged, drawn: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    draw(tmp_path, main, FOUND, 5)
+    draw(tmp_path, main, FOUND, CALIBRATION, 5)
     curves, aucs, _ = drawn["roc.png"]
     figures = tile_figures(np.array([N, X, V, N, X, V]), main.held.prob[:, :6].mean(axis=0))
     assert list(curves) == ["non_tumour", "non_viable", "viable"]
@@ -90,12 +91,12 @@ def test_curves_are_of_probabilities_averaged_over_the_seeds(
 def test_reliability_pools_the_ensembles_before_and_after(
     main: Judged, drawn: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    draw(tmp_path, main, FOUND, 5)
+    draw(tmp_path, main, FOUND, CALIBRATION, 5)
     before, after, caption = drawn["reliability.png"]
     assert isinstance(before, Reliability)
     assert before.count.sum() == after.count.sum() == 3 * 6
     ensembles = main.held.ensembles(2)
-    nested = calibrate_nested(ensembles, SOME, HONESTY)
+    nested = calibrate_nested(ensembles, SOME, CALIBRATION)
     for bins, prob in ((before, ensembles), (after, nested)):
         confidence = prob[:, :6].max(axis=2).mean()
         assert np.average(bins.confidence, weights=bins.count) == pytest.approx(confidence)
@@ -105,7 +106,7 @@ def test_reliability_pools_the_ensembles_before_and_after(
 def test_weights_of_the_heads_are_drawn_as_s(
     main: Judged, drawn: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    draw(tmp_path, main, FOUND, 5)
+    draw(tmp_path, main, FOUND, CALIBRATION, 5)
     history, caption = drawn["learning.png"]
     assert history["A-1"]["epoch"] == [1.0, 2.0]
     assert history["A-1"]["loss"] == [2.0, 1.0]
@@ -117,7 +118,7 @@ def test_weights_of_the_heads_are_drawn_as_s(
 def test_the_gate_is_drawn_of_tiles_with_a_class(
     main: Judged, drawn: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    draw(tmp_path, main, FOUND, 5)
+    draw(tmp_path, main, FOUND, CALIBRATION, 5)
     gate, labels, _ = drawn["gate.png"]
     np.testing.assert_allclose(gate, main.held.gate[:, :6].mean(axis=0))
     np.testing.assert_array_equal(labels, [N, X, V, N, X, V])
@@ -128,7 +129,7 @@ def test_without_weights_of_the_branches_no_gate_is_drawn_and_an_old_one_goes(
 ) -> None:
     (tmp_path / "gate.png").touch()
     held = replace(main.held, gate=np.full_like(main.held.gate, np.nan))
-    draw(tmp_path, replace(main, held=held), FOUND, 5)
+    draw(tmp_path, replace(main, held=held), FOUND, CALIBRATION, 5)
     assert "gate.png" not in drawn
     assert not (tmp_path / "gate.png").exists()
 
@@ -138,7 +139,7 @@ def test_a_class_without_tiles_has_no_curve(
 ) -> None:
     some = samples(("A", N), ("A", V), ("B", N), ("B", V))
     held = HeldOut(main.held.prob[:, :4], main.held.gate[:, :4], main.held.history)
-    draw(tmp_path, Judged(main.arm, some, held, main.seeds), FOUND, 5)
+    draw(tmp_path, Judged(main.variant, some, held, main.seeds), FOUND, CALIBRATION, 5)
     curves, aucs, _ = drawn["roc.png"]
     assert list(curves) == ["non_tumour", "viable"]
     assert aucs["non_viable"] is None

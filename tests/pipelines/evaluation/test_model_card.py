@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from wsi_necrosis.model.checkpoint import ModelSpec, load_spec
+from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.evaluation.model_card import FIGURES, render
 from wsi_necrosis.radiomics.recipe import find_recipe
 
 ROOT = Path(__file__).resolve().parents[3]
-UNKNOWN = {
+OOD = {
     "rows": [
         {
-            "file": "pen.png", "group": "pen", "expected": "unusual", "status": "out_of_domain",
+            "file": "pen.png", "group": "pen", "expected": "ood", "status": "out_of_domain",
             "shares": {"masked": 0.5, "abstained": 0.25, "non_tumour": 0.125, "tumour": 0.125, "unreadable": 0.0},
         },
         {
@@ -24,7 +24,7 @@ UNKNOWN = {
             "shares": {"masked": 0.0, "abstained": 0.0, "non_tumour": 0.25, "tumour": 0.75, "unreadable": 0.0},
         },
     ],
-    "auroc": {"pen": 0.98765, "H&E": None, "all that should be unusual": 0.98765},
+    "auroc": {"pen": 0.98765, "H&E": None, "all that should be refused": 0.98765},
     "held_off": 0.9,
     "held_off_cells": [9, 10],
     "familiar_abstained": 0.0512,
@@ -46,7 +46,7 @@ def figure_paths(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_no_place_is_left_open(spec: ModelSpec, facts: dict[str, Any]) -> None:
-    card = render(spec, facts | {"unknown": UNKNOWN})
+    card = render(spec, facts | {"ood": OOD})
     assert not set("{}") & set(card)
     assert "None" not in card
     for block in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
@@ -204,11 +204,11 @@ def test_a_flat_model_of_the_image_claims_no_hierarchy(spec: ModelSpec, facts: d
 
 
 def test_what_should_be_refused_is_told_with_its_shares(spec: ModelSpec, facts: dict[str, Any]) -> None:
-    card = render(spec, facts | {"unknown": UNKNOWN})
+    card = render(spec, facts | {"ood": OOD})
     for part in (
         "| pen.png | pen | out of domain | 50 | 25 | 12 | 12 |",
         "| he.png | H&E | scored | 0 | 0 | 25 | 75 |",
-        "pen 0.988, H&E -, all that should be unusual 0.988",
+        "pen 0.988, H&E -, all that should be refused 0.988",
         "(pen), 9 of 10 are masked or abstained on",
         "5.1 %, as the limit is set so",
         "Not asked to be refused: H&E.",

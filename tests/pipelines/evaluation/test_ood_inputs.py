@@ -10,12 +10,13 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.phantom_model import phantom_network, phantom_spec
+from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.errors import DatasetError, SlideError
 from wsi_necrosis.model.checkpoint import save_checkpoint
-from wsi_necrosis.model.ood import Novelty, describe
-from wsi_necrosis.pipelines.evaluation.ood_inputs import Reaction, Unknown, react, read_unknown, summarise
-from wsi_necrosis.settings.loading import Settings, load_settings
+from wsi_necrosis.model.ood import OodDetector, describe
+from wsi_necrosis.pipelines.evaluation.ood_inputs import OodInput, Reaction, react, read_ood_inputs, summarise
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,7 +36,7 @@ def painted(path: Path, rgb: NDArray[np.uint8]) -> Path:
 
 
 def table(folder: Path, *rows: str, header: str = "file,group,expected,mpp") -> Path:
-    path = folder / "unknown.csv"
+    path = folder / "ood_inputs.csv"
     path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
     return path
 
@@ -48,9 +49,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         [phantom_tiles(name, 20, 32, rng) for name in ("non_tumour", "non_viable", "viable")]
     )
     points = describe(tiles)
-    limit = 2 * float(Novelty.fit(points, 1.0, 0.01).distance(points).max())
+    limit = 2 * float(OodDetector.fit(points, 1.0, 0.01).distance(points).max())
     network = phantom_network(spec)
-    patched = type(spec)(**{**vars(spec), "novelty": Novelty.fit(points, limit, 0.01)})
+    patched = type(spec)(**{**vars(spec), "ood": OodDetector.fit(points, limit, 0.01)})
     save_checkpoint(folder, patched, network.tensors())
     return load_settings(overrides=[f"model.name={folder}", "cluster.workers=1"])
 
@@ -63,7 +64,7 @@ def reactions(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> t
     wool = (rgb // 4 + np.array([30, 140, 40])).astype(np.uint8)
     pictures = {"known": rgb, "odd": wool, "bare": np.full_like(rgb, 245)}
     unknown = [
-        Unknown(painted(folder / f"{name}.png", pixels), name, "open" if name == "known" else "unusual", 1.0)
+        OodInput(painted(folder / f"{name}.png", pixels), name, "open" if name == "known" else "ood", 1.0)
         for name, pixels in pictures.items()
     ]
     return tuple(react(unknown, settings))
@@ -71,8 +72,8 @@ def reactions(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> t
 
 def test_the_shipped_table_is_whole(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSI_NECROSIS_DATA", str(data_dir))
-    found = read_unknown(ROOT / "benchmarks" / "unknown.csv")
-    assert {each.expected for each in found} == {"unusual", "open"}
+    found = read_ood_inputs(ROOT / "benchmarks" / "ood_inputs.csv")
+    assert {each.expected for each in found} == {"ood", "open"}
     assert len({each.path for each in found}) == len(found)
 
 
@@ -81,50 +82,50 @@ def test_a_table_names_pictures_and_slides(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HERE", str(tmp_path))
     for name in ("a.png", "b.svs"):
         (tmp_path / name).touch()
-    found = read_unknown(table(tmp_path, "a.png,pen,unusual,0.5", "$HERE/b.svs,H&E,open,"))
+    found = read_ood_inputs(table(tmp_path, "a.png,pen,ood,0.5", "$HERE/b.svs,H&E,open,"))
     assert found == (
-        Unknown(tmp_path / "a.png", "pen", "unusual", 0.5),
-        Unknown(tmp_path / "b.svs", "H&E", "open", None),
+        OodInput(tmp_path / "a.png", "pen", "ood", 0.5),
+        OodInput(tmp_path / "b.svs", "H&E", "open", None),
     )
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("none.png,pen,unusual,1", "names .*none.png, which is not there"),
-        ("$NOT_SET/a.png,pen,unusual,1", "names .*NOT_SET/a.png, which is not there"),
-        (",pen,unusual,1", "which is not there"),
-        ("a.png,pen,strange,1", "a.png is expected to be 'strange'; write unusual or open"),
-        ("a.png,pen", "a.png is expected to be ''; write unusual or open"),
-        ("a.png,pen,unusual,fine", "a.png has the pixel size 'fine'"),
-        ("a.png,pen,unusual,-1", "a.png has the pixel size '-1'"),
-        ("a.png,pen,unusual,nan", "a.png has the pixel size 'nan'"),
-        ("a.png,pen,unusual,", "a.png is a picture, which carries no pixel size"),
+        ("none.png,pen,ood,1", "names .*none.png, which is not there"),
+        ("$NOT_SET/a.png,pen,ood,1", "names .*NOT_SET/a.png, which is not there"),
+        (",pen,ood,1", "which is not there"),
+        ("a.png,pen,strange,1", "a.png is expected to be 'strange'; write ood or open"),
+        ("a.png,pen", "a.png is expected to be ''; write ood or open"),
+        ("a.png,pen,ood,fine", "a.png has the pixel size 'fine'"),
+        ("a.png,pen,ood,-1", "a.png has the pixel size '-1'"),
+        ("a.png,pen,ood,nan", "a.png has the pixel size 'nan'"),
+        ("a.png,pen,ood,", "a.png is a picture, which carries no pixel size"),
     ],
 )
 def test_each_fault_of_a_row_is_named(row: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     with pytest.raises(DatasetError, match=message):
-        read_unknown(table(tmp_path, row))
+        read_ood_inputs(table(tmp_path, row))
 
 
 def test_faults_of_a_table_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="lacks the columns expected, mpp"):
-        read_unknown(table(tmp_path, "a.png,pen", header="file,group"))
+        read_ood_inputs(table(tmp_path, "a.png,pen", header="file,group"))
     with pytest.raises(DatasetError, match="has no rows"):
-        read_unknown(table(tmp_path))
+        read_ood_inputs(table(tmp_path))
     with pytest.raises(DatasetError, match=r"none\.csv cannot be read"):
-        read_unknown(tmp_path / "none.csv")
-    (tmp_path / "unknown.csv").write_bytes(b"\xff\xfe\x00")
+        read_ood_inputs(tmp_path / "none.csv")
+    (tmp_path / "ood_inputs.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetError, match="is not text in UTF-8"):
-        read_unknown(tmp_path / "unknown.csv")
+        read_ood_inputs(tmp_path / "ood_inputs.csv")
 
 
 def test_a_table_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
     (tmp_path / "a.svs").touch()
     path = table(tmp_path, "a.svs,pen,open,")
     path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
-    assert len(read_unknown(path)) == 1
+    assert len(read_ood_inputs(path)) == 1
 
 
 def test_shares_of_the_area_add_up_to_one(reactions: tuple[Reaction, ...]) -> None:
@@ -163,7 +164,7 @@ def test_a_slide_is_taken_as_it_is(settings: Settings, tmp_path: Path) -> None:
         path, quilt("viable", "viable", "viable", "viable"), tile=(64, 64), photometric="rgb",
         resolution=(1e4, 1e4), resolutionunit="CENTIMETER",
     )  # fmt: skip
-    given, own = react([Unknown(path, "own", "open", mpp) for mpp in (1.0, None)], settings)
+    given, own = react([OodInput(path, "own", "open", mpp) for mpp in (1.0, None)], settings)
     assert given.row() == own.row()
     assert given.row()["shares"]["tumour"] > 0.8
     assert [each.name for each in tmp_path.iterdir()] == ["slide.tiff"]
@@ -173,20 +174,20 @@ def test_a_slide_is_taken_as_it_is(settings: Settings, tmp_path: Path) -> None:
 def test_a_picture_that_cannot_be_read_is_named(content: bytes, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(DatasetError, match=r"broken\.png cannot be read"):
-        list(react([Unknown(tmp_path / "broken.png", "x", "open", 1.0)], settings))
+        list(react([OodInput(tmp_path / "broken.png", "x", "open", 1.0)], settings))
 
 
 def test_a_bomb_is_refused(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = painted(tmp_path / "bomb.png", quilt("viable"))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DatasetError, match=r"bomb\.png cannot be read"):
-        list(react([Unknown(path, "x", "open", 1.0)], settings))
+        list(react([OodInput(path, "x", "open", 1.0)], settings))
 
 
 def test_a_slide_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "slide.svs").write_bytes(b"nothing")
     with pytest.raises(SlideError, match=r"slide\.svs"):
-        list(react([Unknown(tmp_path / "slide.svs", "x", "open", 1.0)], settings))
+        list(react([OodInput(tmp_path / "slide.svs", "x", "open", 1.0)], settings))
 
 
 def made_up(group: str, expected: str, distance: list[float], masked: int = 0) -> Reaction:
@@ -201,15 +202,15 @@ def made_up(group: str, expected: str, distance: list[float], masked: int = 0) -
     }  # fmt: skip
     result = {"status": "scored", "reason": None, "ledger": ledger}
     return Reaction(
-        Unknown(Path("a.png"), group, expected, 1.0), result, masked, np.array(distance, np.float32)
+        OodInput(Path("a.png"), group, expected, 1.0), result, masked, np.array(distance, np.float32)
     )
 
 
 def test_a_row_says_what_came_of_the_area() -> None:
-    assert made_up("pen", "unusual", [0.5, 1.5], masked=3).row() == {
+    assert made_up("pen", "ood", [0.5, 1.5], masked=3).row() == {
         "file": "a.png",
         "group": "pen",
-        "expected": "unusual",
+        "expected": "ood",
         "status": "scored",
         "shares": {"masked": 0.5, "abstained": 0.2, "non_tumour": 0.1, "tumour": 0.15, "unreadable": 0.05},
         "cells": 5,
@@ -223,16 +224,16 @@ def test_groups_are_told_from_familiar_crops() -> None:
     familiar = np.array([0.25, 0.75, 0.75, 1.0])
     found = summarise(
         [
-            made_up("pen", "unusual", [0.5, 2.0], masked=1),
-            made_up("IHC", "unusual", [1.0]),
-            made_up("blank", "unusual", [], masked=4),
+            made_up("pen", "ood", [0.5, 2.0], masked=1),
+            made_up("IHC", "ood", [1.0]),
+            made_up("blank", "ood", [], masked=4),
             made_up("H&E", "open", [0.1]),
         ],
         familiar,
     )
     assert found["auroc"] == {
         "pen": 0.625, "IHC": 0.875, "blank": None, "H&E": 0.0,
-        "all that should be unusual": round((1 + 4 + 3.5) / 12, 4),
+        "all that should be refused": round((1 + 4 + 3.5) / 12, 4),
     }  # fmt: skip
     assert found["held_off_cells"] == [1 + 1 + 0 + 4, 3 + 1 + 4]
     assert found["held_off"] == 0.75
@@ -241,14 +242,12 @@ def test_groups_are_told_from_familiar_crops() -> None:
 
 
 def test_rows_of_one_group_are_taken_together() -> None:
-    found = summarise(
-        [made_up("pen", "unusual", [2.0]), made_up("pen", "unusual", [0.0])], np.array([1.0, 1.5])
-    )
-    assert found["auroc"] == {"pen": 0.5, "all that should be unusual": 0.5}
+    found = summarise([made_up("pen", "ood", [2.0]), made_up("pen", "ood", [0.0])], np.array([1.0, 1.5]))
+    assert found["auroc"] == {"pen": 0.5, "all that should be refused": 0.5}
     assert found["familiar_abstained"] == 0.5
 
 
 def test_where_nothing_should_be_unusual_no_share_is_told() -> None:
     found = summarise([made_up("H&E", "open", [0.5])], np.array([0.2]))
     assert (found["held_off"], found["held_off_cells"]) == (None, [0, 0])
-    assert found["auroc"] == {"H&E": 1.0, "all that should be unusual": None}
+    assert found["auroc"] == {"H&E": 1.0, "all that should be refused": None}

@@ -1,6 +1,6 @@
 """Make `wsi_necrosis/weights/phantom/`: fixed weights by construction, for `wsi-necrosis demo` and tests.
 
-    python -m tests.phantom_model
+    python -m tests.helpers.phantom_model
 
 The backbone is set so that its pooled features are the mean red, green and blue of the tile, exactly:
 a stem that averages 2 x 2 pixels without touching its padding, then shortcuts that average 2 x 2
@@ -25,12 +25,14 @@ import torch
 from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.model.checkpoint import SHIPPED, ModelSpec, Standardiser, TrainingData, save_checkpoint
+from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.network import Network
+from wsi_necrosis.model.spec import SHIPPED, ModelSpec, TrainingData
+from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.slides.phantom import GLASS, MATERIALS, phantom_tiles
-from wsi_necrosis.tiling.tissue import foreground
+from wsi_necrosis.tiling.foreground import foreground
 
 STEEPNESS = 16.0  # logit of a pure tile; a tile of half glass has half of it
 GATE = 0.5

@@ -18,7 +18,7 @@ APERIO = (
 
 
 @dataclass(frozen=True)
-class Kind:
+class JpegKind:
     """How a slide is stored."""
 
     tile: int = 256
@@ -44,7 +44,7 @@ def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels[:height, :width]).reduce(factor)) if factor > 1 else pixels
 
 
-def write_slide(path: Path, pixels: np.ndarray, kind: Kind) -> Path:
+def write_slide(path: Path, pixels: np.ndarray, kind: JpegKind) -> Path:
     with tifffile.TiffWriter(path) as tiff:
         for factor in kind.factors:
             level = reduced(pixels, factor)
@@ -54,7 +54,7 @@ def write_slide(path: Path, pixels: np.ndarray, kind: Kind) -> Path:
 
 
 def write_level(
-    tiff: tifffile.TiffWriter, streams: list[bytes], shape: tuple[int, int], kind: Kind, factor: int
+    tiff: tifffile.TiffWriter, streams: list[bytes], shape: tuple[int, int], kind: JpegKind, factor: int
 ) -> None:
     tags = []
     if kind.has_tables:
@@ -91,7 +91,7 @@ def tiles_of(pixels: np.ndarray, side: int) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(padded[top : top + side, left : left + side])
 
 
-def encoded(tile: np.ndarray, kind: Kind) -> bytes:
+def encoded(tile: np.ndarray, kind: JpegKind) -> bytes:
     stream: bytes = imagecodecs.jpeg8_encode(
         tile, level=85, colorspace="RGB", outcolorspace=kind.colour, subsampling=kind.sampling
     )

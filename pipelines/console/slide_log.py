@@ -1,0 +1,78 @@
+"""The log of a slide, and of jobs without one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from wsi_necrosis.analysis import Watcher
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class SlideLog:
+    """Keeps log records until the slide's folder exists, then writes them to its `log.txt`."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._held = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+        self._file: logging.FileHandler | None = None
+        self._root = logging.getLogger("wsi_necrosis")
+
+    def __enter__(self) -> Self:
+        self._level = self._root.level
+        self._root.setLevel(logging.INFO)
+        self._root.addHandler(self._held)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._root.error("stopped: %s", error)
+        self._root.removeHandler(self._held)
+        self._root.setLevel(self._level)
+        self._held.close()
+        if self._file is not None:
+            self._file.close()
+
+    def folder_ready(self, folder: Path) -> None:
+        """Open `log.txt` and write what was held."""
+        self._file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        formatter = logging.Formatter(FORMAT)
+        formatter.converter = time.gmtime
+        self._file.setFormatter(formatter)
+        self._held.setTarget(self._file)
+        self._held.flush()
+        self._held.capacity = 1
+        self._watcher.folder_ready(folder)
+
+    def scoring(self, tiles: int, done: int) -> None:
+        """Log and pass on."""
+        self._root.info("scoring %d tiles, %d of them kept from an earlier run", tiles, done)
+        self._watcher.scoring(tiles, done)
+
+    def scored(self, tiles: int) -> None:
+        """Pass on."""
+        self._watcher.scored(tiles)
+
+
+@contextmanager
+def spoken_log() -> Iterator[None]:
+    """Log records of the library on standard error, for jobs without a slide's folder."""
+    root = logging.getLogger("wsi_necrosis")
+    handler, level = logging.StreamHandler(), root.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)

@@ -1,0 +1,92 @@
+"""What scoring took: seconds by stage, and areas read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsi_necrosis.memory import peak_memory_mb, this_process
+
+
+@dataclass
+class WorkerStats:
+    """Seconds by stage, and areas in level-0 pixels: decoded by reads, and needed by tiles."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    decoded_l0: float = 0.0
+    needed_l0: float = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def add(self, other: WorkerStats) -> None:
+        """Add what another one has counted."""
+        for name, took in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.decoded_l0 += other.decoded_l0
+        self.needed_l0 += other.needed_l0
+
+
+@dataclass(frozen=True)
+class ScoringStats:
+    """What scoring a slide took.
+
+    Attributes
+    ----------
+    tiles, all_tiles : int
+        Tiles of this run, and of the slide; an interrupted run had done the others.
+    watch : WorkerStats
+        What the workers counted, summed over workers.
+    workers : int
+        Blocks at once.
+    memory_mb : mapping of str to int
+        Largest memory of each process that scored, in MiB.
+    """
+
+    tiles: int
+    all_tiles: int
+    watch: WorkerStats
+    workers: int
+    memory_mb: Mapping[str, int] = field(default_factory=dict)
+
+
+def perf_of(seconds: Mapping[str, float], work: ScoringStats) -> dict[str, Any]:
+    """The content of `perf.json`: where the time went.
+
+    Parameters
+    ----------
+    seconds : mapping
+        Wall-clock seconds by stage of the slide; "score" is one of them.
+    work : ScoringStats
+        What scoring took. The workers' seconds are sums over workers, and "waiting" is what is left of the
+        scoring's wall-clock time: start of the cluster, loading the model, and idling. "peak_memory_mb" is the sum
+        over this process and those that scored, each since it began.
+    """
+    working, needed = work.watch.seconds, work.watch.needed_l0
+    waiting = max(0.0, work.workers * seconds["score"] - sum(working.values()))
+    return {
+        "seconds": {name: round(took, 3) for name, took in seconds.items()},
+        "worker_seconds": {name: round(took, 3) for name, took in {**working, "waiting": waiting}.items()},
+        "tiles": work.tiles,
+        "tiles_kept": work.all_tiles - work.tiles,
+        "tiles_per_second": _rate(work.tiles, seconds["score"]),
+        "tiles_per_worker_second": {name: _rate(work.tiles, took) for name, took in working.items()},
+        "decoded_l0_px": round(work.watch.decoded_l0),
+        "needed_l0_px": round(needed),
+        "decoded_over_needed": round(work.watch.decoded_l0 / needed, 3) if needed else None,
+        "workers": work.workers,
+        "peak_memory_mb": sum({**work.memory_mb, this_process(): peak_memory_mb()}.values()),
+    }
+
+
+def _rate(tiles: int, seconds: float) -> float | None:
+    return round(tiles / seconds, 2) if tiles and seconds else None

@@ -1,0 +1,220 @@
+"""What a checkpoint says of itself: the content of `model.json`, read without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.errors import ModelError, SettingsError
+from wsi_necrosis.model.calibration import FORBID, Temperature
+from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.provenance import digest
+from wsi_necrosis.radiomics.recipe import Recipe
+
+FORMAT_VERSION = 2
+SPEC_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+SHIPPED = Path(__file__).parents[1] / "weights"
+PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
+PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
+
+
+def _parse_recipe(tree: Any) -> Recipe:
+    """Read a recipe; pydantic reports a ValueError with its place."""
+    try:
+        return tree if isinstance(tree, Recipe) else Recipe.from_dict(tree)
+    except (SettingsError, TypeError, KeyError) as error:
+        raise ValueError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model has seen; `pictures` are the first 16 digits of the SHA-256 of each tile's file."""
+
+    source: str
+    doi: str
+    licence: str
+    centre: str
+    cases: tuple[str, ...]
+    n_tiles: int
+    pictures: tuple[str, ...] = ()
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that a run needs to know about a model.
+
+    Attributes
+    ----------
+    name, title, notice : str
+        Short name, one-line description, and the line that every run prints.
+    backbone : str
+        timm name of the image network; empty where radiomics alone decide.
+    tile_px, mpp : int, float
+        Side of a tile in pixels, and the size of a pixel in um.
+    mean, std : tuple of float
+        Of the backbone's own input, for R, G, B in [0, 1].
+    fusion : {"gate", "concat", "image", "radiomics"}
+        How the two branches are joined, or which of them there is.
+    heads : {"hierarchical", "flat"}
+        Two decisions one after the other, or one among three classes.
+    hidden, gate_hidden, dropout : int, int, float
+        Width of both branches, width of the gate, dropout while training.
+    members : int
+        Classifiers on the one backbone, whose probabilities are averaged.
+    classes : tuple of str
+        Order of the probabilities; always `classes.CLASSES`.
+    recipe : Recipe
+        Which radiomic features are computed, and how.
+    standardise : Standardiser
+        How these are scaled.
+    normalise : {"none", "macenko", "reinhard"}
+        How a slide's stains are brought to one standard before anything else.
+    calibration : Temperature
+        How probabilities are corrected.
+    ood : OodDetector or None
+        How tiles unlike the training tiles are recognised; None where the model cannot. `novelty` in the file.
+    trained_on : TrainingData
+        Source, licence, cases and centre of the training tiles.
+    training : dict
+        Settings that made the model, as in `configs/train.yaml` but for the place of the tiles.
+    metrics : dict
+        Leave-case-out figures; empty where there are none.
+    created_with : dict
+        Versions of the packages that made the weights.
+    weights_sha256 : str
+        Hash of `model.safetensors`; filled in by `save_checkpoint`.
+    """
+
+    name: str
+    title: str
+    notice: str
+    backbone: str
+    tile_px: int
+    mpp: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    hidden: int
+    gate_hidden: int
+    dropout: float
+    recipe: Annotated[Recipe, PlainValidator(_parse_recipe), PlainSerializer(Recipe.to_dict)]
+    standardise: Standardiser
+    trained_on: TrainingData
+    fusion: Literal["gate", "concat", "image", "radiomics"] = "gate"
+    heads: Literal["hierarchical", "flat"] = "hierarchical"
+    members: Annotated[int, Field(ge=1)] = 1
+    normalise: Literal["none", "macenko", "reinhard"] = "none"
+    calibration: Temperature = field(default_factory=Temperature)
+    ood: Annotated[OodDetector | None, Field(alias="novelty")] = None
+    classes: tuple[str, ...] = CLASSES
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created_with: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str = ""
+    format_version: int = FORMAT_VERSION
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides scores: the weights, and the description but for its prose."""
+        facts = TypeAdapter(ModelSpec).dump_python(self, mode="json", by_alias=True)
+        return digest({key: value for key, value in facts.items() if key not in PROSE})
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Radiomic features that the model expects, in order."""
+        return self.standardise.names
+
+
+def portable_name(name_or_folder: str | Path) -> str:
+    """A shipped model's name, or a folder as an absolute path: what a worker elsewhere can find."""
+    folder = model_folder(name_or_folder)
+    return folder.name if folder.parent == SHIPPED else str(folder.resolve())
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models that come with the package."""
+    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{SPEC_FILE}")))
+
+
+def model_folder(name_or_folder: str | Path) -> Path:
+    """Folder of a shipped model's name, or of a path; a shipped name wins over a folder of that name."""
+    if str(name_or_folder) in shipped_models():
+        return SHIPPED / str(name_or_folder)
+    folder = Path(name_or_folder)
+    if folder.suffix.lower() in PICKLES:
+        raise ModelError(
+            f"{folder} is a pickle, which can run code when it is read; give a checkpoint folder with "
+            f"{SPEC_FILE} and {WEIGHTS_FILE}"
+        )
+    if not folder.is_dir():
+        names = ", ".join(shipped_models())
+        raise ModelError(
+            f"there is no model {str(folder)!r}; shipped models: {names}; or give a checkpoint folder"
+        )
+    return folder
+
+
+def load_spec(name_or_folder: str | Path) -> ModelSpec:
+    """Description of a shipped model (by name) or of a checkpoint folder; imports no torch.
+
+    Raises
+    ------
+    ModelError
+        The folder or its description is missing, damaged, or of another format version.
+    """
+    path = model_folder(name_or_folder) / SPEC_FILE
+    try:
+        tree = json.loads(_read(path))
+    except ValueError:
+        raise ModelError(f"{path} is not valid JSON; fetch or train the model again") from None
+    version = tree.get("format_version") if isinstance(tree, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has format version {version!r}, this program reads {FORMAT_VERSION}; use the program "
+            "version that made the model, or train it again"
+        )
+    try:
+        spec = TypeAdapter(ModelSpec).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"{path} is damaged at {where or 'its top'}: {first['msg']}; train it again"
+        ) from None
+    if spec.recipe.names != spec.feature_names:
+        raise ModelError(f"{path} scales other features than its recipe computes; train it again")
+    if spec.classes != CLASSES:
+        raise ModelError(f"{path} has the classes {spec.classes}, not {CLASSES}; train it on these classes")
+    _require_branches(spec, path)
+    return spec
+
+
+def _require_branches(spec: ModelSpec, path: Path) -> None:
+    """Refuse a fusion of which a branch has nothing to look at, or a backbone that nothing looks at."""
+    if spec.backbone and spec.fusion == "radiomics":
+        raise ModelError(f"{path} has fusion 'radiomics' and a backbone all the same; train it again")
+    there = {
+        "backbone": spec.backbone or spec.fusion == "radiomics",
+        "radiomic feature": spec.recipe.names or spec.fusion == "image",
+    }
+    for name, found in there.items():
+        if not found:
+            raise ModelError(f"{path} has fusion {spec.fusion!r} and no {name}; train it again")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); a checkpoint is a folder with {SPEC_FILE} and "
+            f"{WEIGHTS_FILE}"
+        ) from None

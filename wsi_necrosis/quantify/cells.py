@@ -1,0 +1,57 @@
+"""The cells of a slide in a row, as areas and intervals need them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
+from wsi_necrosis.scores.labels import CellLabel, cell_class, ood_cells
+from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.tiling.grid import PixelCount
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells in a row; probabilities are 0 where none count, `ood` are those unlike the training tiles."""
+
+    label: NDArray[np.uint8]
+    ood: NDArray[np.bool_]
+    tissue: NDArray[np.int64]
+    prob: NDArray[np.float64]
+    centre_mm: NDArray[np.float64]
+
+    @property
+    def classed(self) -> NDArray[np.bool_]:
+        """Cells that have a class."""
+        return (self.label > 0) & (self.label < CellLabel.ABSTAINED)
+
+    @property
+    def likely_tumour(self) -> NDArray[np.bool_]:
+        """Cells that are at least as likely tumour as not."""
+        return self.prob[:, NON_VIABLE] + self.prob[:, VIABLE] >= 0.5
+
+    @property
+    def soft(self) -> NDArray[np.float64]:
+        """Tissue pixels (n, 3) of the cells that have a class, split by probability."""
+        return np.asarray(self.prob * np.where(self.classed, self.tissue, 0)[:, None])
+
+
+def cells_of(scores: Scores, settings: QuantifySettings) -> Cells:
+    """The cells of a slide, row by row, labelled under the settings."""
+    label = cell_class(scores, settings)
+    prob = np.where((scores.state == CellState.SCORED)[..., None], scores.prob, 0).astype(np.float64)
+    total = prob.sum(axis=-1, keepdims=True)
+    prob = np.divide(prob, total, out=np.zeros_like(prob), where=total > 0)  # float32 sums to 1 only nearly
+    rows, cols = label.shape
+    side_mm = scores.grid.stride_px * scores.grid.mpp.x / 1e3, scores.grid.stride_px * scores.grid.mpp.y / 1e3
+    row, col = np.indices((rows, cols))
+    centre_mm = np.stack([(col + 0.5) * side_mm[0], (row + 0.5) * side_mm[1]], axis=-1)
+    tissue = scores.px[..., PixelCount.TISSUE].astype(np.int64)
+    ood = ood_cells(scores, settings)
+    return Cells(
+        label.ravel(), ood.ravel(), tissue.ravel(), prob.reshape(-1, len(CLASSES)), centre_mm.reshape(-1, 2)
+    )

@@ -1,0 +1,73 @@
+"""Where the slide's plane went, in mask pixels and mm2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import cast
+
+import numpy as np
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.quantify.cells import Cells
+from wsi_necrosis.scores.labels import CellLabel
+from wsi_necrosis.scores.store import Scores
+from wsi_necrosis.tiling.grid import PixelCount
+
+
+@dataclass(frozen=True)
+class AreaLedger:
+    """Where the slide's plane went: mask pixels by the first term that applies.
+
+    Attributes
+    ----------
+    outside_region, unreadable, background, abstained, non_tumour, non_viable, viable : int
+        Mask pixels; the classes are those of largest probability. They add up to `total`.
+    pixel_mm2 : float
+        Area of one mask pixel in mm2.
+    soft_mm2 : tuple of float
+        The class terms' tissue split by probability, in the order of `classes.CLASSES`, in mm2.
+    """
+
+    outside_region: int
+    unreadable: int
+    background: int
+    abstained: int
+    non_tumour: int
+    non_viable: int
+    viable: int
+    pixel_mm2: float
+    soft_mm2: tuple[float, float, float]
+
+    @property
+    def px(self) -> dict[str, int]:
+        """The terms in mask pixels."""
+        return {f.name: getattr(self, f.name) for f in fields(self)[:-2]}
+
+    @property
+    def total(self) -> int:
+        """Mask pixels of the slide's plane."""
+        return sum(self.px.values())
+
+    def area_mm2(self) -> dict[str, float]:
+        """Give the terms in mm2, then the classes split by probability as `soft_<class>`."""
+        hard = {name: count * self.pixel_mm2 for name, count in self.px.items()}
+        return hard | {f"soft_{name}": area for name, area in zip(CLASSES, self.soft_mm2, strict=True)}
+
+
+def ledger_of(scores: Scores, cells: Cells) -> AreaLedger:
+    """Areas of a slide's plane; every mask pixel counts once."""
+    px = scores.px.reshape(-1, len(PixelCount)).sum(axis=0, dtype=np.int64)
+    # float64 weights are exact up to 2**53 pixels
+    tissue = np.bincount(cells.label, weights=cells.tissue, minlength=len(CellLabel)).astype(np.int64)
+    soft_mm2 = cells.soft.sum(axis=0) * scores.px_mm2
+    return AreaLedger(
+        outside_region=int(px[PixelCount.OUTSIDE_REGION]),
+        unreadable=int(px[PixelCount.UNREADABLE]),
+        background=int(px[PixelCount.BACKGROUND]),
+        abstained=int(tissue[CellLabel.ABSTAINED]),
+        non_tumour=int(tissue[CellLabel.NON_TUMOUR]),
+        non_viable=int(tissue[CellLabel.NON_VIABLE]),
+        viable=int(tissue[CellLabel.VIABLE]),
+        pixel_mm2=float(scores.px_mm2),
+        soft_mm2=cast(tuple[float, float, float], tuple(soft_mm2.tolist())),
+    )

@@ -1,0 +1,49 @@
+"""What cells count as, once settings have decided."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.settings.run import QuantifySettings
+
+
+class CellLabel(IntEnum):
+    """What a cell counts as, once settings have decided; classes are 1 + their index."""
+
+    NONE = 0
+    NON_TUMOUR = 1
+    NON_VIABLE = 2
+    VIABLE = 3
+    ABSTAINED = 4
+    UNREADABLE = 5
+
+
+def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
+    """`CellLabel` of every cell; its class is that of largest probability.
+
+    Parameters
+    ----------
+    scores : Scores
+        The slide's scores.
+    settings : QuantifySettings
+        Cells above `max_ood` or `max_uncertainty` abstain.
+
+    Returns
+    -------
+    uint8 array (rows, cols)
+    """
+    scored = scores.state == CellState.SCORED
+    best = np.argmax(np.where(scored[..., None], scores.prob, 0), axis=-1).astype(np.uint8) + 1
+    uncertainty = np.fmin(scores.uncertainty, 1)  # rounding may carry an entropy just past its maximum
+    abstained = ood_cells(scores, settings) | (scored & (uncertainty > settings.max_uncertainty))
+    label = np.where(scored, np.where(abstained, CellLabel.ABSTAINED, best), CellLabel.NONE)
+    return np.where(scores.state == CellState.UNREADABLE, CellLabel.UNREADABLE, label).astype(np.uint8)
+
+
+def ood_cells(scores: Scores, settings: QuantifySettings) -> NDArray[np.bool_]:
+    """Scored cells (rows, cols) that are farther from the training tiles than `settings.max_ood` allows."""
+    return np.asarray((scores.state == CellState.SCORED) & (scores.ood > settings.max_ood))

@@ -1,0 +1,88 @@
+"""Settings of a run: `configs/default.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section
+
+
+class TissueSettings(Section):
+    """How tissue is told from glass."""
+
+    mpp_um: Positive
+    chroma_od: Positive
+    faint_chroma_od: Positive
+    dark_od: Positive
+    texture_od: Positive
+    close_um: NotNegative
+    min_piece_um2: NotNegative
+    hole_um2: NotNegative
+
+
+class GridSettings(Section):
+    """How cells, tiles and blocks are laid."""
+
+    stride_tiles: Annotated[float, Field(gt=0, le=1)]
+    block_cells: Count
+
+
+class ModelSettings(Section):
+    """Which model scores, and where."""
+
+    name: str
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    backend: Literal["auto", "torch", "openvino"]
+    dtype: Literal["auto", "float32", "bfloat16"]
+    batch_tiles: Annotated[int, Field(ge=0)]
+
+
+class RadiomicsSettings(Section):
+    """How radiomic features are computed; which ones is the model's."""
+
+    engine: Literal["compiled", "reference"]
+
+
+class ClusterSettings(Section):
+    """Where blocks run."""
+
+    workers: Annotated[int, Field(ge=0)]
+    processes: bool
+    scheduler: str
+
+
+class QuantifySettings(Section):
+    """How cells become areas, a percentage and an interval."""
+
+    policy: Literal["tumour"]
+    min_tumour_mm2: NotNegative
+    max_uncertainty: Fraction
+    max_ood: Positive
+    max_ood_share: Fraction
+    bootstrap_draws: Count
+    block_mm: Positive
+    small_block_mm: Positive
+    min_blocks: Annotated[int, Field(ge=2)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    seed: int
+
+
+class ExportSettings(Section):
+    """How pictures are made."""
+
+    overlay_px: Annotated[int, Field(ge=64)]
+    overlay_opacity: Fraction
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    tissue: TissueSettings
+    grid: GridSettings
+    model: ModelSettings
+    radiomics: RadiomicsSettings
+    cluster: ClusterSettings
+    quantify: QuantifySettings
+    export: ExportSettings

@@ -1,0 +1,126 @@
+"""Settings of a training: `configs/train.yaml`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section, Seed, Seeds
+
+
+class TileDataSettings(Section):
+    """Which labelled tiles train a model, and what is known of them."""
+
+    tiles: str
+    layout: Literal["auto", "table", "tcia", "folders", "slides"]
+    mpp_um: Positive | None
+    mixed: Literal["exclude", "soft", "viable", "nonviable"]
+    min_cover: Annotated[float, Field(gt=0.5, le=1)]
+    source: str
+    doi: str
+    licence: str
+    centre: str
+    note: str
+
+    @property
+    def path(self) -> Path:
+        """`tiles` with `~` and environment variables filled in.
+
+        Raises
+        ------
+        SettingsError
+            It is empty, or a variable in it is not set.
+        """
+        return _expanded(self.tiles, "data.tiles")
+
+
+class CropSettings(Section):
+    """How training crops are cut from labelled tiles and varied."""
+
+    tile_px: Annotated[int, Field(ge=8)]
+    mpp_um: Positive
+    per_side: Count
+    views: Annotated[int, Field(ge=1, le=8)]
+    jitter: Annotated[float, Field(ge=0, lt=1)]
+    jitter_od: NotNegative
+    normalise: Literal["none", "macenko", "reinhard"]
+    batch: Count
+    workers: Count
+
+
+class NetworkSettings(Section):
+    """The network, and what its checkpoint says of it."""
+
+    name: str
+    title: str
+    notice: str
+    backbone: str
+    initial: str
+    mean: tuple[float, float, float] | None
+    std: tuple[Positive, Positive, Positive] | None
+    fusion: Literal["gate", "concat", "image", "radiomics"]
+    hidden: Count
+    gate_hidden: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    recipe: str
+    clip: Positive
+    guard: Positive
+    members: Annotated[int, Field(ge=1, le=3)]
+
+
+class FitSettings(Section):
+    """How a model is fitted."""
+
+    loss: Literal["hierarchical", "paper", "fixed", "flat"]
+    tune: Literal["frozen", "head", "partial", "full"]
+    tune_groups: Count
+    epochs: Count
+    batch: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    backbone_learning_rate: Positive
+    loss_learning_rate: Positive
+    weight_decay: NotNegative
+    patience: Annotated[int, Field(ge=0)]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    save_every: Count
+    seed: Seed
+    test_seeds: Seeds
+
+
+class CalibrationSettings(Section):
+    """How probabilities are calibrated."""
+
+    max_temperature: Annotated[float, Field(ge=1)]
+
+
+class OodSettings(Section):
+    """How tiles unlike the training tiles are recognised."""
+
+    shrinkage: Annotated[float, Field(ge=0, le=1)]
+    least_tissue: Fraction
+    keep: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class TrainSettings(Section):
+    """All settings of a training."""
+
+    data: TileDataSettings
+    crops: CropSettings
+    network: NetworkSettings
+    fit: FitSettings
+    calibration: CalibrationSettings
+    ood: OodSettings
+
+
+def _expanded(text: str, key: str) -> Path:
+    expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  (pathlib has no expandvars)
+    if not expanded or "$" in expanded:
+        raise SettingsError(
+            f"{key} {text!r} names a variable that is not set; export it, or give the place of the labelled "
+            f"tiles with --set {key}=PATH"
+        )
+    return Path(expanded)

@@ -1,0 +1,109 @@
+"""The whole plane of a slide, small."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.errors import SlideError
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.slides.pyramid import level_for
+from wsi_necrosis.slides.slide import Slide
+
+READERS = min(8, os.cpu_count() or 1)  # threads; more wait for the disk
+PIECE_PX = 2048  # side, in level pixels, of the pieces that an overview is read in
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The whole plane, small.
+
+    Attributes
+    ----------
+    rgb : ndarray of uint8, shape (height, width, 3)
+        Its last row and column may overhang the plane.
+    unreadable : ndarray of bool, shape (height, width)
+        Pixels of which some part could not be decoded.
+    plane : Box
+        The slide's plane; pixel (0, 0) starts at its top-left corner.
+    px_l0 : tuple of int
+        Level-0 pixels (x, y) per pixel.
+    mpp : Mpp
+        Size of a pixel.
+    """
+
+    rgb: NDArray[np.uint8]
+    unreadable: NDArray[np.bool_]
+    plane: Box
+    px_l0: tuple[int, int]
+    mpp: Mpp
+
+
+def read_overview(slide: Slide, mpp_um: float) -> Overview:
+    """Read a slide's plane in pixels of about `mpp_um`, piece by piece, several at once.
+
+    Parameters
+    ----------
+    slide : Slide
+        Its pixel size must be known.
+    mpp_um : float
+        Wanted size of a pixel; the nearest whole number of level-0 pixels along each axis is taken.
+
+    Raises
+    ------
+    PixelSizeError
+        The slide's pixel size is unknown.
+    SlideError
+        Not one pixel can be read.
+    """
+    info = slide.info
+    px_l0 = max(1, round(mpp_um / info.known_mpp.x)), max(1, round(mpp_um / info.known_mpp.y))
+    mpp = info.known_mpp.scaled(*px_l0)
+    height, width = math.ceil(info.plane.height_l0 / px_l0[1]), math.ceil(info.plane.width_l0 / px_l0[0])
+    rgb = np.full((height, width, 3), 255, np.uint8)
+    unreadable = np.zeros((height, width), bool)
+    pieces = list(_pieces((height, width), px_l0, info.downsamples))
+    boxes = [_piece_box(info.plane, px_l0, *piece) for piece in pieces]
+    with ThreadPoolExecutor(READERS) as pool:
+        for piece, region in zip(pieces, pool.map(slide.read, boxes, repeat(mpp)), strict=True):
+            rgb[piece] = region.rgb
+            for lost in region.unreadable:
+                unreadable[_touched(info.plane, px_l0, lost)] = True
+    if unreadable.all():
+        raise SlideError(f"{info.path} opens, but not one of its pixels can be decoded; the file is damaged")
+    return Overview(rgb, unreadable, info.plane, px_l0, mpp)
+
+
+def _pieces(
+    shape: tuple[int, int], px_l0: tuple[int, int], downsamples: tuple[float, ...]
+) -> Iterator[tuple[slice, slice]]:
+    """Cut an overview so that no piece needs more than PIECE_PX level pixels on a side."""
+    scale = downsamples[level_for(downsamples, (float(px_l0[0]), float(px_l0[1])))]
+    across, down = (max(1, int(PIECE_PX * scale / length)) for length in px_l0)
+    for top in range(0, shape[0], down):
+        for left in range(0, shape[1], across):
+            yield slice(top, min(shape[0], top + down)), slice(left, min(shape[1], left + across))
+
+
+def _piece_box(plane: Box, px_l0: tuple[int, int], rows: slice, cols: slice) -> Box:
+    x, y = px_l0
+    return Box(
+        plane.x_l0 + cols.start * x,
+        plane.y_l0 + rows.start * y,
+        (cols.stop - cols.start) * x,
+        (rows.stop - rows.start) * y,
+    )
+
+
+def _touched(plane: Box, px_l0: tuple[int, int], box: Box) -> tuple[slice, slice]:
+    """Overview pixels (rows, columns) of which `box` covers some part."""
+    left, right = ((edge - plane.x_l0) / px_l0[0] for edge in (box.x_l0, box.right_l0))
+    top, bottom = ((edge - plane.y_l0) / px_l0[1] for edge in (box.y_l0, box.bottom_l0))
+    return slice(math.floor(top), math.ceil(bottom)), slice(math.floor(left), math.ceil(right))

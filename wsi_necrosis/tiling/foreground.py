@@ -1,0 +1,32 @@
+"""Stained pixels of tiles, without knowledge of the slide."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOREGROUND_SPREAD = 12  # grey levels between channels: glass with noise and JPEG has less, pale eosin more
+# A channel below this is dense (optical density 0.05 over usual glass) whatever its hue.
+FOREGROUND_DARK = 215
+
+
+def foreground(tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels of tiles that hold stained tissue, without knowledge of the slide.
+
+    For the masks of radiomics at about 1 um per pixel. A tile gives the same answer in training
+    and in a run, so nothing of the slide enters.
+
+    Parameters
+    ----------
+    tiles : uint8 array (n, h, w, 3)
+
+    Returns
+    -------
+    bool array (n, h, w)
+        True where a channel is dense or the channels differ as they do in stain.
+    """
+    red, green, blue = tiles[..., 0], tiles[..., 1], tiles[..., 2]
+    low = np.minimum(np.minimum(red, green), blue)
+    high = np.maximum(np.maximum(red, green), blue)
+    mask: NDArray[np.bool_] = (high - low > FOREGROUND_SPREAD) | (low < FOREGROUND_DARK)
+    return mask
