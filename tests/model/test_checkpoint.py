@@ -66,8 +66,8 @@ def test_every_part_of_a_description_survives(tmp_path: Path) -> None:
     "change",
     [
         {"calibration": Temperature(0.8)},
-        {"novelty": replace(DETECTOR, limit=2.0)},
-        {"novelty": None},
+        {"ood": replace(DETECTOR, limit=2.0)},
+        {"ood": None},
         {"normalise": "macenko"},
         {"fusion": "gate"},
         {"heads": "hierarchical"},
@@ -116,7 +116,7 @@ def test_both_shipped_models_describe_themselves() -> None:
 
 def test_a_description_is_read_without_torch() -> None:
     code = (
-        "import sys; from wsi_necrosis.model.checkpoint import load_spec; load_spec('phantom'); "
+        "import sys; from wsi_necrosis.model.spec import load_spec; load_spec('phantom'); "
         "print('torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -323,7 +323,7 @@ def test_a_backend_that_disagrees_is_refused_with_its_figure(
         - load_model(tmp_path / "model").predict(*fixed_tiles(model.spec)).prob
     )
     assert np.abs(shift).max() == pytest.approx(difference)
-    monkeypatch.setattr("wsi_necrosis.model.tile_model.TOLERANCE", {"bfloat16": 1e-4})
+    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"bfloat16": 1e-4})
     with pytest.raises(
         ModelError, match=f"by up to {difference:.2g}, more than the 0.0001.*model.backend=torch"
     ):
@@ -335,7 +335,7 @@ def test_a_model_that_bfloat16_would_change_too_much_keeps_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, dtype: str
 ) -> None:
     monkeypatch.setattr("wsi_necrosis.model.backend.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("wsi_necrosis.model.tile_model.TOLERANCE", {"bfloat16": allowed})
+    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"bfloat16": allowed})
     save_random_model(tmp_path / "model", "gate")
     settings = load_settings(
         overrides=[f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.backend=torch"]
@@ -348,7 +348,7 @@ def test_a_model_that_openvino_would_change_too_much_stays_with_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, name: str
 ) -> None:
     """Unless OpenVINO is asked for by name."""
-    monkeypatch.setattr("wsi_necrosis.model.tile_model.TOLERANCE", {"float32": allowed})
+    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"float32": allowed})
     save_random_model(tmp_path / "model", "gate")
     given = [f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.dtype=float32"]
     assert choose_backend(load_settings(overrides=given).model) == Backend(name, "cpu", "float32")

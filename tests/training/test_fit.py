@@ -22,10 +22,10 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.model.network import Backbone, Shape
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.settings.train import TrainSettings
-from wsi_necrosis.training import batches, fit
+from wsi_necrosis.training import batches
 from wsi_necrosis.training import fit as fit_module
 from wsi_necrosis.training.backbones import initial_backbone
-from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, ResumePoint, predict
+from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, ResumePoint, fit, predict
 from wsi_necrosis.training.fit_state import heads_of, shape_of
 from wsi_necrosis.training.samples import SampleCache, Samples, intra_op_threads
 

@@ -123,7 +123,7 @@ def test_a_changed_fact_changes_the_card(
         ({"crops__jitter": 0.3}, "30 %, with radiomics"),
         ({"data__mixed": "soft"}, "Tiles of mixed label: half of each, for the fine head."),
         ({"data__mpp_um": 0.25}, "at 0.25 um per pixel"),
-        ({"honesty__keep": 0.9}, "within which 90 % of left-out"),
+        ({"ood__keep": 0.9}, "within which 90 % of left-out"),
     ],
     ids=str,
 )
