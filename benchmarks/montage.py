@@ -25,7 +25,8 @@ from slides import make_montage, processor
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
-from wsi_necrosis.tiling.tissue import MaskClass, find_tissue
+from wsi_necrosis.tiling.mask import MaskClass
+from wsi_necrosis.tiling.tissue import find_tissue
 
 
 def lattice_percent(path: Path, truth: dict[str, Any]) -> float:

@@ -18,9 +18,10 @@ import numpy as np
 from children import cpu_seconds
 from dask.system import CPU_COUNT
 
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.run import RunOptions, run
-from wsi_necrosis.scores.store import CellState, ScoreStore
+from wsi_necrosis.scores.block_scores import CellState
+from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 
 

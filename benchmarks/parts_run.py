@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from wsi_necrosis.analysis import slide_normaliser, slide_stains
+from wsi_necrosis.analysis import slide_stains
+from wsi_necrosis.inference.job import slide_normaliser
 from wsi_necrosis.inference.plan import make_plan
 from wsi_necrosis.inference.scorer import Scorer
 from wsi_necrosis.inference.stats import WorkerStats

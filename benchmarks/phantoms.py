@@ -15,7 +15,7 @@ import numpy as np
 from wsi_necrosis.analysis import Request, analyse
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.demo import describe_focus
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings

@@ -11,8 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from wsi_necrosis.analysis import Request, Watcher, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.inference.watcher import Watcher
 from wsi_necrosis.settings.run import Settings
 
 DAY_S = 24 * 60 * 60
@@ -62,9 +63,8 @@ def bench(slide: Path, settings: Settings, mpp: Mpp | None, watcher: Watcher) ->
         As `analysis.analyse`.
     """
     with TemporaryDirectory(prefix="wsi-necrosis-bench-") as scratch:
-        request = Request(slide, slide.name, Path(scratch) / "slide", mpp)
         start, before = time.perf_counter(), _processor_seconds()
-        report = analyse(request, settings, watcher)
+        report = analyse(slide, Path(scratch) / "slide", settings, watcher, mpp=mpp)
         wall, spent = time.perf_counter() - start, _processor_seconds() - before
         perf = json.loads((report.folder / "perf.json").read_text(encoding="utf-8"))
     here = not settings.cluster.scheduler

@@ -84,14 +84,13 @@ def run(
     from . import run as job
     from .console import printout
     from .console.progress import watching
-    from .run import RunOptions
 
     pixel_size = _parse_mpp(mpp)
     if dry_run:
         typer.echo(job.dry_run(slide, settings, pixel_size))
         return
     with watching(quiet=quiet or as_json) as watcher:
-        report = job.run(slide, settings, RunOptions(out, pixel_size, overwrite), watcher)
+        report = job.run(slide, out, settings, watcher, mpp=pixel_size, overwrite=overwrite)
     if as_json:
         typer.echo(printout.as_json(report))
     elif not quiet:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from wsi_necrosis.analysis import Watcher
 from wsi_necrosis.classes import CLASSES, TITLES, VIABLE
 from wsi_necrosis.files import require_writable
-from wsi_necrosis.scores.store import Scores, ScoreStore
+from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.phantom import PhantomTruth, write_phantom
 
-from .run import RunOptions, run
+from .run import run
 
 
 def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
@@ -41,8 +41,8 @@ def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
     require_writable(slide.parent)
     slide.parent.mkdir(parents=True, exist_ok=True)
     truth = write_phantom(slide, np.random.default_rng(seed))
-    report = run(slide, settings, RunOptions(out), watcher)
-    lines = [*compare(truth, report.result), describe_focus(truth, ScoreStore(report.folder).read())]
+    report = run(slide, out, settings, watcher)
+    lines = [*compare(truth, report.result), describe_focus(truth, report.scores())]
     return "\n".join([*lines, f"results in {report.folder}"])
 
 

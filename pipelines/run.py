@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from wsi_necrosis.analysis import Request, SlideReport, Watcher, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.plan import make_plan
+from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
@@ -19,16 +20,15 @@ from .console.signals import interruptible
 from .console.slide_log import SlideLog
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What the command line adds to the settings of one slide."""
-
-    out: Path
-    mpp: Mpp | None = None
-    overwrite: bool = False
-
-
-def run(slide: Path, settings: Settings, options: RunOptions, watcher: Watcher) -> SlideReport:
+def run(
+    slide: Path,
+    out: Path,
+    settings: Settings,
+    watcher: Watcher,
+    *,
+    mpp: Mpp | None = None,
+    overwrite: bool = False,
+) -> SlideReport:
     """Analyse a slide into `out/slides/<name>` and bring `out/summary.csv` up to date.
 
     Raises
@@ -37,10 +37,10 @@ def run(slide: Path, settings: Settings, options: RunOptions, watcher: Watcher) 
         As `analysis.analyse`; also on Ctrl-C and SIGTERM, after which the same command resumes.
     """
     name = slide.resolve().name if slide.name in {"", ".."} else slide.name  # a link keeps its own name
-    request = Request(slide, name, options.out / "slides" / name, options.mpp, options.overwrite)
+    folder = out / "slides" / name
     with interruptible(), SlideLog(watcher) as logged:
-        report = analyse(request, settings, logged)
-    write_summary(options.out)
+        report = analyse(slide, folder, settings, logged, mpp=mpp, slide_id=name, overwrite=overwrite)
+    write_summary(out)
     return report
 
 

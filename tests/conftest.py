@@ -14,10 +14,10 @@ from hypothesis import settings
 
 from wsi_necrosis.analysis import Request, analyse
 from wsi_necrosis.cache import VARIABLE
-from wsi_necrosis.inference.worker import Job
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.model.spec import load_spec
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint

@@ -19,7 +19,7 @@ import torch
 import zarr
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
-from wsi_necrosis.analysis import Request, SlideReport, analyse, slide_normaliser, slide_stains
+from wsi_necrosis.analysis import Request, analyse, slide_stains
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
     InterruptedRunError,
@@ -31,20 +31,23 @@ from wsi_necrosis.errors import (
 )
 from wsi_necrosis.files import locked
 from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.inference.job import slide_normaliser
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.ood import OodDetector
-from wsi_necrosis.model.ood import describe as describe_tiles
+from wsi_necrosis.model.ood_features import describe as describe_tiles
 from wsi_necrosis.model.spec import load_spec, model_folder
 from wsi_necrosis.pipelines.console.printout import describe
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.radiomics.recipe import find_recipe
-from wsi_necrosis.scores.store import BlockScores, CellState, ScoreStore
+from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.scores.block_scores import BlockScores, CellState
+from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.slides.phantom import PhantomTruth, phantom_tiles, write_phantom
 from wsi_necrosis.stain.normalise import fit_normaliser
 from wsi_necrosis.stain.separation import fit_stains
-from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
 OUTPUTS = {

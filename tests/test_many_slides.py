@@ -9,9 +9,10 @@ import pytest
 
 from tests.test_analysis import MIN_TUMOUR, StopAfter, run, trees_equal
 from wsi_necrosis import analysis
-from wsi_necrosis.analysis import Request, SlideReport, analyse_all
+from wsi_necrosis.analysis import Request, analyse_all
 from wsi_necrosis.errors import InterruptedRunError, SlideError
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.inference.watcher import QuietWatcher
+from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.phantom import write_phantom

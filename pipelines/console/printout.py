@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from wsi_necrosis.analysis import SlideReport
+from wsi_necrosis.report.slide_report import SlideReport
 
 
 def as_json(report: SlideReport) -> str:

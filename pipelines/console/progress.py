@@ -5,30 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wsi_necrosis.analysis import Watcher
+from wsi_necrosis.inference.watcher import QuietWatcher, Watcher
 from wsi_necrosis.memory import keep_freed_memory
 
 PLAIN_EVERY_S = 10.0
-
-
-class QuietWatcher:
-    """Says nothing."""
-
-    def folder_ready(self, folder: Path) -> None:
-        """Ignore it."""
-
-    def scoring(self, tiles: int, done: int) -> None:
-        """Ignore it."""
-
-    def scored(self, tiles: int) -> None:
-        """Ignore it."""
 
 
 class BarWatcher(QuietWatcher):

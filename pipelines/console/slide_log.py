@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wsi_necrosis.analysis import Watcher
+from wsi_necrosis.inference.watcher import Watcher
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

@@ -15,15 +15,13 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.dataset.tables import positive, read_rows
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.metrics.curves import roc_curve
-from wsi_necrosis.scores.store import CellState, Scores, ScoreStore
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import Settings
-
-from ..console.progress import QuietWatcher
 
 COLUMNS = ("file", "group", "expected", "mpp")
 EXPECTED = ("ood", "open")
@@ -98,9 +96,8 @@ def react(inputs: Sequence[OodInput], settings: Settings) -> Iterator[Reaction]:
             folder = Path(scratch) / str(at)
             with _as_slide(each, Path(scratch)) as slide:
                 mpp = None if each.mpp is None else Mpp(each.mpp, each.mpp)
-                result = analyse(Request(slide, each.path.name, folder, mpp), settings, QuietWatcher()).result
-            scores = ScoreStore(folder).read()
-            yield Reaction(each, dict(result), *_cells(scores))
+                report = analyse(slide, folder, settings, mpp=mpp, slide_id=each.path.name)
+            yield Reaction(each, dict(report.result), *_cells(report.scores()))
 
 
 def summarise(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> dict[str, Any]:

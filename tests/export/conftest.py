@@ -13,12 +13,12 @@ from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.heatmap import Heatmap, stitch
 from wsi_necrosis.quantify.percentage import NecrosisScore, measure
-from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
-from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 PX_L0 = (8, 4)  # of the mask; 4 um each way at the mpp below
 MPP = Mpp(0.5, 1.0)

@@ -13,7 +13,7 @@ from wsi_necrosis.export.overlay import REASONS, Caption, write_overlay, write_t
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.quantify.percentage import Reason, measure
-from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide

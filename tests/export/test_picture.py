@@ -22,7 +22,7 @@ from wsi_necrosis.export.picture import (
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.slides.overview import Overview
-from wsi_necrosis.tiling.tissue import MaskClass
+from wsi_necrosis.tiling.mask import MaskClass
 
 
 def test_pixels_are_square_in_micrometres(made_up: Callable[..., Any]) -> None:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsi_necrosis.export.tiles_table import tiles_table, write_tiles_table
-from wsi_necrosis.scores.store import CellState
+from wsi_necrosis.scores.block_scores import CellState
 
 COLUMNS = ["row", "col", "minx", "miny", "width", "height"]
 COLUMNS += ["prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor"]

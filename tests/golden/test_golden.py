@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.spec import load_spec
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.provenance import SCORE_VERSION
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.settings.loading import load_settings

@@ -20,7 +20,6 @@ from distributed import Client, LocalCluster, Security, WorkerPlugin
 
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.inference.cluster import (
-    BLOCKS_AHEAD,
     WORKER_ENVIRONMENT,
     Crew,
     WorkerShape,
@@ -31,8 +30,10 @@ from wsi_necrosis.inference.cluster import (
     local_cluster,
     worker_shapes,
 )
-from wsi_necrosis.inference.worker import Job
-from wsi_necrosis.scores.store import CellState, ScoreStore
+from wsi_necrosis.inference.dispatch import BLOCKS_AHEAD
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.scores.block_scores import CellState
+from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.settings.run import ClusterSettings
 

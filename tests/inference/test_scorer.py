@@ -12,11 +12,12 @@ from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.inference.scorer import Scorer, entropy, predict_padded
 from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.model.loading import load_model
-from wsi_necrosis.model.ood import OodDetector, describe
+from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.model.ood_features import describe
 from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.radiomics.extraction import extract
-from wsi_necrosis.scores.store import CellState
+from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.stain.normalise import Normaliser
 from wsi_necrosis.tiling.foreground import foreground

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.errors import SlideError, UsageError
-from wsi_necrosis.inference.worker import Job, PoolPlugin, check_sight, tiles_of
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.inference.worker import PoolPlugin, check_sight, tiles_of
 from wsi_necrosis.model.backend import Backend
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.stain.normalise import Normaliser

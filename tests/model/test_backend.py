@@ -12,13 +12,12 @@ from wsi_necrosis.model.backend import (
     REFERENCE,
     Backend,
     choose_device,
-    compute_dtype,
     device_name,
     has_bfloat16,
-    precision,
     preferred_backend,
     require_backend,
 )
+from wsi_necrosis.model.torch_runner import compute_dtype, precision
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.settings.run import ModelSettings
 

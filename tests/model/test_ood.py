@@ -14,7 +14,8 @@ from scipy import ndimage
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
-from wsi_necrosis.model.ood import FLOOR_OD, NUMBERS, OodDetector, describe
+from wsi_necrosis.model.ood import NUMBERS, OodDetector
+from wsi_necrosis.model.ood_features import FLOOR_OD, describe
 from wsi_necrosis.settings.loading import load_train_settings
 from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.slides.phantom import phantom_tiles

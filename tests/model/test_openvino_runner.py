@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model.openvino_runner import OpenVinoRunner, write_network
+from wsi_necrosis.model.openvino_convert import write_network
+from wsi_necrosis.model.openvino_runner import OpenVinoRunner
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.slides.phantom import GLASS, MATERIALS
 

@@ -14,12 +14,13 @@ from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.backend import REFERENCE, Backend
-from wsi_necrosis.model.backend_check import AGREEMENT_FILE, agreement, fixed_tiles
+from wsi_necrosis.model.backend_check import AGREEMENT_FILE, TOLERANCE, agreement, fixed_tiles
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
-from wsi_necrosis.model.loading import TOLERANCE, choose_backend, load_model
+from wsi_necrosis.model.loading import choose_backend, load_model
 from wsi_necrosis.model.network import Network
-from wsi_necrosis.model.ood import OodDetector, describe
+from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.model.ood_features import describe
 from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.model.tile_model import Prediction, TileModel

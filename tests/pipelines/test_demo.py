@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.demo import demo
 from wsi_necrosis.settings.loading import load_settings
 

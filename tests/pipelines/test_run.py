@@ -19,10 +19,10 @@ from tests.model.test_tile_model import save_random_model
 from tests.test_analysis import WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.ood import NUMBERS, OodDetector
 from wsi_necrosis.pipelines.console.printout import as_json, describe
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.pipelines.run import RunOptions, dry_run, run
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings

@@ -11,8 +11,8 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.heatmap import CHANNELS, Heatmap, Level, pyramid, stitch
 from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import cell_class
-from wsi_necrosis.scores.store import CellState, Scores
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.tiling.grid import TileGrid
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.percentage import NecrosisScore, measure
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel, cell_class
-from wsi_necrosis.scores.store import CellState, Scores
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import TileGrid

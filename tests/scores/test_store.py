@@ -10,15 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, empty_block, unreadable_block
 from wsi_necrosis.scores.labels import cell_class, ood_cells
-from wsi_necrosis.scores.store import (
-    BlockScores,
-    CellState,
-    Scores,
-    ScoreStore,
-    empty_block,
-    unreadable_block,
-)
+from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 

@@ -10,7 +10,7 @@ from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import GridSettings
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels, lay_grid, working_px_l0
-from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 
 def info(

@@ -25,7 +25,8 @@ from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling import tissue
 from wsi_necrosis.tiling.foreground import foreground
-from wsi_necrosis.tiling.tissue import MaskClass, TissueMask, find_tissue, glass_colour
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
+from wsi_necrosis.tiling.tissue import find_tissue, glass_colour
 
 SETTINGS = load_settings().tissue
 SHRINK = 8  # level-0 pixels of 0.5 um per mask pixel of 4 um

@@ -18,8 +18,7 @@ from wsi_necrosis.classes import VIABLE
 from wsi_necrosis.files import atomic_write
 from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
-from wsi_necrosis.scores.store import Scores
-from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
 Ring = list[list[float]]
@@ -43,7 +42,7 @@ class _Regions:
     p_viable: NDArray[np.floating[Any]]
 
 
-def write_regions(path: Path, scores: Scores, heatmap: Heatmap, info: SlideInfo, fingerprint: str) -> None:
+def write_regions(path: Path, scores: Scores, heatmap: Heatmap, fingerprint: str) -> None:
     """Write one annotation per region of cells that share a class and an edge.
 
     Coordinates are level-0 pixels with the slide's bounds subtracted, which is QuPath's frame.
@@ -56,8 +55,6 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, info: SlideInfo,
         For the tissue in each region.
     heatmap : Heatmap
         Labels and probabilities of the same cells.
-    info : SlideInfo
-        For the slide's bounds.
     fingerprint : str
         Of the slide: with class and first cell it makes the identifier of a region, so that two runs give
         the same ones.
@@ -69,7 +66,7 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, info: SlideInfo,
     """
     namespace = uuid5(NAMESPACE_OID, fingerprint)
     regions = _regions(scores, heatmap)
-    polygons = _to_qupath(regions.polygons, scores.grid, info.bounds_l0)
+    polygons = _to_qupath(regions.polygons, scores.grid)
     rings = _rings(polygons)
     features = [_feature(regions, at, rings[at], namespace) for at in range(len(polygons))]
     with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
@@ -120,15 +117,16 @@ def _runs(names: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64
     return row[named], start[named], stop[named]
 
 
-def _to_qupath(polygons: NDArray[Any], grid: TileGrid, bounds_l0: tuple[int, int]) -> NDArray[Any]:
-    """From cells to level-0 pixels less bounds, cut at the plane's edge."""
+def _to_qupath(polygons: NDArray[Any], grid: TileGrid) -> NDArray[Any]:
+    """From cells to level-0 pixels less bounds (the start of the plane), cut at the plane's edge."""
     plane = grid.plane
     corner = np.array([plane.x_l0, plane.y_l0])
     end = np.array([plane.right_l0, plane.bottom_l0])
+    bounds = corner.astype(int)
 
     def place(at: NDArray[Any]) -> NDArray[Any]:
         # only the last grid line can overhang, so cutting is a minimum
-        return np.asarray(np.round(np.minimum(corner + at * grid.cell_l0, end) - bounds_l0, DECIMALS))
+        return np.asarray(np.round(np.minimum(corner + at * grid.cell_l0, end) - bounds, DECIMALS))
 
     return np.asarray(shapely.transform(polygons, place))
 

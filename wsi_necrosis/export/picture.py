@@ -18,7 +18,7 @@ from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.slides.overview import Overview
-from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 WHITE = (255, 255, 255)
 HEAT_COLOURS = "YlOrRd"  # ColorBrewer; evenly graded, red for viable, safe for the colour-blind

@@ -1,8 +1,7 @@
-"""What is written of a finished slide: the content of `result.json` and of `perf.json`."""
+"""The content of `result.json`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +9,39 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.inference.plan import Plan
 from wsi_necrosis.provenance import RESULT_VERSION, versions
 from wsi_necrosis.quantify.percentage import NecrosisScore
-from wsi_necrosis.scores.store import CellState, Scores
-from wsi_necrosis.slides.overview import Overview
-from wsi_necrosis.tiling.tissue import TissueMask
+from wsi_necrosis.scores.block_scores import CellState, Scores
+from wsi_necrosis.tiling.mask import TissueMask
 
 
-@dataclass(frozen=True)
-class Findings:
-    """All that results and pictures are made from."""
+def result_of(
+    slide: Path, slide_id: str, plan: Plan, mask: TissueMask, scores: Scores, score: NecrosisScore
+) -> dict[str, Any]:
+    """The content of `result.json`; it holds no times, so equal runs give equal files.
 
-    overview: Overview
-    mask: TissueMask
-    scores: Scores
-    score: NecrosisScore
-
-
-def result_of(slide: Path, slide_id: str, plan: Plan, findings: Findings) -> dict[str, Any]:
-    """The content of `result.json`; it holds no times, so equal runs give equal files."""
+    Parameters
+    ----------
+    slide : Path
+        The slide as it was named.
+    slide_id : str
+        Its name in tables.
+    plan : Plan
+        All that decided its scores.
+    mask : TissueMask
+        What each place of its plane is.
+    scores : Scores
+        What was found in each cell.
+    score : NecrosisScore
+        What these add up to.
+    """
     info, mpp = plan.info, plan.info.known_mpp
-    scores = findings.scores
-    warnings = [plan.spec.notice, *_doubts(plan, scores, findings.score)]
+    warnings = [plan.spec.notice, *_doubts(plan, scores, score)]
     return {
         "schema_version": RESULT_VERSION,
         "slide_id": slide_id,
         "path": str(slide),
-        **findings.score.to_dict(),
+        **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),
-        "mask_mm2": findings.mask.area_mm2(),
+        "mask_mm2": mask.area_mm2(),
         "warnings": warnings,
         "provenance": {
             "fingerprints": dict(plan.fingerprints),

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsi_necrosis.files import atomic_write
-from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.tiling.grid import PixelCount
 
 PROB_COLUMNS = ("prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor")

@@ -9,8 +9,9 @@ from typing import Any
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.model.backend import Backend
 from wsi_necrosis.model.loading import choose_backend
-from wsi_necrosis.model.spec import ModelSpec, load_spec
+from wsi_necrosis.model.spec import ModelSpec, load_spec, portable_name
 from wsi_necrosis.provenance import SCORE_VERSION, digest
+from wsi_necrosis.radiomics.extraction import Engine
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.info import SlideInfo
@@ -26,13 +27,37 @@ COARSEST_MASK = 0.25  # of a cell's side; coarser ones cannot say how much tissu
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the scores of a slide, known before any is made."""
+    """All that decides the scores of a slide, known before any is made.
+
+    Attributes
+    ----------
+    info : SlideInfo
+        What the slide says of itself.
+    spec : ModelSpec
+        What the model says of itself.
+    grid : TileGrid
+        Cells, tiles and blocks.
+    backend : Backend
+        What computes the network.
+    batch_tiles : int
+        Tiles of a forward pass.
+    engine : {"compiled", "reference"}
+        Engine of the radiomics.
+    model : str
+        The model's name, or the absolute path of its folder.
+    inputs : mapping
+        Every input of the scores, JSON-ready.
+    fingerprints : mapping
+        Hashes by stage: scoring, measuring, export.
+    """
 
     info: SlideInfo
     spec: ModelSpec
     grid: TileGrid
     backend: Backend
     batch_tiles: int
+    engine: Engine
+    model: str
     inputs: Mapping[str, Any]
     fingerprints: Mapping[str, str]
 
@@ -75,4 +100,14 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         "measuring": digest([scoring, settings.quantify.model_dump()]),
         "export": digest([scoring, settings.quantify.model_dump(), settings.export.model_dump()]),
     }
-    return Plan(info, spec, grid, backend, batch_tiles, inputs, fingerprints)
+    return Plan(
+        info,
+        spec,
+        grid,
+        backend,
+        batch_tiles,
+        settings.radiomics.engine,
+        portable_name(settings.model.name),
+        inputs,
+        fingerprints,
+    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.model.tile_model import Prediction, TileModel
 from wsi_necrosis.radiomics.extraction import Engine, extract
-from wsi_necrosis.scores.store import BlockScores, CellState, empty_block
+from wsi_necrosis.scores.block_scores import BlockScores, CellState, empty_block
 from wsi_necrosis.slides.slide import Slide
 from wsi_necrosis.stain.normalise import Normaliser
 from wsi_necrosis.tiling.blocks import TileBatch, read_block
@@ -39,8 +39,6 @@ class Scorer:
         Tiles per forward pass.
     engine : {"compiled", "reference"}
         Engine of the radiomics.
-    stains : float64 array (3, 3), optional
-        The slide's own stain vectors, for a recipe that asks for them.
     normaliser : Normaliser, optional
         Brings the slide's stains to the standard that the model was trained on, before anything else.
     """
@@ -50,10 +48,9 @@ class Scorer:
     grid: TileGrid
     batch_tiles: int
     engine: Engine = "compiled"
-    stains: NDArray[np.float64] | None = None
     normaliser: Normaliser | None = None
 
-    def score(self, block: Block, px: NDArray[np.uint32], watch: WorkerStats) -> BlockScores:
+    def score(self, block: Block, px: NDArray[np.uint32], stats: WorkerStats) -> BlockScores:
         """Score every cell of a block that holds tissue.
 
         Parameters
@@ -62,7 +59,7 @@ class Scorer:
             The block.
         px : uint32 array (rows, cols, 4)
             Mask pixels of the block's cells by `grid.PixelCount`.
-        watch : WorkerStats
+        stats : WorkerStats
             Receives the seconds of reading, normalising, radiomics and network, and the areas read.
 
         Returns
@@ -75,31 +72,31 @@ class Scorer:
         wanted = px[..., PixelCount.TISSUE] > 0
         if not wanted.any():
             return found
-        with watch.stage("read"):
+        with stats.stage("read"):
             batch = read_block(self.slide, self.grid, block, wanted)
-        watch.decoded_l0 += batch.decoded_l0
-        watch.needed_l0 += batch.needed_l0
+        stats.decoded_l0 += batch.decoded_l0
+        stats.needed_l0 += batch.needed_l0
         lost = tuple(batch.cells[~batch.readable].T)
         found.px[(*lost, PixelCount.UNREADABLE)] += found.px[(*lost, PixelCount.TISSUE)]
         found.px[(*lost, PixelCount.TISSUE)] = 0
         found.state[lost] = CellState.UNREADABLE
         if batch.readable.any():
-            self._fill(found, batch, watch)
+            self._fill(found, batch, stats)
         return found
 
-    def _fill(self, found: BlockScores, batch: TileBatch, watch: WorkerStats) -> None:
+    def _fill(self, found: BlockScores, batch: TileBatch, stats: WorkerStats) -> None:
         good = batch.readable
         cells, pixels, masks = tuple(batch.cells[good].T), batch.pixels[good], batch.foreground[good]
         if self.normaliser is not None:
-            with watch.stage("normalise"):
+            with stats.stage("normalise"):
                 pixels = self.normaliser.apply(pixels)
                 masks = foreground(pixels)
-        with watch.stage("radiomics"):
+        with stats.stage("radiomics"):
             features, _ = extract(
                 pixels, masks, self.model.spec.recipe, self.grid.mpp.side,
-                engine=self.engine, stains=self.stains,
+                engine=self.engine,
             )  # fmt: skip
-        with watch.stage("network"):
+        with stats.stage("network"):
             prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
         found.prob[cells] = prediction.prob
         found.uncertainty[cells] = entropy(prediction.prob)

@@ -44,7 +44,7 @@ class ScoringStats:
     ----------
     tiles, all_tiles : int
         Tiles of this run, and of the slide; an interrupted run had done the others.
-    watch : WorkerStats
+    work : WorkerStats
         What the workers counted, summed over workers.
     workers : int
         Blocks at once.
@@ -54,37 +54,37 @@ class ScoringStats:
 
     tiles: int
     all_tiles: int
-    watch: WorkerStats
+    work: WorkerStats
     workers: int
     memory_mb: Mapping[str, int] = field(default_factory=dict)
 
 
-def perf_of(seconds: Mapping[str, float], work: ScoringStats) -> dict[str, Any]:
+def perf_of(seconds: Mapping[str, float], scoring: ScoringStats) -> dict[str, Any]:
     """The content of `perf.json`: where the time went.
 
     Parameters
     ----------
     seconds : mapping
         Wall-clock seconds by stage of the slide; "score" is one of them.
-    work : ScoringStats
+    scoring : ScoringStats
         What scoring took. The workers' seconds are sums over workers, and "waiting" is what is left of the
         scoring's wall-clock time: start of the cluster, loading the model, and idling. "peak_memory_mb" is the sum
         over this process and those that scored, each since it began.
     """
-    working, needed = work.watch.seconds, work.watch.needed_l0
-    waiting = max(0.0, work.workers * seconds["score"] - sum(working.values()))
+    working, needed = scoring.work.seconds, scoring.work.needed_l0
+    waiting = max(0.0, scoring.workers * seconds["score"] - sum(working.values()))
     return {
         "seconds": {name: round(took, 3) for name, took in seconds.items()},
         "worker_seconds": {name: round(took, 3) for name, took in {**working, "waiting": waiting}.items()},
-        "tiles": work.tiles,
-        "tiles_kept": work.all_tiles - work.tiles,
-        "tiles_per_second": _rate(work.tiles, seconds["score"]),
-        "tiles_per_worker_second": {name: _rate(work.tiles, took) for name, took in working.items()},
-        "decoded_l0_px": round(work.watch.decoded_l0),
+        "tiles": scoring.tiles,
+        "tiles_kept": scoring.all_tiles - scoring.tiles,
+        "tiles_per_second": _rate(scoring.tiles, seconds["score"]),
+        "tiles_per_worker_second": {name: _rate(scoring.tiles, took) for name, took in working.items()},
+        "decoded_l0_px": round(scoring.work.decoded_l0),
         "needed_l0_px": round(needed),
-        "decoded_over_needed": round(work.watch.decoded_l0 / needed, 3) if needed else None,
-        "workers": work.workers,
-        "peak_memory_mb": sum({**work.memory_mb, this_process(): peak_memory_mb()}.values()),
+        "decoded_over_needed": round(scoring.work.decoded_l0 / needed, 3) if needed else None,
+        "workers": scoring.workers,
+        "peak_memory_mb": sum({**scoring.memory_mb, this_process(): peak_memory_mb()}.values()),
     }
 
 

@@ -5,14 +5,13 @@ Everything else is compared with `REFERENCE`, torch in float32 on the processor.
 
 from __future__ import annotations
 
+import ctypes
 import platform
-from contextlib import AbstractContextManager, nullcontext
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import Literal
 
 from wsi_necrosis.errors import MissingExtraError, UsageError
 from wsi_necrosis.settings.run import ModelSettings
@@ -78,14 +77,34 @@ def choose_device(wanted: Device | str) -> str:
     UsageError
         The device is unknown, or was asked for and is not there.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
-        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+        return "cuda" if has_cuda() else "mps" if has_mps() else "cpu"
+    there = {"cpu": lambda: True, "cuda": has_cuda, "mps": has_mps}
     if wanted not in there:
         raise UsageError(f"there is no device {wanted!r}; take auto, cpu, cuda or mps")
-    if not there[wanted]:
+    if not there[wanted]():
         raise UsageError(f"device {wanted!r} is not available on this machine; take --device auto or cpu")
     return wanted
+
+
+def has_cuda() -> bool:
+    """Whether there is a GPU that torch can use; torch is asked only where NVIDIA's driver is installed."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    import torch  # takes three seconds, and without a driver the answer is known
+
+    return torch.cuda.is_available()
+
+
+def has_mps() -> bool:
+    """Whether there is a GPU of Apple's that torch can use."""
+    if platform.system() != "Darwin":
+        return False
+    import torch  # as in `has_cuda`
+
+    return torch.backends.mps.is_available()
 
 
 def require_backend(backend: Backend) -> None:
@@ -118,6 +137,8 @@ def require_backend(backend: Backend) -> None:
 def has_bfloat16(device: str) -> bool:
     """Whether a device computes faster in bfloat16: a GPU that has it, or a processor with instructions for it."""
     if device == "cuda":
+        import torch  # there is a GPU, and so torch is needed in any case
+
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and bool(BFLOAT16_FLAGS & _processor_flags())
 
@@ -125,20 +146,10 @@ def has_bfloat16(device: str) -> bool:
 def device_name(device: str) -> str:
     """What the device calls itself; figures measured on one kind do not hold for another."""
     if device == "cuda":
+        import torch  # as in `has_bfloat16`
+
         return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
     return f"{_processor('model name') or platform.processor()} {' '.join(sorted(_processor_flags()))}"
-
-
-def compute_dtype(device: str) -> str:
-    """What networks are trained in: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
-    return "bfloat16" if device.startswith("cuda") else "float32"
-
-
-def precision(device: str, dtype: str | None = None) -> AbstractContextManager[Any]:
-    """Inside, networks of torch on this device compute in `dtype`, or else in `compute_dtype`."""
-    if (dtype or compute_dtype(device)) == "bfloat16":
-        return torch.autocast(device, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _processor_flags() -> frozenset[str]:

@@ -8,8 +8,6 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 FORBID = ConfigDict(extra="forbid")
 TINY = 1e-7  # keeps the logarithm of 0 finite
@@ -46,6 +44,10 @@ class Temperature:
             The temperature lies between `1 / largest` and `largest`. Where predictions are no better than chance
             on unseen cases, it is `largest`.
         """
+        # scipy takes a while to import, for which who only reads a model's description need not wait.
+        from scipy.optimize import minimize_scalar
+        from scipy.special import log_softmax
+
         logs = _logs(prob)
 
         def loss(log_t: float) -> float:
@@ -60,6 +62,8 @@ class Temperature:
         """Calibrated probabilities: float32 (n, 3), rows sum to 1; those given are returned at a temperature of 1."""
         if self.value == 1.0:
             return prob.astype(np.float32)
+        from scipy.special import softmax  # as in `fit`
+
         calibrated: NDArray[np.float32] = softmax(_logs(prob) / self.value, axis=1).astype(np.float32)
         return calibrated
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.memory import keep_freed_memory
 from wsi_necrosis.model.backend import REFERENCE, Backend, preferred_backend, require_backend
-from wsi_necrosis.model.backend_check import _compared, _difference, _network, _runner, agreement
+from wsi_necrosis.model.backend_check import TOLERANCE, compared, runner_on
 from wsi_necrosis.model.checkpoint import load_tensors
 from wsi_necrosis.model.spec import load_spec
-from wsi_necrosis.model.tile_model import TileModel, log
-from wsi_necrosis.model.torch_runner import TorchRunner
+from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.settings.run import ModelSettings
 
-# Largest difference of a class probability from torch in float32 on the processor that a backend may make. Other
-# orders of sums change the default model by 1e-6; bfloat16 by .044 at most and .003 in the mean on 96 real tiles.
-TOLERANCE: Mapping[str, float] = MappingProxyType({"float32": 1e-4, "bfloat16": 0.05})
+log = logging.getLogger(__name__)
 
 
 def choose_backend(settings: ModelSettings) -> Backend:
@@ -49,20 +45,6 @@ def choose_backend(settings: ModelSettings) -> Backend:
     return choices[-1]
 
 
-def _objection(name_or_folder: str, backend: Backend) -> str | None:
-    """Why a backend does not do for a model; None if it does."""
-    try:
-        difference = agreement(name_or_folder, backend)
-    except ModelError as error:
-        return str(error)
-    allowed = TOLERANCE[backend.dtype]
-    return (
-        None
-        if difference <= allowed
-        else f"it changes probabilities by {difference:.2g}, more than {allowed:g}"
-    )
-
-
 def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> TileModel:
     """A shipped model (by name) or a checkpoint folder, on a backend from `choose_backend`.
 
@@ -73,19 +55,49 @@ def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> Tile
         probabilities too much.
     UsageError
         This machine has not the backend.
+
+    Examples
+    --------
+    >>> model = load_model("phantom")
+    >>> model.spec.tile_px
+    32
     """
     keep_freed_memory()
     require_backend(backend)
     spec = load_spec(name_or_folder)
-    stored = load_tensors(name_or_folder, spec)
+    tensors = load_tensors(name_or_folder, spec)
     if backend == REFERENCE:
-        return TileModel(spec, TorchRunner(_network(spec, stored)))
-    with _compared(spec, stored, backend) as folder:
-        difference = _difference(folder)
+        return TileModel(spec, runner_on(backend, spec, tensors, Path()))
+    with compared(spec, tensors, backend) as (difference, folder):
         if difference > TOLERANCE[backend.dtype]:
             raise ModelError(
                 f"{backend} changes probabilities of model {spec.name!r} by up to {difference:.2g}, more than the "
                 f"{TOLERANCE[backend.dtype]:g} that is allowed; give --set model.backend=torch, and --set "
                 "model.dtype=float32"
             )
-        return TileModel(spec, _runner(spec, stored, backend, folder))
+        return TileModel(spec, runner_on(backend, spec, tensors, folder))
+
+
+def largest_difference(name_or_folder: str | Path, backend: Backend) -> float:
+    """Largest difference of a class probability from `REFERENCE`, on fixed tiles; measured once on a machine.
+
+    Raises
+    ------
+    ModelError, UsageError
+        As `load_model`, but for the difference.
+    """
+    require_backend(backend)
+    spec = load_spec(name_or_folder)
+    with compared(spec, load_tensors(name_or_folder, spec), backend) as (difference, _):
+        return difference
+
+
+def _objection(name_or_folder: str, backend: Backend) -> str | None:
+    """Why a backend does not do for a model; None if it does."""
+    try:
+        difference = largest_difference(name_or_folder, backend)
+    except ModelError as error:
+        return str(error)
+    if difference <= TOLERANCE[backend.dtype]:
+        return None
+    return f"it changes probabilities by {difference:.2g}, more than {TOLERANCE[backend.dtype]:g}"

@@ -7,50 +7,16 @@ crops. Features of the network would not do: it was taught to look past colour.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from wsi_necrosis.stain.separation import density_table
-
 OCTAVES = 3  # halvings: variation within 2, 4, 8 pixels, and beyond
-FLOOR_OD = 0.003  # added to each spread, so that noise of flat places does not decide
-NUMBERS = 3 * (1 + OCTAVES + 1)
+NUMBERS = 3 * (1 + OCTAVES + 1)  # see `ood_features.describe`
 DIGITS = 6  # significant digits that a checkpoint keeps
 LEAST_SCALE = 1e-3  # of a number that does not vary; well above what these digits round away
-
-
-def describe(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Colours of tiles, and how they vary: mean density, and log spread by octave, of red, green and blue.
-
-    The variance of an octave is what averaging 2 x 2 pixels takes away: the mean square before less that after (the
-    energy of Haar wavelets, Mallat S (1989), IEEE TPAMI 11:674-693); the last is what is left at the coarsest scale.
-    Turns and mirrors of a tile change nothing but rounding.
-
-    Parameters
-    ----------
-    tiles : uint8 array (n, h, w, 3)
-        RGB; rows and columns beyond a multiple of 8 are left out.
-
-    Returns
-    -------
-    float64 array (n, 15)
-        A row depends on its tile alone.
-    """
-    # numba takes a second to import; what only reads a model's description should not wait for it.
-    octave_sums = import_module("wsi_necrosis.model.octaves").octave_sums
-    sums = np.empty((len(tiles), 3, OCTAVES + 2))
-    octave_sums(np.ascontiguousarray(tiles), density_table(), sums)
-    coarsest = 2**OCTAVES
-    height, width = (side // coarsest * coarsest for side in tiles.shape[1:3])
-    moments = sums / (height * width / np.array([4**octave for octave in (*range(OCTAVES + 1), OCTAVES)]))
-    squares, mean = moments[..., :-1], moments[..., -1]
-    variance = np.maximum(-np.diff(squares, append=mean[..., None] ** 2), 0)
-    spread = np.log(FLOOR_OD + np.sqrt(variance)).swapaxes(1, 2).reshape(len(tiles), NUMBERS - 3)
-    return np.concatenate([mean, spread], axis=1)
 
 
 @dataclass(frozen=True)
@@ -102,6 +68,9 @@ class OodDetector:
 
     def of(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Distance of tiles (n, h, w, 3) over the limit: float32 (n,), above 1 where a tile is out of distribution."""
+        # numba takes half a second to import, for which who only reads a model's description need not wait.
+        from wsi_necrosis.model.ood_features import describe
+
         return (self.distance(describe(tiles)) / self.limit).astype(np.float32)
 
 

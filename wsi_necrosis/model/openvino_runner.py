@@ -1,4 +1,4 @@
-"""Run a network with OpenVINO on the processor: converted once from torch, then on its own.
+"""Run a converted network with OpenVINO on the processor; torch is not needed.
 
 Every thread that asks gets a compiled network of its own with one thread inside, so that results do not depend on
 how many ask, and two of them do not share a core.
@@ -6,26 +6,16 @@ how many ask, and two of them do not share a core.
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-
-from wsi_necrosis.errors import ModelError
 
 NETWORK_FILE = "network.xml"
-EXAMPLE_TILES = 2  # more than one, so that none of them is taken for a constant
 PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 _FIRST_ANSWER = Lock()  # of the process, as what it guards is
 
@@ -36,7 +26,7 @@ class OpenVinoRunner:
     Parameters
     ----------
     folder : Path
-        Where `write_network` put it.
+        Where `openvino_convert.write_network` put it.
     dtype : {"float32", "bfloat16"}
         What it computes in.
     """
@@ -84,52 +74,9 @@ class OpenVinoRunner:
         return request
 
 
-def write_network(network: nn.Module, folder: Path, tile_px: int, features: int) -> None:
-    """Convert a network from torch, and write it for `OpenVinoRunner`; it takes any number of tiles.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        From uint8 tiles (n, tile_px, tile_px, 3) and float32 z-scores (n, features) to probabilities (n, 3) and
-        gate weights (n, 2).
-    folder : Path
-        Receives the files.
-
-    Raises
-    ------
-    ModelError
-        OpenVINO cannot convert it.
-    """
-    tiles = torch.zeros(EXAMPLE_TILES, tile_px, tile_px, 3, dtype=torch.uint8)
-    z = torch.zeros(EXAMPLE_TILES, features)
-    try:
-        with torch.inference_mode(), _own_log(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes taken for constants; agreement is tested later
-            traced = torch.jit.trace(network, (tiles, z), check_trace=False)  # type: ignore[no-untyped-call]
-            model = openvino().convert_model(
-                traced, example_input=(tiles, z), input=[(-1, *tiles.shape[1:]), (-1, features)]
-            )
-    except Exception as error:  # whatever the converter raises; this is its doorway
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"OpenVINO cannot convert this model ({type(error).__name__}: {reason}); give --set model.backend=torch"
-        ) from error
-    openvino().save_model(model, folder / NETWORK_FILE, compress_to_fp16=False)
-
-
-@contextmanager
-def _own_log() -> Iterator[None]:
-    """Give the root logger back as it was: the converter mutes it, and for good where it fails."""
-    root = logging.getLogger()
-    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.filters[:], root.handlers[:] = filters, handlers
-
-
 def openvino() -> Any:
     """The library; without its telemetry, which tells its makers of every import unless it is missing."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # Python's way to block an import
-    return import_module("openvino")
+    import openvino as library  # an extra
+
+    return library

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model.backend import REFERENCE, Backend, precision
+from wsi_necrosis.model.backend import REFERENCE, Backend
+from wsi_necrosis.model.checkpoint import Tensors
+from wsi_necrosis.model.network import Network
+from wsi_necrosis.model.spec import ModelSpec
 
 Number = TypeVar("Number", np.uint8, np.float32)
 log = logging.getLogger(__name__)
@@ -100,3 +104,40 @@ class TorchRunner:
 def _filled(array: NDArray[Number], missing: int) -> NDArray[Number]:
     """`array` with its last row repeated."""
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+
+def compute_dtype(device: str) -> str:
+    """What networks are trained in: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def precision(device: str, dtype: str | None = None) -> AbstractContextManager[Any]:
+    """Inside, networks of torch on this device compute in `dtype`, or else in `compute_dtype`."""
+    if (dtype or compute_dtype(device)) == "bfloat16":
+        return torch.autocast(device, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def build_network(spec: ModelSpec, stored: Tensors) -> Network:
+    """The network with a checkpoint's weights."""
+    network = Network.of(spec)
+    tensors = {name: torch.from_numpy(array) for name, array in stored.items()}
+    _require_fit(network.state_dict(), tensors, spec.name)
+    network.load_state_dict(tensors)  # float16 is widened to the network's float32
+    return network.eval()
+
+
+def _require_fit(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], name: str) -> None:
+    faults = [f"{key} is missing" for key in wanted if key not in stored]
+    faults += [f"{key} is unexpected" for key in sorted(stored) if key not in wanted]
+    faults += [
+        f"{key} has shape {tuple(stored[key].shape)}, not {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in stored and stored[key].shape != wanted[key].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise ModelError(
+            f"the weights of model {name!r} do not fit its description: {'; '.join(faults[:3])}{more}; "
+            "fetch the model again, or install the timm version named in its model.json"
+        )

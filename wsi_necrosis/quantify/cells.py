@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel, cell_class, ood_cells
-from wsi_necrosis.scores.store import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import PixelCount
 

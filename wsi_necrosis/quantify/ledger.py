@@ -9,8 +9,8 @@ import numpy as np
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.quantify.cells import Cells
+from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.scores.store import Scores
 from wsi_necrosis.tiling.grid import PixelCount
 
 

@@ -18,8 +18,8 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.quantify.cells import Cells, cells_of
 from wsi_necrosis.quantify.intervals import TOO_FEW_BLOCKS, Interval, bootstrap_interval, percent_viable
 from wsi_necrosis.quantify.ledger import AreaLedger, ledger_of
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.scores.store import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import PixelCount
 

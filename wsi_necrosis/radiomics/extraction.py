@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from importlib import import_module
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,9 @@ from wsi_necrosis.radiomics.recipe import RECIPES, Feature, NucleusRule, Recipe,
 from wsi_necrosis.stain.separation import is_stain_matrix, stain_matrix
 
 __all__ = ["RECIPES", "Engine", "Feature", "NucleusRule", "Recipe", "extract", "find_recipe", "prepare"]
+
+if TYPE_CHECKING:
+    from wsi_necrosis.radiomics.tile import MeasureImage
 
 Engine = Literal["compiled", "reference"]
 log = logging.getLogger(__name__)
@@ -98,10 +100,21 @@ def extract(
         raise ValueError(f"mpp is the side of a pixel in um and above 0, not {mpp}")
     if not recipe.features:
         return np.empty((len(tiles), 0)), ()
-    # numba and pyradiomics take a second to import; a run that fails early should not wait for them.
-    measure_tiles = import_module("wsi_necrosis.radiomics.tile").measure_tiles
-    measure_image = import_module(f"wsi_necrosis.radiomics.{engine}").measure_image
+    # numba takes half a second to import; a run that fails early should not wait for it.
+    from wsi_necrosis.radiomics.tile import measure_tiles
+
+    measure_image = _image_engine(engine)
     return measure_tiles(tiles, masks, recipe, mpp, measure_image, stains), recipe.names
+
+
+def _image_engine(engine: Engine) -> MeasureImage:
+    if engine == "compiled":
+        from wsi_necrosis.radiomics.compiled import measure_image  # numba, as in `extract`
+
+        return measure_image
+    from wsi_necrosis.radiomics import reference  # pyradiomics takes a second to import
+
+    return reference.measure_image
 
 
 def prepare(recipe: Recipe, mpp: float, engine: Engine = "compiled") -> None:

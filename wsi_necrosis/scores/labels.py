@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.scores.store import CellState, Scores
+from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
 
 

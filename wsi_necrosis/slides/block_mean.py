@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from wsi_necrosis.jit import compiled
 
 
-def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Means of squares of pixels, halves rounded up: the numbers of `averaging.average`, several times as fast.
+def block_mean(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Means of squares of pixels, halves rounded up: the numbers of `resample.average`, several times as fast.
 
     Parameters
     ----------
@@ -48,5 +48,5 @@ def _kernel(side: int) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
                     out[row, col, channel] = total // area
 
     # Numba names its cache's files by this; two processes that compile for two sides may not meet in one file.
-    means.__qualname__ = f"means_of_squares_of_{side}"
+    means.__qualname__ = f"block_mean_of_{side}"
     return compiled(means)

@@ -14,13 +14,11 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.jpeg_decode import decode_tile
@@ -98,9 +96,10 @@ class JpegTiffLevels:
             return tile
         inside = stored.window(row, col)
         tile[inside.height :], tile[:, inside.width :] = 255, 255  # beyond the level, as everywhere
-        # numba takes a while to import; what only reads a slide's description should not wait for it.
-        means: NDArray[np.uint8] = import_module("wsi_necrosis.slides.block_mean").shrunk(tile, shrink)
-        return means
+        # numba takes half a second to import, for which who only reads a slide's description need not wait.
+        from wsi_necrosis.slides.block_mean import block_mean
+
+        return block_mean(tile, shrink)
 
 
 def open_jpeg_tiff(info: SlideInfo, arbiter: OpenSlideLevels) -> JpegTiffLevels | None:
@@ -219,7 +218,11 @@ def _alike(ours: NDArray[np.uint8], theirs: NDArray[np.uint8], reach: int) -> bo
 
     OpenSlide may interpolate, by less than a pixel.
     """
-    side = (2 * reach + 1, 2 * reach + 1, 1)
-    low, high = (select(ours, side).astype(int) for select in (minimum_filter, maximum_filter))
+    low = high = ours.astype(int)
+    if reach:
+        from scipy.ndimage import maximum_filter, minimum_filter  # takes half a second; few levels need it
+
+        side = (2 * reach + 1, 2 * reach + 1, 1)
+        low, high = minimum_filter(low, side), maximum_filter(high, side)
     fits = (theirs >= low - ROUNDING) & (theirs <= high + ROUNDING)
     return bool(fits[reach : len(fits) - reach, reach : fits.shape[1] - reach].all())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 BAND_PX = 64  # rows averaged at once, so that floats stay in the processor's cache
 DRIFT_PX = 0.05  # a ratio is whole if over the whole read it strays by less than this
@@ -55,6 +58,8 @@ class Span:
 
     def weights(self) -> csr_array:
         """Share of each level pixel (columns) in each wanted pixel (rows); rows sum to 1."""
+        from scipy.sparse import csr_array  # takes a while to import, and few slides need it
+
         edges = self.offset + self.ratio * np.arange(self.count + 1)
         reach = math.ceil(self.ratio) + 1
         columns = np.floor(edges[:-1]).astype(int)[:, None] + np.arange(reach)

@@ -19,7 +19,7 @@ from wsi_necrosis.errors import PixelSizeError, SettingsError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import GridSettings
 from wsi_necrosis.slides.info import SlideInfo
-from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 COARSEST = 1.10  # slide mpp over model mpp; beyond it pixels would have to be invented
 SNAP = 0.02  # within this, the nearest whole reduction of a level is taken as it is

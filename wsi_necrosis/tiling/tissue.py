@@ -13,17 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import TissueSettings
 from wsi_necrosis.slides.overview import Overview
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 DEFAULT_GLASS = (243.0, 243.0, 243.0)  # of slides that show no glass; usual after white balance
 PAINTED_WHITE = 252  # in all channels: filled in where nothing was scanned, or saturated glass
@@ -36,48 +34,6 @@ FAINT_EDGE_PX = 8  # how far the window may carry faint findings past an edge
 LEVEL_PX = 15  # side of the window that tells the levels of glass and tissue beside an edge
 HALO_PX = 64  # overlap of strips: more than the reach of all windows but closing, so that no strip shows
 STRIP_PX = 512
-
-
-class MaskClass(IntEnum):
-    """What a mask pixel is; the first of outside, unreadable, tissue, speck, glass that applies."""
-
-    GLASS = 0
-    TISSUE = 1
-    SPECK = 2
-    UNREADABLE = 3
-    OUTSIDE = 4
-
-
-@dataclass(frozen=True)
-class TissueMask:
-    """The slide's plane at a few micrometres per pixel, every pixel with one kind.
-
-    Attributes
-    ----------
-    kind : uint8 array (h, w)
-        `MaskClass` of each pixel.
-    plane : Box
-        The part of level 0 that it covers.
-    px_l0 : tuple of int
-        Level-0 pixels per mask pixel, (x, y).
-    mpp : Mpp
-        Size of a mask pixel.
-    """
-
-    kind: NDArray[np.uint8]
-    plane: Box
-    px_l0: tuple[int, int]
-    mpp: Mpp
-
-    @property
-    def px_mm2(self) -> float:
-        """Area of a mask pixel in mm2."""
-        return self.mpp.px_mm2
-
-    def area_mm2(self) -> dict[str, float]:
-        """Area in mm2 of every kind, by its name in lower case; the sum is the plane's."""
-        counts = np.bincount(self.kind.ravel(), minlength=len(MaskClass))
-        return {kind.name.lower(): int(counts[kind]) * self.px_mm2 for kind in MaskClass}
 
 
 def find_tissue(overview: Overview, settings: TissueSettings) -> TissueMask:

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from wsi_necrosis.dataset.tiles import inner_fold
-from wsi_necrosis.model.backend import precision
 from wsi_necrosis.model.network import Backbone, Classifier
 from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.model.torch_runner import precision
 from wsi_necrosis.settings.train import FitSettings, TrainSettings
 from wsi_necrosis.training.batches import Cached, Live, Source, batch_rows
 from wsi_necrosis.training.fit_state import FitState, Learners, optimiser_of

@@ -26,7 +26,8 @@ from wsi_necrosis.dataset.tiles import LabelledTile, leave_case_out
 from wsi_necrosis.metrics.figures import tile_figures
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.network import Backbone
-from wsi_necrosis.model.ood import OodDetector, describe
+from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.model.ood_features import describe
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics.recipe import Recipe
 from wsi_necrosis.settings.train import CalibrationSettings, OodSettings, TrainSettings

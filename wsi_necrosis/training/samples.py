@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.crops import cut_crops
 from wsi_necrosis.dataset.tiles import LabelledTile
-from wsi_necrosis.model.backend import choose_device, precision
+from wsi_necrosis.model.backend import choose_device
 from wsi_necrosis.model.network import Backbone
+from wsi_necrosis.model.torch_runner import precision
 from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.recipe import Recipe, find_recipe
 from wsi_necrosis.settings.train import CropSettings, NetworkSettings, TrainSettings

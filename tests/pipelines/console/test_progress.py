@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from wsi_necrosis.errors import InterruptedRunError
-from wsi_necrosis.pipelines.console.progress import BarWatcher, PlainWatcher, QuietWatcher, watching
+from wsi_necrosis.inference.watcher import QuietWatcher
+from wsi_necrosis.pipelines.console.progress import BarWatcher, PlainWatcher, watching
 from wsi_necrosis.pipelines.console.signals import interruptible
 from wsi_necrosis.pipelines.console.slide_log import SlideLog
 

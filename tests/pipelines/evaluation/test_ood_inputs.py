@@ -13,7 +13,8 @@ from PIL import Image
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.errors import DatasetError, SlideError
 from wsi_necrosis.model.checkpoint import save_checkpoint
-from wsi_necrosis.model.ood import OodDetector, describe
+from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.model.ood_features import describe
 from wsi_necrosis.pipelines.evaluation.ood_inputs import OodInput, Reaction, react, read_ood_inputs, summarise
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.settings.run import Settings

@@ -1,4 +1,4 @@
-"""How much the densities of a tile vary within 2, 4 and 8 pixels: one pass over its pixels."""
+"""The numbers by which tiles are told from all training tiles: colours, and how much they vary at four scales."""
 
 from __future__ import annotations
 
@@ -6,8 +6,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.jit import compiled
+from wsi_necrosis.model.ood import NUMBERS, OCTAVES
+from wsi_necrosis.stain.separation import density_table
 
+FLOOR_OD = 0.003  # added to each spread, so that noise of flat places does not decide
 COARSEST_PX = 8
+
+
+def describe(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Colours of tiles, and how they vary: mean density, and log spread by octave, of red, green and blue.
+
+    The variance of an octave is what averaging 2 x 2 pixels takes away: the mean square before less that after (the
+    energy of Haar wavelets, Mallat S (1989), IEEE TPAMI 11:674-693); the last is what is left at the coarsest scale.
+    Turns and mirrors of a tile change nothing but rounding.
+
+    Parameters
+    ----------
+    tiles : uint8 array (n, h, w, 3)
+        RGB; rows and columns beyond a multiple of 8 are left out.
+
+    Returns
+    -------
+    float64 array (n, 15)
+        A row depends on its tile alone.
+    """
+    sums = np.empty((len(tiles), 3, OCTAVES + 2))
+    octave_sums(np.ascontiguousarray(tiles), density_table(), sums)
+    coarsest = 2**OCTAVES
+    height, width = (side // coarsest * coarsest for side in tiles.shape[1:3])
+    moments = sums / (height * width / np.array([4**octave for octave in (*range(OCTAVES + 1), OCTAVES)]))
+    squares, mean = moments[..., :-1], moments[..., -1]
+    variance = np.maximum(-np.diff(squares, append=mean[..., None] ** 2), 0)
+    spread = np.log(FLOOR_OD + np.sqrt(variance)).swapaxes(1, 2).reshape(len(tiles), NUMBERS - 3)
+    return np.concatenate([mean, spread], axis=1)
 
 
 @compiled

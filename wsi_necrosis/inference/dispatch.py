@@ -1,0 +1,157 @@
+"""Send the blocks of a slide to Dask workers a few at a time, and deal with workers that refuse or die."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from distributed import Client, Future, KilledWorker, as_completed
+from numpy.typing import NDArray
+
+from wsi_necrosis.errors import WsiNecrosisError
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.inference.worker import BlockDone, Refusal, score_block, tiles_of
+from wsi_necrosis.scores.block_scores import unreadable_block
+from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.tiling.grid import Block
+
+BLOCKS_AHEAD = 2  # on their way for each thread of the workers: one that runs, one that waits beside it
+log = logging.getLogger(__name__)
+
+
+class Workers(Protocol):
+    """The workers that blocks are sent to: their client, the name of their plugin, and threads by address."""
+
+    name: str
+
+    @property
+    def client(self) -> Client:
+        """Dask's client of the workers."""
+
+    def threads(self) -> Mapping[str, int]:
+        """Blocks at once by address of worker."""
+
+
+@dataclass(frozen=True)
+class PendingBlock:
+    """A block to score, its mask pixels, and whether it is sent alone because workers died with it."""
+
+    block: Block
+    px: NDArray[np.uint32]
+    alone: bool = False
+
+
+class BlockDispatcher:
+    """The blocks of one job on their way: those that wait, those sent, and those whose workers died.
+
+    Dask runs the blocks of a dead worker again elsewhere, and gives up on those that were on too many dead workers.
+    These are not all to blame: each is sent once more when nothing else of the job is under way, and what then kills
+    its workers again is unreadable.
+    """
+
+    def __init__(self, workers: Workers, job: Job, blocks: Iterator[PendingBlock], priority: int) -> None:
+        self._workers, self._job, self._priority = workers, job, priority
+        self._fresh, self._again, self._suspects = blocks, list[PendingBlock](), list[PendingBlock]()
+        self._sent: dict[Future, PendingBlock] = {}
+        self._refused: dict[str, Exception] = {}
+
+    def results(self) -> Iterator[BlockDone]:
+        """Blocks as they are done; more are sent as there is room."""
+        done = as_completed()
+        self._send(done)
+        for future in done:
+            pending = self._sent.pop(future)
+            finished = self._settled(future, pending)
+            self._send(done)
+            if finished is not None:
+                yield finished
+
+    def cancel(self) -> None:
+        """Take back what has not begun."""
+        self._workers.client.cancel(list(self._sent))
+
+    def _send(self, done: Any) -> None:
+        room = BLOCKS_AHEAD * max(1, sum(self._workers.threads().values()))
+        while len(self._sent) < room and (pending := self._next()) is not None:
+            future = self._workers.client.submit(
+                score_block, self._workers.name, self._job, pending.block, pending.px,
+                pure=False, priority=self._priority, **self._where(),
+            )  # fmt: skip
+            self._sent[future] = pending
+            done.add(future)
+
+    def _next(self) -> PendingBlock | None:
+        if self._again:
+            return self._again.pop()
+        pending = next(self._fresh, None)
+        if pending is None and self._suspects and not self._sent:
+            return self._suspects.pop()
+        return pending
+
+    def _where(self) -> dict[str, Any]:
+        """Dask's restriction to workers that have not refused; none is left hanging where those have died."""
+        if not self._refused:
+            return {}
+        return {"workers": self._willing(), "allow_other_workers": True}
+
+    def _willing(self) -> list[str]:
+        return [address for address in self._workers.threads() if address not in self._refused]
+
+    def _settled(self, future: Future, pending: PendingBlock) -> BlockDone | None:
+        """What became of a block; none where it has to be sent again."""
+        outcome = _outcome(future)
+        if isinstance(outcome, BlockDone):
+            return outcome
+        if isinstance(outcome, Refusal):
+            self._leave_out(outcome)
+            self._again.append(pending)
+        elif pending.alone:
+            return self._give_up(pending)
+        else:
+            self._suspects.append(replace(pending, alone=True))
+        return None
+
+    def _leave_out(self, refusal: Refusal) -> None:
+        if refusal.worker not in self._refused:
+            log.warning("worker %s is left out for %s: %s", refusal.worker, self._job.slide, refusal.error)
+        self._refused[refusal.worker] = refusal.error
+        if not self._willing():
+            raise _named(next(iter(self._refused.values())))
+
+    def _give_up(self, pending: PendingBlock) -> BlockDone:
+        store = ScoreStore(self._job.folder)
+        store.write_block(pending.block, unreadable_block(pending.px, len(store.plan["features"])))
+        log.warning(
+            "block %s of %s ended every worker that took it, also alone; its cells count as unreadable",
+            pending.block.name,
+            self._job.slide,
+        )
+        return BlockDone(pending.block, tiles_of(pending.px))
+
+
+def _outcome(future: Future) -> Any:
+    """A future's result, or Dask's word that the workers of a block died; other errors are raised by name."""
+    try:
+        error = future.exception()
+    except (CancelledError, OSError, TimeoutError) as lost:
+        error = lost
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        return error
+    raise _named(error)
+
+
+def _named(error: BaseException) -> WsiNecrosisError:
+    """The error if it is one of our own, else one that names it as a block's failure."""
+    if isinstance(error, WsiNecrosisError):
+        return error
+    named = WsiNecrosisError(
+        f"a block failed with {type(error).__name__}: {error}; finished blocks are kept, the same command resumes"
+    )
+    named.__cause__ = error
+    return named

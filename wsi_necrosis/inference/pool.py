@@ -1,0 +1,200 @@
+"""The workers that score slides, one slide after another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, closing, suppress
+from itertools import count
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.inference.stats import ScoringStats, WorkerStats
+from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.settings.run import ClusterSettings
+from wsi_necrosis.tiling.grid import Block, PixelCount
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from wsi_necrosis.inference.job import Job
+    from wsi_necrosis.inference.worker import BlockDone
+    from wsi_necrosis.scores.store import ScoreStore
+
+COUNTED_EVERY_S = 5.0  # workers come and go
+# What Dask says where plugin, scheduler or client are gone.
+GONE = (ValueError, OSError, KeyError, TimeoutError, RuntimeError)
+log = logging.getLogger(__name__)
+
+
+class WorkerPool:
+    """Workers that start with the first block and end with the context; in between they keep the model.
+
+    Parameters
+    ----------
+    settings : ClusterSettings
+        Threads or processes of this machine, or the address of a Dask scheduler.
+
+    Examples
+    --------
+    >>> from wsi_necrosis.settings.loading import load_settings
+    >>> with WorkerPool(load_settings().cluster) as pool:
+    ...     pool.require_scheduler()  # nothing to ask for on this machine, and nothing is started
+    """
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._starting = Lock()
+        self._client: Client | None = None
+        self._order = count()
+        self._threads: dict[str, int] = {}
+        self._counted = float("-inf")
+        self.name = ""
+
+    def require_scheduler(self) -> None:
+        """Refuse an address at which no scheduler with workers answers; local workers are not started.
+
+        Raises
+        ------
+        UsageError
+            The message names the address.
+        """
+        if self._settings.scheduler:
+            self.start()
+
+    def start(self, device: str = "cpu") -> None:
+        """Start the workers, or connect to those of the scheduler; once.
+
+        Raises
+        ------
+        UsageError
+            The scheduler does not answer, or has no worker.
+        """
+        # Dask's scheduler takes a second to import; a slide that is up to date or refused should not wait for it.
+        from wsi_necrosis.inference.cluster import connected
+        from wsi_necrosis.inference.worker import PoolPlugin
+
+        with self._starting:
+            if self._client is not None:
+                return
+            client = self._stack.enter_context(connected(self._settings, device))
+            self._stack.callback(self._forget)
+            self._client, self.name = client, f"wsi-necrosis-{client.id}"
+            client.register_plugin(PoolPlugin(self.name))
+
+    @property
+    def client(self) -> Client:
+        """Dask's client of the workers.
+
+        Raises
+        ------
+        RuntimeError
+            They have not been started.
+        """
+        if self._client is None:
+            raise RuntimeError("the workers have not been started")
+        return self._client
+
+    def score(
+        self, job: Job, blocks: Iterable[tuple[Block, NDArray[np.uint32]]]
+    ) -> Generator[BlockDone, None, None]:
+        """Score the blocks of a slide, and yield each as it is done, in any order.
+
+        Blocks are sent a few per worker at a time. Two threads may score two slides at once: blocks of the one
+        that began first go first. The slide is closed on the workers when the iterator ends or is closed.
+
+        Parameters
+        ----------
+        job : Job
+            Slide, model and output.
+        blocks : iterable of (Block, uint32 array (rows, cols, 4))
+            Blocks and the mask pixels of their cells.
+
+        Raises
+        ------
+        WsiNecrosisError
+            No worker can do the job (the error is the first worker's), or a block failed; blocks that are
+            done are kept.
+        """
+        self.start(job.backend.device)
+        from wsi_necrosis.inference.dispatch import BlockDispatcher, PendingBlock  # as in `start`
+        from wsi_necrosis.inference.worker import close_job
+
+        dispatcher = BlockDispatcher(
+            self, job, (PendingBlock(*block) for block in blocks), priority=-next(self._order)
+        )
+        try:
+            yield from dispatcher.results()
+        finally:
+            # What went away took futures and slides along; the error that ended it says more.
+            with suppress(*GONE):
+                dispatcher.cancel()
+                self.client.run(close_job, self.name, job.key, on_error="ignore")
+
+    def threads(self) -> Mapping[str, int]:
+        """Blocks at once by address of worker, as of a few seconds ago."""
+        if time.monotonic() - self._counted > COUNTED_EVERY_S:
+            self._threads, self._counted = self.client.nthreads(), time.monotonic()
+        return self._threads
+
+    def _forget(self) -> None:
+        """Have the workers close and forget all that they hold for this pool."""
+        with suppress(*GONE):
+            self.client.unregister_worker_plugin(self.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+        self._client = None
+
+
+def score_slide(
+    pool: WorkerPool, job: Job, store: ScoreStore, px: NDArray[np.uint32], watcher: Watcher
+) -> ScoringStats:
+    """Score the blocks of a slide that hold tissue and are not done yet.
+
+    Parameters
+    ----------
+    pool : WorkerPool
+        Who scores; not started where nothing waits.
+    job : Job
+        Slide, model and output.
+    store : ScoreStore
+        The store of the job's folder.
+    px : uint32 array (rows, cols, 4)
+        Mask pixels of every cell, by `grid.PixelCount`.
+    watcher : Watcher
+        Is told of progress.
+
+    Returns
+    -------
+    ScoringStats
+        What it took.
+    """
+    blocks = [(block, px[block.cells]) for block in job.grid.blocks()]
+    blocks = [(block, part) for block, part in blocks if part[..., PixelCount.TISSUE].any()]
+    waiting = [(block, part) for block, part in blocks if not store.is_done(block)]
+    total, left = (
+        sum(int((part[..., PixelCount.TISSUE] > 0).sum()) for _, part in some) for some in (blocks, waiting)
+    )
+    watcher.scoring(total, total - left)
+    took, workers, memory = WorkerStats(), 0, dict[str, int]()
+    if waiting:
+        pool.start(job.backend.device)
+        workers = sum(pool.threads().values())
+        with closing(pool.score(job, waiting)) as finished:
+            for done in finished:
+                watcher.scored(done.tiles)
+                took.add(done.stats)
+                memory |= done.memory_mb
+    return ScoringStats(left, total, took, workers, memory)

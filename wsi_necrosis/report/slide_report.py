@@ -1,0 +1,96 @@
+"""The results of a slide, as a notebook reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsi_necrosis.scores.slide_folder import SlideFolder
+from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import Settings
+
+if TYPE_CHECKING:
+    from wsi_necrosis.quantify.heatmap import Heatmap
+    from wsi_necrosis.scores.block_scores import Scores
+    from wsi_necrosis.tiling.mask import Tissue
+
+
+@dataclass(frozen=True)
+class SlideReport:
+    """What was found on a slide.
+
+    Attributes
+    ----------
+    folder : Path
+        Where its results lie.
+    result : mapping
+        The content of `result.json`.
+    settings : Settings
+        Under which cells are labelled in `heatmap`.
+    """
+
+    folder: Path
+    result: Mapping[str, Any]
+    settings: Settings
+
+    @property
+    def percent_viable(self) -> float | None:
+        """Percent of the tumour area that is viable, 0 to 100; None where the slide is not evaluable."""
+        percent: float | None = self.result["percent_viable"]
+        return percent
+
+    @property
+    def status(self) -> str:
+        """`scored`, or `not_evaluable`; `result["reason"]` says why."""
+        return str(self.result["status"])
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the number must know."""
+        return tuple(self.result["warnings"])
+
+    def scores(self) -> Scores:
+        """What was found in every cell of the slide.
+
+        Raises
+        ------
+        StoreError
+            The folder has lost its scores.
+        """
+        return SlideFolder(self.folder).scores()
+
+    def tissue(self) -> Tissue:
+        """Overview and mask of the slide; errors as `scores`."""
+        return SlideFolder(self.folder).tissue()
+
+    def heatmap(self) -> Heatmap:
+        """Probabilities and labels of all cells over the slide's plane; errors as `scores`."""
+        from wsi_necrosis.quantify.heatmap import stitch  # zarr takes half a second to import
+
+        return stitch(self.scores(), self.settings.quantify)
+
+    def __str__(self) -> str:
+        if self.percent_viable is None:
+            return f"{self.result['slide_id']}: not evaluable ({self.result['reason']})"
+        return f"{self.result['slide_id']}: {self.percent_viable:.1f} % viable"
+
+
+def open_results(folder: str | Path, settings: Settings | None = None) -> SlideReport:
+    """Read the results of a slide that was analysed before; the slide itself is not needed.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The slide's folder of results.
+    settings : Settings, optional
+        Under which cells are labelled in the heatmap; by default those that ship.
+
+    Raises
+    ------
+    StoreError
+        There are no results in it, or another version of this package wrote them.
+    """
+    result = SlideFolder(folder).result()
+    return SlideReport(Path(folder), result, settings or load_settings())

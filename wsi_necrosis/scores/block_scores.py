@@ -1,0 +1,99 @@
+"""What was found in cells, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.tiling.grid import PixelCount, TileGrid
+
+
+class CellState(IntEnum):
+    """What became of a cell."""
+
+    NOT_LOOKED = 0
+    NO_TISSUE = 1
+    SCORED = 2
+    UNREADABLE = 3
+
+
+@dataclass(frozen=True)
+class BlockScores:
+    """What was found in the cells of one block; arrays of (rows, cols, ...) of the block.
+
+    Attributes
+    ----------
+    prob : float32 array (rows, cols, 3)
+        Calibrated probabilities in the order of `classes.CLASSES`; NaN where not scored.
+    uncertainty : float32 array (rows, cols)
+        Entropy of `prob` / ln 3; NaN where not scored.
+    ood : float32 array (rows, cols)
+        Distance from the training tiles over the model's own limit; NaN where not scored.
+    px : uint32 array (rows, cols, 4)
+        Mask pixels of the cell by `grid.PixelCount`.
+    radiomics : float32 array (rows, cols, features)
+        Features of the cell's tile in the order of the model's recipe; NaN where not scored.
+    gate : float32 array (rows, cols, 2)
+        Weights of the image and the radiomics branch; NaN where not scored, or where the model joins
+        them without weights.
+    state : uint8 array (rows, cols)
+        `CellState` of the cell.
+    """
+
+    prob: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    ood: NDArray[np.float32]
+    px: NDArray[np.uint32]
+    radiomics: NDArray[np.float32]
+    gate: NDArray[np.float32]
+    state: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was found in every cell of a slide, in memory; arrays as in `BlockScores`.
+
+    All tissue pixels of a complete store lie in scored cells; scored cells may hold background too.
+
+    Attributes
+    ----------
+    grid : TileGrid
+        Where the cells lie.
+    px_mm2 : float
+        Area of one mask pixel in mm2.
+    """
+
+    grid: TileGrid
+    px_mm2: float
+    prob: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    ood: NDArray[np.float32]
+    px: NDArray[np.uint32]
+    state: NDArray[np.uint8]
+
+
+def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
+    """A block (or a whole slide) in which nothing is scored; `px` decides which cells hold tissue."""
+    shape = px.shape[:2]
+
+    def nans(*tail: int) -> NDArray[np.float32]:
+        return np.full((*shape, *tail), np.nan, np.float32)
+
+    state = np.where(px[..., PixelCount.TISSUE] > 0, CellState.NOT_LOOKED, CellState.NO_TISSUE).astype(
+        np.uint8
+    )
+    return BlockScores(nans(len(CLASSES)), nans(), nans(), px.copy(), nans(n_features), nans(2), state)
+
+
+def unreadable_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
+    """A block of which no tile could be read: its tissue pixels (of `px`) are unreadable, and so are their cells."""
+    found = empty_block(px, n_features)
+    tissue = found.px[..., PixelCount.TISSUE]
+    found.state[tissue > 0] = CellState.UNREADABLE
+    found.px[..., PixelCount.UNREADABLE] += tissue
+    tissue[...] = 0
+    return found
