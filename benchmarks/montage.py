@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from slides import make_montage, processor
 
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling.mask import MaskClass

@@ -19,10 +19,10 @@ from children import cpu_seconds
 from dask.system import CPU_COUNT
 
 from wsi_necrosis.inference.watcher import QuietWatcher
-from wsi_necrosis.pipelines.run import RunOptions, run
+from wsi_necrosis.pipelines.run import run
 from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 
 
 @dataclass
@@ -91,8 +91,8 @@ def main() -> None:
     arguments = parser.parse_args()
     imported = time.time() - arguments.started
     marks = Marks([os.getpid(), *arguments.others])
-    options = RunOptions(arguments.out, overwrite=True)
-    report = run(arguments.slide, load_settings(overrides=arguments.set), options, marks)
+    settings = load_settings(overrides=arguments.set)
+    report = run(arguments.slide, arguments.out, settings, marks, overwrite=True)
     perf = json.loads((report.folder / "perf.json").read_text())
     size = sum(file.stat().st_size for file in report.folder.rglob("*") if file.is_file())
     facts = {

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-from wsi_necrosis.analysis import slide_stains
 from wsi_necrosis.inference.job import slide_normaliser
 from wsi_necrosis.inference.plan import make_plan
 from wsi_necrosis.inference.scorer import Scorer
@@ -26,7 +25,7 @@ from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
@@ -73,9 +72,8 @@ def main() -> None:
         facts = {"inputs": plan.inputs, "features": plan.spec.recipe.names}
         store = ScoreStore.create(Path(folder) / "slide", plan.grid, px, mask.px_mm2, facts)
         normaliser = slide_normaliser(plan.spec, overview, mask)
-        stains = slide_stains(plan.spec.recipe, overview, mask, normaliser)
         batch, engine = plan.batch_tiles, settings.radiomics.engine
-        scorer = Scorer(slide, model, plan.grid, batch, engine, stains, normaliser)
+        scorer = Scorer(slide, model, plan.grid, batch, engine, normaliser)
         tiles = []
         for block in plan.grid.blocks():
             wanted = int((px[block.cells][..., PixelCount.TISSUE] > 0).sum())

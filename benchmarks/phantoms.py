@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.demo import describe_focus
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 
 CASES = [(1, Mpp(0.5, 0.5)), (2, Mpp(0.5, 0.25)), (3, Mpp(0.46, 0.46))]
@@ -34,7 +33,7 @@ def main() -> None:
             for stride in (1.0, 0.5):
                 settings = load_settings(overrides=["model.name=phantom", f"grid.stride_tiles={stride}"])
                 folder = Path(scratch) / f"{seed}-{stride}"
-                result = analyse(Request(slide, slide.name, folder), settings, QuietWatcher()).result
+                result = analyse(slide, folder, settings).result
                 mm2, painted = result["ledger"]["mm2"], truth.area_mm2
                 soft, hard = (
                     [f"{100 * (mm2[kind + name] / painted[name] - 1):+.2f} %" for name in CLASSES]

@@ -33,7 +33,7 @@ from wsi_necrosis.files import atomic_write
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.recipe import RECIPES, Feature
-from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import load_train_settings
 from wsi_necrosis.stain.separation import optical_density, stain_matrix
 from wsi_necrosis.tiling.foreground import foreground
 

@@ -211,7 +211,7 @@ def models_ls() -> None:
     """List the models that come with the package."""
     from . import models as job
 
-    typer.echo(job.list_models())
+    typer.echo(job.describe_all())
 
 
 @models_app.command("show")
@@ -258,7 +258,7 @@ def _settings(
     preset: str | None, config_file: Path | None, overrides: list[str] | None, options: dict[str, Any]
 ) -> Settings:
     """Settings in force; options are overrides with a name of their own and come last."""
-    from wsi_necrosis.settings.loading import load_settings
+    from wsi_necrosis.settings.run import load_settings
 
     named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return load_settings(preset, config_file, [*(overrides or []), *named])

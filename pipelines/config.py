@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 
 
 def config(preset: str | None, config_file: Path | None, overrides: Sequence[str]) -> str:

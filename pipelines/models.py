@@ -10,21 +10,14 @@ import numpy as np
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.checkpoint import load_tensors
 from wsi_necrosis.model.loading import load_model
-from wsi_necrosis.model.spec import (
-    SPEC_FILE,
-    WEIGHTS_FILE,
-    ModelSpec,
-    load_spec,
-    model_folder,
-    shipped_models,
-)
+from wsi_necrosis.model.spec import SPEC_FILE, WEIGHTS_FILE, ModelSpec, list_models, load_spec, model_folder
 
 WHITE = 255
 
 
-def list_models() -> str:
+def describe_all() -> str:
     """A line for each model that comes with the package."""
-    return "\n".join(f"{name:<12} {load_spec(name).title}" for name in shipped_models())
+    return "\n".join(f"{name:<12} {load_spec(name).title}" for name in list_models())
 
 
 def show(names: Sequence[str]) -> str:
@@ -35,7 +28,7 @@ def show(names: Sequence[str]) -> str:
     ModelError
         A model is missing or damaged.
     """
-    return "\n\n".join(_described(load_spec(name), model_folder(name)) for name in names or shipped_models())
+    return "\n\n".join(_described(load_spec(name), model_folder(name)) for name in names or list_models())
 
 
 def validate(names: Sequence[str]) -> str:
@@ -46,7 +39,7 @@ def validate(names: Sequence[str]) -> str:
     ModelError
         A model is missing or damaged, or answers with something else than probabilities.
     """
-    return "\n".join(_validated(name) for name in names or shipped_models())
+    return "\n".join(_validated(name) for name in names or list_models())
 
 
 def _described(spec: ModelSpec, folder: Path) -> str:

@@ -16,8 +16,7 @@ from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.spec import ModelSpec, TrainingData
 from wsi_necrosis.model.standardise import Standardiser
-from wsi_necrosis.settings.loading import load_train_settings
-from wsi_necrosis.settings.train import TrainSettings
+from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.training.backbones import initial_backbone, input_of
 from wsi_necrosis.training.fit import Epoch, Fitted
 from wsi_necrosis.training.fit_state import heads_of

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.cache import VARIABLE
 from wsi_necrosis.inference.job import Job
-from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide
@@ -63,7 +62,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     settings = load_settings(
         overrides=["model.name=phantom", "model.batch_tiles=16", "grid.block_cells=4", "cluster.workers=1"]
     )
-    analyse(Request(slide, slide.name, folder / "out"), settings, QuietWatcher())
+    analyse(slide, folder / "out", settings)
     with open_slide(slide) as opened:
         info = opened.info
     store = ScoreStore(folder / "out")

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-import zarr
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from tests.helpers.runs import MIN_TUMOUR, OUTPUTS, WAYS, StopAfter, run, trees_equal
-from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
     InterruptedRunError,
@@ -37,15 +36,13 @@ from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood_features import describe as describe_tiles
 from wsi_necrosis.model.spec import load_spec, model_folder
 from wsi_necrosis.pipelines.console.printout import describe
-from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.block_scores import BlockScores, CellState
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.slides.phantom import PhantomTruth, phantom_tiles, write_phantom
 from wsi_necrosis.stain.normalise import fit_normaliser
-from wsi_necrosis.stain.separation import fit_stains
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 
@@ -164,7 +161,7 @@ def test_an_interrupted_run_resumes_to_the_same_store(
     folder = tmp_path / "slide"
     settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
     with pytest.raises(InterruptedRunError):
-        analyse(Request(small, small.name, folder), settings, StopAfter(2))
+        analyse(small, folder, settings, StopAfter(2))
     assert not (folder / "result.json").exists()
     assert len(list((folder / "blocks").iterdir())) >= 2
     again = run(small, folder)
@@ -444,38 +441,9 @@ def test_normalisers_are_fitted_to_tissue_without_its_holes(method: str) -> None
     assert slide_normaliser(phantom_spec(), overview, mask) is None
 
 
-def test_own_stains_are_those_of_the_normalised_slide() -> None:
-    """Tiles are normalised before their radiomics, so the vectors that separate them must be too."""
-    overview, mask = painted_overview()
-    normaliser = slide_normaliser(replace(phantom_spec(), normalise="macenko"), overview, mask)
-    recipe = replace(find_recipe("phantom"), stains="slide")
-    found = slide_stains(recipe, overview, mask, normaliser)
-    tissue = overview.rgb[mask.kind == MaskClass.TISSUE]
-    np.testing.assert_array_equal(found, fit_stains(normaliser.apply(tissue)))
-    np.testing.assert_array_equal(slide_stains(recipe, overview, mask), fit_stains(tissue))
-    assert np.abs(found - fit_stains(tissue)).max() > 0.01
-    assert slide_stains(find_recipe("phantom"), overview, mask, normaliser) is None
-
-
 def test_no_tumour_by_class_still_reads_well(undisturbed: SlideReport) -> None:
     result = {**undisturbed.result, "percent_viable_hard": None}
-    assert "by class: no tumour" in describe(SlideReport(undisturbed.folder, result))
-
-
-def test_a_recipe_may_ask_for_the_slides_own_stains(small: Path, tmp_path: Path) -> None:
-    model = tmp_path / "own-stains"
-    shutil.copytree(model_folder("phantom"), model)
-    spec = json.loads((model / "model.json").read_text())
-    spec["recipe"]["stains"] = "slide"
-    (model / "model.json").write_text(json.dumps(spec))
-    fixed, own = (
-        run(small, tmp_path / name.replace("/", "-"), f"model.name={name}")
-        for name in ("phantom", str(model))
-    )
-    stores = [ScoreStore(report.folder) for report in (fixed, own)]
-    features = [zarr.open_array(store.folder / "scores.zarr" / "radiomics")[:] for store in stores]
-    assert np.isfinite(features[1][stores[1].read().state == CellState.SCORED]).all()
-    assert not np.allclose(*features, equal_nan=True)
+    assert "by class: no tumour" in describe(replace(undisturbed, result=result))
 
 
 def test_both_engines_score_alike(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:

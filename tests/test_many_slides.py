@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
-from wsi_necrosis import analysis
 from wsi_necrosis.analysis import Request, analyse_all
 from wsi_necrosis.errors import InterruptedRunError, SlideError
+from wsi_necrosis.inference import cluster
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.report.slide_report import SlideReport
-from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.phantom import write_phantom
+from wsi_necrosis.tiling import tissue
 
 PATIENCE_S = 60
 
@@ -37,15 +37,15 @@ def settings() -> Settings:
 
 
 def requests(slides: list[Path], out: Path) -> list[Request]:
-    return [Request(slide, slide.name, out / slide.name) for slide in slides]
+    return [Request(slide, out / slide.name) for slide in slides]
 
 
 def test_slides_are_as_if_alone_and_a_bad_one_ends_no_other(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = []
-    connected = analysis.connected
-    monkeypatch.setattr(analysis, "connected", lambda *given: called.append(given) or connected(*given))
+    connected = cluster.connected
+    monkeypatch.setattr(cluster, "connected", lambda *given: called.append(given) or connected(*given))
     found = list(analyse_all(requests(slides, tmp_path), settings, QuietWatcher()))
     assert [request.slide for request, _ in found] == slides
     assert isinstance(found[1][1], SlideError)
@@ -81,7 +81,7 @@ def test_the_next_slide_is_prepared_while_one_is_scored(
 ) -> None:
     good = [slides[0], *slides[2:]]
     watcher, taken, under_way = Held(len(good)), [], []
-    find_tissue, first = analysis.find_tissue, threading.Event()
+    find_tissue, first = tissue.find_tissue, threading.Event()
 
     def told(*given: object) -> object:
         mask = find_tissue(*given)  # type: ignore[arg-type]  # passed on as they came
@@ -95,7 +95,7 @@ def test_the_next_slide_is_prepared_while_one_is_scored(
             taken.append(request)
             yield request
 
-    monkeypatch.setattr(analysis, "find_tissue", told)
+    monkeypatch.setattr(tissue, "find_tissue", told)
     for at, (_, report) in enumerate(analyse_all(one_by_one(), settings, watcher)):
         assert isinstance(report, SlideReport)
         under_way.append(len(taken) - at)
@@ -108,6 +108,6 @@ def test_nothing_to_do_calls_no_workers(
 ) -> None:
     assert list(analyse_all([], settings, QuietWatcher())) == []
     ((_, before),) = analyse_all(requests(slides[:1], tmp_path), settings, QuietWatcher())
-    monkeypatch.setattr(analysis, "connected", pytest.fail)
+    monkeypatch.setattr(cluster, "connected", pytest.fail)
     ((_, again),) = analyse_all(requests(slides[:1], tmp_path), settings, QuietWatcher())
     assert again == before

@@ -1,31 +1,10 @@
-"""Percent viable tumour on whole-slide images, with the areas behind it.
+"""Percent viable tumour on whole-slide images, with the areas behind it."""
 
-The names that a notebook needs first; each is imported when it is first used.
-"""
+from importlib.metadata import version
 
-from importlib import import_module
-from typing import Any
+from lazy_loader import attach_stub
 
-_HOMES = {
-    "open_slide": "slides.slide",
-    "read_overview": "slides.slide",
-    "find_tissue": "tiling.tissue",
-    "extract": "radiomics.extraction",
-    "load_model": "model.tile_model",
-    "measure": "quantify.percentage",
-    "load_settings": "settings.loading",
-    "Request": "analysis",
-    "analyse": "analysis",
-}
-
-__all__ = list(_HOMES)  # a list of strings, made of the table's keys
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+# The public names stand in __init__.pyi, where editors and type checkers read them. Each is imported when it is first
+# used, so that who asks for one does not wait for torch.
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+__version__ = version("wsi-necrosis")

@@ -25,8 +25,7 @@ from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.slide_folder import EXPORTS, LOG, PERF, RESULT, SlideFolder
-from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling.grid import cell_pixels
@@ -57,6 +56,11 @@ class Request:
         Pixel size that overrides the file's own.
     overwrite : bool
         Replace results that were made from other inputs.
+
+    Examples
+    --------
+    >>> Request(Path("a/slide.svs"), Path("out/slide")).name
+    'slide.svs'
     """
 
     slide: Path
@@ -118,13 +122,14 @@ def analyse(
 
     Examples
     --------
-    >>> import tempfile, numpy as np
-    >>> from wsi_necrosis.slides.phantom import write_phantom
-    >>> place = tempfile.mkdtemp()
-    >>> truth = write_phantom(Path(place) / "slide.tiff", np.random.default_rng(0), side_mm=0.5)
-    >>> report = analyse(f"{place}/slide.tiff", f"{place}/out", load_settings(overrides=["model.name=phantom"]))
-    >>> report.status, report.percent_viable is None
-    ('not_evaluable', True)
+    >>> import wsi_necrosis as wn
+    >>> truth = wn.write_phantom("small.tiff", side_mm=1.0)
+    >>> small = ["model.name=phantom", "quantify.min_tumour_mm2=0.05"]
+    >>> report = wn.analyse("small.tiff", "results", wn.load_settings(overrides=small))
+    >>> abs(report.percent_viable - truth.percent_viable) < 3
+    True
+    >>> report.scores().prob.shape[-1], report.heatmap().channels.shape[0]
+    (3, 4)
     """
     settings = settings or load_settings()
     pixel_size = Mpp(mpp, mpp) if isinstance(mpp, int | float) else mpp
@@ -154,6 +159,16 @@ def analyse_all(
     ------
     (Request, SlideReport or WsiNecrosisError)
         In the order of the requests; a slide that fails does not end the others.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+    >>> requests = [wn.Request(Path(name), Path("batch") / name) for name in ("small.tiff", "none.tiff")]
+    >>> for request, outcome in wn.analyse_all(requests, wn.load_settings(overrides=["model.name=phantom"])):
+    ...     print(request.name, type(outcome).__name__)
+    small.tiff SlideReport
+    none.tiff SlideError
     """
     settings, watcher = settings or load_settings(), watcher or QuietWatcher()
     with WorkerPool(settings.cluster) as pool, ThreadPoolExecutor(1) as ahead:

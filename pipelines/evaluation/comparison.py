@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.metrics.difference import Difference, paired_difference
 from wsi_necrosis.metrics.figures import missing_classes
-from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
-from wsi_necrosis.settings.loading import variant_settings
+from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant, variant_settings
 from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.figures import by_case_tables, case_table, mean_absolute_error, tile_table

@@ -27,11 +27,11 @@ from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, UsageEr
 from wsi_necrosis.files import remove, require_writable, write_json, write_text
 from wsi_necrosis.inference.scorer import predict_padded
 from wsi_necrosis.model.loading import load_model
-from wsi_necrosis.model.spec import ModelSpec, load_spec, shipped_models
+from wsi_necrosis.model.spec import ModelSpec, list_models, load_spec
 from wsi_necrosis.provenance import digest
-from wsi_necrosis.settings.evaluation import EvaluationSettings
-from wsi_necrosis.settings.loading import load_evaluation_settings, load_settings, train_settings
-from wsi_necrosis.settings.train import TileDataSettings, TrainSettings
+from wsi_necrosis.settings.evaluation import EvaluationSettings, load_evaluation_settings
+from wsi_necrosis.settings.run import load_settings
+from wsi_necrosis.settings.train import TileDataSettings, TrainSettings, train_settings
 from wsi_necrosis.training.figures import case_table, crop_table, tile_table
 from wsi_necrosis.training.held_out import PICTURE_DIGITS, summarise_held_out
 from wsi_necrosis.training.leave_case_out import HeldOut, hold_out_ood, importance
@@ -250,7 +250,7 @@ def _frozen_rows(comparison: Comparison) -> tuple[Judged, dict[str, Any]]:
 
 def _shipped_variants(comparison: Comparison) -> dict[str, str]:
     """Variants that come with the package as models of their own: those models by the variant's name."""
-    made = {name: load_spec(name).training for name in shipped_models()}
+    made = {name: load_spec(name).training for name in list_models()}
     variants = [
         variant
         for variant in (*comparison.rules.frozen, *comparison.rules.tuned)

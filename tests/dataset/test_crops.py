@@ -13,8 +13,7 @@ from tests.helpers.tile_folders import tile
 from wsi_necrosis.dataset.crops import cut_crops
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError
-from wsi_necrosis.settings.loading import load_train_settings
-from wsi_necrosis.settings.train import CropSettings
+from wsi_necrosis.settings.train import CropSettings, load_train_settings
 
 CROPS: CropSettings = load_train_settings().crops.model_copy(
     update={"tile_px": 8, "mpp_um": 1.0, "per_side": 3}

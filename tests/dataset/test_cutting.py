@@ -19,7 +19,7 @@ from wsi_necrosis.dataset.entries import Entry
 from wsi_necrosis.dataset.tables import read_table
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import load_train_settings
 from wsi_necrosis.slides.phantom import MATERIALS, PhantomTruth, Shape, write_phantom
 
 

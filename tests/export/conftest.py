@@ -14,7 +14,7 @@ from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.heatmap import Heatmap, stitch
 from wsi_necrosis.quantify.percentage import NecrosisScore, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels

@@ -14,7 +14,7 @@ from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.tiles_table import write_tiles_table
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 
 SETTINGS = load_settings().export.model_copy(update={"overlay_px": 400})
 CAPTION = Caption("slide", "model", "0.5 µm per pixel")

@@ -14,7 +14,7 @@ from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.quantify.percentage import Reason, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsi_necrosis.analysis import Request, analyse
-from wsi_necrosis.inference.watcher import QuietWatcher
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.provenance import SCORE_VERSION
 from wsi_necrosis.radiomics.extraction import extract
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles, write_phantom
 from wsi_necrosis.tiling.foreground import foreground
 
@@ -31,7 +30,7 @@ def phantom_areas() -> dict[str, float]:
         write_phantom(slide, np.random.default_rng(11), side_mm=2.0)
         chosen = ["model.name=phantom", "cluster.workers=1", "quantify.min_tumour_mm2=0.1"]
         settings = load_settings(overrides=[*chosen, "model.dtype=float32"])  # bfloat16 is not everywhere
-        result = analyse(Request(slide, slide.name, Path(scratch) / "out"), settings, QuietWatcher()).result
+        result = analyse(slide, Path(scratch) / "out", settings).result
     return {**result["ledger"]["mm2"], "percent_viable": result["percent_viable"]}
 
 

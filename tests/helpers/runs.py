@@ -5,15 +5,15 @@ from __future__ import annotations
 import filecmp
 from pathlib import Path
 
-from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import InterruptedRunError
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.report.slide_report import SlideReport
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 
 OUTPUTS = {
     "blocks", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json", "scores.zarr",
-    "thumbnail.png", "tiles.parquet",
+    "thumbnail.png", "tiles.parquet", "tissue.zarr",
 }  # fmt: skip
 FILES = OUTPUTS | {"log.txt"}  # of the job
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
@@ -23,8 +23,7 @@ WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]
 def run(slide: Path, folder: Path, *overrides: str, overwrite: bool = False) -> SlideReport:
     """Measure a slide by the phantom's model unless the overrides name another."""
     settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, *overrides])
-    request = Request(slide, slide.name, folder, overwrite=overwrite)
-    return analyse(request, settings, QuietWatcher())
+    return analyse(slide, folder, settings, overwrite=overwrite)
 
 
 def trees_equal(one: Path, other: Path) -> bool:

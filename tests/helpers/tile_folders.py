@@ -12,8 +12,7 @@ from PIL import Image
 from wsi_necrosis.classes import VIABLE
 from wsi_necrosis.dataset.labels import CERTAIN, Truth
 from wsi_necrosis.dataset.tiles import LabelledTile
-from wsi_necrosis.settings.loading import load_train_settings
-from wsi_necrosis.settings.train import TileDataSettings
+from wsi_necrosis.settings.train import TileDataSettings, load_train_settings
 
 
 def data(place: Path, **changed: Any) -> TileDataSettings:

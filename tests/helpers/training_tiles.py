@@ -12,8 +12,7 @@ from PIL import Image
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.labels import CERTAIN
 from wsi_necrosis.dataset.tiles import LabelledTile
-from wsi_necrosis.settings.loading import load_train_settings
-from wsi_necrosis.settings.train import TrainSettings
+from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 
 TINY = (

@@ -21,10 +21,7 @@ from distributed import Client, LocalCluster, Security, WorkerPlugin
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.inference.cluster import (
     WORKER_ENVIRONMENT,
-    Crew,
     WorkerShape,
-    check_scheduler,
-    connected,
     count_workers,
     cuda_devices,
     local_cluster,
@@ -32,10 +29,10 @@ from wsi_necrosis.inference.cluster import (
 )
 from wsi_necrosis.inference.dispatch import BLOCKS_AHEAD
 from wsi_necrosis.inference.job import Job
+from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.settings.run import ClusterSettings
+from wsi_necrosis.settings.run import ClusterSettings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_IN_THREADS = [WorkerShape(1), WorkerShape(1)]
@@ -66,32 +63,39 @@ def stored(job: Job) -> dict[str, bytes]:
 
 
 @contextmanager
-def crew_of(cluster: object) -> Iterator[Crew]:
-    with cluster as started, Client(started) as client:
-        yield Crew(client)
+def started(settings: ClusterSettings, device: str = "cpu") -> Iterator[WorkerPool]:
+    with WorkerPool(settings) as pool:
+        pool.start(device)
+        yield pool
 
 
-def held(crew: Crew) -> list[list[str]]:
+@contextmanager
+def pool_of(cluster: object) -> Iterator[WorkerPool]:
+    with cluster as running, Client(running) as client, WorkerPool.of(client) as pool:
+        yield pool
+
+
+def held(pool: WorkerPool) -> list[list[str]]:
     """Jobs that each worker holds."""
-    name = crew.name
-    return list(crew.client.run(lambda dask_worker: dask_worker.plugins[name].holds()).values())
+    name = pool.name
+    return list(pool.client.run(lambda dask_worker: dask_worker.plugins[name].holds()).values())
 
 
-def count_tasks(crew: Crew) -> int:
-    return crew.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+def count_tasks(pool: WorkerPool) -> int:
+    return pool.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
 
 
 def test_the_clients_error_is_the_workers(job: Job) -> None:
-    with connected(local(workers=1)) as crew, pytest.raises(UsageError, match="install the same"):
-        list(crew.score(replace(job, version="0.0.0"), blocks_of(job)))
+    with started(local(workers=1)) as pool, pytest.raises(UsageError, match="install the same"):
+        list(pool.score(replace(job, version="0.0.0"), blocks_of(job)))
 
 
 def test_a_failing_block_is_named_and_the_crew_goes_on(job: Job) -> None:
     block, px = blocks_of(job)[0]
-    with connected(local(workers=1)) as crew:
+    with started(local(workers=1)) as pool:
         with pytest.raises(WsiNecrosisError, match="the same command resumes"):
-            list(crew.score(job, [(block, px[..., :3])]))  # a term is missing
-        assert [done.block for done in crew.score(job, [(block, px)])] == [block]
+            list(pool.score(job, [(block, px[..., :3])]))  # a term is missing
+        assert [done.block for done in pool.score(job, [(block, px)])] == [block]
 
 
 def test_slides_follow_one_another_with_one_model(job: Job, tmp_path: Path) -> None:
@@ -100,12 +104,12 @@ def test_slides_follow_one_another_with_one_model(job: Job, tmp_path: Path) -> N
     def model_of(client: Client, name: str) -> object:
         return client.run(lambda dask_worker: id(dask_worker.plugins[name]._model[1]))
 
-    with connected(local(workers=2)) as crew:
-        done = list(crew.score(one, blocks_of(one)))
-        before = model_of(crew.client, crew.name)
-        assert held(crew) == [[]]
-        list(crew.score(two, blocks_of(two)))
-        assert model_of(crew.client, crew.name) == before
+    with started(local(workers=2)) as pool:
+        done = list(pool.score(one, blocks_of(one)))
+        before = model_of(pool.client, pool.name)
+        assert held(pool) == [[]]
+        list(pool.score(two, blocks_of(two)))
+        assert model_of(pool.client, pool.name) == before
     assert sum(block.tiles for block in done) == int(
         (ScoreStore(job.folder).read().state == CellState.SCORED).sum()
     )
@@ -114,8 +118,8 @@ def test_slides_follow_one_another_with_one_model(job: Job, tmp_path: Path) -> N
 
 def test_two_slides_at_once(job: Job, tmp_path: Path) -> None:
     jobs = [fresh(job, tmp_path / name) for name in ("one", "two")]
-    with connected(local(workers=2)) as crew, ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda each: list(crew.score(each, blocks_of(each))), jobs))
+    with started(local(workers=2)) as pool, ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(lambda each: list(pool.score(each, blocks_of(each))), jobs))
     assert [len(each) for each in done] == [len(blocks_of(job))] * 2
     assert stored(jobs[0]) == stored(jobs[1]) == stored(job)
 
@@ -123,21 +127,21 @@ def test_two_slides_at_once(job: Job, tmp_path: Path) -> None:
 def test_blocks_are_sent_a_few_at_a_time(job: Job) -> None:
     taken, tasks = [], []
     many = blocks_of(job)[:12]
-    with connected(local(workers=2)) as crew:
-        for finished, _ in enumerate(crew.score(job, (taken.append(0) or each for each in many))):
-            tasks.append(count_tasks(crew))
+    with started(local(workers=2)) as pool:
+        for finished, _ in enumerate(pool.score(job, (taken.append(0) or each for each in many))):
+            tasks.append(count_tasks(pool))
             assert len(taken) <= finished + 1 + 2 * BLOCKS_AHEAD
     assert len(tasks) == len(taken) == len(many)
     assert max(tasks) <= 2 * BLOCKS_AHEAD + 1  # the one in hand
 
 
 def test_an_iterator_that_is_closed_early_closes_the_slide(job: Job) -> None:
-    with connected(local(workers=1)) as crew:
-        with closing(crew.score(job, blocks_of(job))) as some:
+    with started(local(workers=1)) as pool:
+        with closing(pool.score(job, blocks_of(job))) as some:
             next(some)
-            assert held(crew) == [[job.key]]
-        assert held(crew) == [[]]
-        until(lambda: count_tasks(crew) == 0)  # cancelling is a message on its way
+            assert held(pool) == [[job.key]]
+        assert held(pool) == [[]]
+        until(lambda: count_tasks(pool) == 0)  # cancelling is a message on its way
 
 
 def test_a_worker_that_refuses_is_left_out(
@@ -151,17 +155,17 @@ def test_a_worker_that_refuses_is_left_out(
 
         dask_worker.plugins[name].desk = desk
 
-    with crew_of(local_cluster(TWO_IN_THREADS)) as crew:
-        name, bad = crew.name, next(iter(crew.threads()))
-        crew.client.run(blind, workers=[bad])
-        done = list(crew.score(elsewhere, blocks_of(elsewhere)))
+    with pool_of(local_cluster(TWO_IN_THREADS)) as pool:
+        name, bad = pool.name, next(iter(pool.threads()))
+        pool.client.run(blind, workers=[bad])
+        done = list(pool.score(elsewhere, blocks_of(elsewhere)))
         assert len(done) == len(blocks_of(job))
         assert [record.args[:2] for record in caplog.records if "left out" in record.msg] == [
             (bad, job.slide)
         ]
-        crew.client.run(blind)
+        pool.client.run(blind)
         with pytest.raises(UsageError, match="does not see the output"):
-            list(crew.score(elsewhere, blocks_of(elsewhere)))
+            list(pool.score(elsewhere, blocks_of(elsewhere)))
     assert stored(elsewhere) == stored(job)
 
 
@@ -171,16 +175,16 @@ def test_an_address_is_used_and_left_running_and_late_workers_help(job: Job, tmp
         1, 1, processes=False, dashboard_address=":0", memory_limit=0, protocol="tcp"
     ) as cluster:
         settings = local(scheduler=cluster.scheduler_address)
-        check_scheduler(settings)
-        with connected(settings) as crew:
-            scoring = crew.score(elsewhere, blocks_of(elsewhere))
+        WorkerPool(settings).require_scheduler()
+        with started(settings) as pool:
+            scoring = pool.score(elsewhere, blocks_of(elsewhere))
             next(scoring)
             cluster.scale(2)
-            crew.client.wait_for_workers(2)
+            pool.client.wait_for_workers(2)
             late = max(cluster.workers)
-            seen = [cluster.workers[late].plugins[crew.name].holds() for _ in scoring]
+            seen = [cluster.workers[late].plugins[pool.name].holds() for _ in scoring]
             assert [elsewhere.key] in seen
-            assert held(crew) == [[], []]
+            assert held(pool) == [[], []]
         with Client(cluster) as client:
             assert len(client.nthreads()) == 2
             plugins = client.run(lambda dask_worker: [name for name in dask_worker.plugins if "wsi" in name])
@@ -190,7 +194,7 @@ def test_an_address_is_used_and_left_running_and_late_workers_help(job: Job, tmp
 
 def test_an_address_without_a_scheduler_is_named() -> None:
     with pytest.raises(UsageError, match="foo://nowhere"):
-        check_scheduler(local(scheduler="foo://nowhere"))
+        WorkerPool(local(scheduler="foo://nowhere")).require_scheduler()
 
 
 def test_workers_default_to_the_cores_at_hand() -> None:
@@ -256,9 +260,9 @@ def test_a_tls_scheduler_takes_those_with_a_certificate(
         settings = local(scheduler=cluster.scheduler_address)
         assert settings.scheduler.startswith("tls://")
         with pytest.raises(UsageError, match="no certificate"):
-            check_scheduler(settings)
-        with dask.config.set(certificate), connected(settings) as crew:
-            list(crew.score(elsewhere, blocks_of(elsewhere)))
+            WorkerPool(settings).require_scheduler()
+        with dask.config.set(certificate), started(settings) as pool:
+            list(pool.score(elsewhere, blocks_of(elsewhere)))
     assert stored(elsewhere) == stored(job)
 
 
@@ -273,12 +277,12 @@ def test_processes_of_a_gpu_each_score_the_same(
     elsewhere = fresh(job, tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     wanted = ["CUDA_VISIBLE_DEVICES", *WORKER_ENVIRONMENT]
-    with connected(local(workers=4), "cuda") as crew:
-        list(crew.score(elsewhere, blocks_of(elsewhere)))
-        found = crew.client.run(lambda: (os.getpid(), [os.environ[name] for name in wanted]))
-        threads = crew.client.run(lambda: (torch.get_num_threads(), numba.get_num_threads()))
+    with started(local(workers=4), "cuda") as pool:
+        list(pool.score(elsewhere, blocks_of(elsewhere)))
+        found = pool.client.run(lambda: (os.getpid(), [os.environ[name] for name in wanted]))
+        threads = pool.client.run(lambda: (torch.get_num_threads(), numba.get_num_threads()))
         assert set(threads.values()) == {(1, 1)}
-        assert set(crew.threads().values()) == {2}
+        assert set(pool.threads().values()) == {2}
     pids, environments = zip(*found.values(), strict=True)
     assert len({*pids, os.getpid()}) == 3
     common = list(WORKER_ENVIRONMENT.values())
@@ -308,9 +312,9 @@ def test_a_block_that_kills_its_workers_costs_that_block(
     elsewhere = fresh(job, tmp_path)
     blocks = blocks_of(job)
     lost = blocks[1][0]
-    with connected(local(workers=1, processes=True)) as crew:
-        crew.client.register_plugin(poison(lost.name), name="poison")
-        done = list(crew.score(elsewhere, blocks))
+    with started(local(workers=1, processes=True)) as pool:
+        pool.client.register_plugin(poison(lost.name), name="poison")
+        done = list(pool.score(elsewhere, blocks))
     assert sorted(each.block.name for each in done) == sorted(block.name for block, _ in blocks)
     assert [record.args for record in caplog.records if "unreadable" in record.msg] == [
         (lost.name, job.slide)
@@ -368,14 +372,14 @@ def test_a_killed_worker_costs_its_blocks_again_and_nothing_else(job: Job, tmp_p
             names = {
                 info["name"]: key for key, info in client.scheduler_info(n_workers=-1)["workers"].items()
             }
-        with connected(local(scheduler=address)) as crew:
-            scoring = crew.score(elsewhere, many)
+        with started(local(scheduler=address)) as pool:
+            scoring = pool.score(elsewhere, many)
             done = [next(scoring)]
             while True:
                 os.kill(
                     victim.pid, signal.SIGSTOP
                 )  # it can finish nothing while we look at what it has in hand
-                in_hand = crew.client.processing()[names["victim"]]
+                in_hand = pool.client.processing()[names["victim"]]
                 if in_hand:
                     break
                 os.kill(victim.pid, signal.SIGCONT)
@@ -384,7 +388,7 @@ def test_a_killed_worker_costs_its_blocks_again_and_nothing_else(job: Job, tmp_p
             os.kill(victim.pid, signal.SIGKILL)
             assert victim.wait() == -signal.SIGKILL
             done.extend(scoring)
-            assert set(crew.client.nthreads()) == {names["survivor"]}
+            assert set(pool.client.nthreads()) == {names["survivor"]}
     assert sorted(each.block.name for each in done) == sorted(block.name for block, _ in many)
     assert stored(elsewhere) == stored(job)
 

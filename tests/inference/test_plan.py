@@ -9,7 +9,7 @@ from wsi_necrosis.errors import MissingExtraError
 from wsi_necrosis.inference.plan import Plan, make_plan
 from wsi_necrosis.model import backend
 from wsi_necrosis.model.backend import Backend
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide
 

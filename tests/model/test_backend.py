@@ -18,8 +18,7 @@ from wsi_necrosis.model.backend import (
     require_backend,
 )
 from wsi_necrosis.model.torch_runner import compute_dtype, precision
-from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.settings.run import ModelSettings
+from wsi_necrosis.settings.run import ModelSettings, load_settings
 
 INTEL = (
     "processor : 0\nmodel name\t: Some Xeon\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16\nvmx flags : ept\n"

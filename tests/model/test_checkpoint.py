@@ -23,9 +23,9 @@ from wsi_necrosis.model.spec import (
     SPEC_FILE,
     WEIGHTS_FILE,
     ModelSpec,
+    list_models,
     load_spec,
     model_folder,
-    shipped_models,
 )
 from wsi_necrosis.model.standardise import Standardiser
 
@@ -106,8 +106,8 @@ def test_the_same_weights_have_the_same_hash(folder: Path, tmp_path: Path) -> No
 
 
 def test_both_shipped_models_describe_themselves() -> None:
-    assert shipped_models() == ("default", "first-order", "phantom")
-    for name in shipped_models():
+    assert list_models() == ("default", "first-order", "phantom")
+    for name in list_models():
         spec = load_spec(name)
         assert spec.name == name
         load_tensors(name, spec)

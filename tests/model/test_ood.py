@@ -16,8 +16,7 @@ from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.model.ood import NUMBERS, OodDetector
 from wsi_necrosis.model.ood_features import FLOOR_OD, describe
-from wsi_necrosis.settings.loading import load_train_settings
-from wsi_necrosis.settings.train import TrainSettings
+from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.stain.separation import optical_density
 from wsi_necrosis.training.leave_case_out import HeldOutOod, hold_out_ood

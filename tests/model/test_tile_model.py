@@ -13,10 +13,10 @@ from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.backend import REFERENCE, Backend
-from wsi_necrosis.model.backend_check import AGREEMENT_FILE, TOLERANCE, agreement, fixed_tiles
+from wsi_necrosis.model.backend_check import DIFFERENCE_FILE, TOLERANCE, fixed_tiles
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
-from wsi_necrosis.model.loading import choose_backend, load_model
+from wsi_necrosis.model.loading import choose_backend, largest_difference, load_model
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood_features import describe
@@ -24,7 +24,7 @@ from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.model.tile_model import Prediction, TileModel
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.radiomics.extraction import extract
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.tiling.foreground import foreground
 
@@ -256,7 +256,7 @@ def test_openvino_agrees_with_torch_on_models_of_every_kind(
     np.testing.assert_allclose(found.prob, plain.prob, atol=1e-5)
     np.testing.assert_allclose(found.gate, plain.gate, atol=1e-5)
     np.testing.assert_array_equal(found.ood, plain.ood)
-    assert agreement(tmp_path / "model", OPENVINO) < 1e-5
+    assert largest_difference(tmp_path / "model", OPENVINO) < 1e-5
 
 
 def test_a_network_is_converted_once(
@@ -272,7 +272,7 @@ def test_a_network_is_converted_once(
         again = predict(load_model(tmp_path / "two", OPENVINO), tiles["viable"])
     np.testing.assert_array_equal(again.prob, first.prob)
     (folder,) = (tmp_path / "cache").iterdir()
-    told = json.loads((folder / AGREEMENT_FILE).read_text())
+    told = json.loads((folder / DIFFERENCE_FILE).read_text())
     assert told["about"]["model"] == spec.fingerprint
     assert told["about"]["versions"].keys() == {"wsi-necrosis", "torch", "timm", "openvino"}
     assert 0 <= told["largest_difference"] < 1e-5
@@ -281,11 +281,11 @@ def test_a_network_is_converted_once(
 def test_other_weights_are_another_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSI_NECROSIS_CACHE", str(tmp_path / "cache"))
     save_random_model(tmp_path / "model", "radiomics")
-    agreement(tmp_path / "model", OPENVINO)
+    largest_difference(tmp_path / "model", OPENVINO)
     spec = load_spec(tmp_path / "model")
     tensors = {name: 2 * array for name, array in load_tensors(tmp_path / "model", spec).items()}
     save_checkpoint(tmp_path / "model", spec, tensors)
-    agreement(tmp_path / "model", OPENVINO)
+    largest_difference(tmp_path / "model", OPENVINO)
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
@@ -295,7 +295,7 @@ def test_a_backend_that_disagrees_is_refused_with_its_figure(
     """bfloat16 under the tolerance of float32; torch computes in it on every processor, if slowly."""
     monkeypatch.setattr("wsi_necrosis.model.backend.has_bfloat16", lambda device: True)
     save_random_model(tmp_path / "model", "gate")
-    difference = agreement(tmp_path / "model", BFLOAT16)
+    difference = largest_difference(tmp_path / "model", BFLOAT16)
     assert 1e-4 < difference < 0.05
     model = load_model(tmp_path / "model", BFLOAT16)
     shift = (
@@ -303,7 +303,7 @@ def test_a_backend_that_disagrees_is_refused_with_its_figure(
         - load_model(tmp_path / "model").predict(*fixed_tiles(model.spec)).prob
     )
     assert np.abs(shift).max() == pytest.approx(difference)
-    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"bfloat16": 1e-4})
+    monkeypatch.setattr("wsi_necrosis.model.backend_check.TOLERANCE", {"bfloat16": 1e-4})
     with pytest.raises(
         ModelError, match=f"by up to {difference:.2g}, more than the 0.0001.*model.backend=torch"
     ):
@@ -315,7 +315,7 @@ def test_a_model_that_bfloat16_would_change_too_much_keeps_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, dtype: str
 ) -> None:
     monkeypatch.setattr("wsi_necrosis.model.backend.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"bfloat16": allowed})
+    monkeypatch.setattr("wsi_necrosis.model.backend_check.TOLERANCE", {"bfloat16": allowed})
     save_random_model(tmp_path / "model", "gate")
     settings = load_settings(
         overrides=[f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.backend=torch"]
@@ -328,7 +328,7 @@ def test_a_model_that_openvino_would_change_too_much_stays_with_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, name: str
 ) -> None:
     """Unless OpenVINO is asked for by name."""
-    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"float32": allowed})
+    monkeypatch.setattr("wsi_necrosis.model.backend_check.TOLERANCE", {"float32": allowed})
     save_random_model(tmp_path / "model", "gate")
     given = [f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.dtype=float32"]
     assert choose_backend(load_settings(overrides=given).model) == Backend(name, "cpu", "float32")

@@ -15,8 +15,7 @@ from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
 from wsi_necrosis.pipelines.train import train
-from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
-from wsi_necrosis.settings.loading import load_evaluation_settings
+from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant, load_evaluation_settings
 
 CONFIG = """
 data:

@@ -7,7 +7,7 @@ import numpy as np
 
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.bench import bench, describe
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 
 

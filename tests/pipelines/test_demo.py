@@ -4,7 +4,7 @@ import pytest
 
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.demo import demo
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.spec import SHIPPED, ModelSpec, load_spec
 from wsi_necrosis.model.tile_model import Prediction, TileModel
 from wsi_necrosis.pipelines.cli import main
-from wsi_necrosis.pipelines.models import list_models, show, validate
+from wsi_necrosis.pipelines.models import describe_all, show, validate
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_each_shipped_model_has_a_line() -> None:
-    lines = list_models().splitlines()
+    lines = describe_all().splitlines()
     assert [line.split()[0] for line in lines] == ["default", "first-order", "phantom"]
     assert lines[2].endswith("Fixed weights that read the phantom's materials from their mean colours")
 

@@ -19,14 +19,14 @@ from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.console.printout import as_json, describe
-from wsi_necrosis.pipelines.run import RunOptions, dry_run, run
+from wsi_necrosis.pipelines.run import dry_run, run
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 
 
 def measure(slide: Path, out: Path, *overrides: str, mpp: Mpp | None = None) -> dict[str, Any]:
-    report = run(slide, load_settings(overrides=overrides), RunOptions(out, mpp), QuietWatcher())
+    report = run(slide, out, load_settings(overrides=overrides), QuietWatcher(), mpp=mpp)
     assert describe(report).startswith(slide.name)
     assert '"percent_viable"' in as_json(report)
     return dict(report.result)

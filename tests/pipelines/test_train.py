@@ -24,7 +24,7 @@ from wsi_necrosis.pipelines import train as module
 from wsi_necrosis.pipelines.cli import main
 from wsi_necrosis.pipelines.train import check, train
 from wsi_necrosis.radiomics.extraction import extract
-from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone

@@ -13,7 +13,7 @@ from wsi_necrosis.quantify.heatmap import CHANNELS, Heatmap, Level, pyramid, sti
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import cell_class
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.tiling.grid import TileGrid
 
 SHIPPED = load_settings().quantify

@@ -14,8 +14,7 @@ from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.percentage import NecrosisScore, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel, cell_class
-from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import TileGrid
 
 SHIPPED = load_settings().quantify

@@ -13,7 +13,7 @@ from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, empty_block, unreadable_block
 from wsi_necrosis.scores.labels import cell_class, ood_cells
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
 GRID = TileGrid(Box(0, 0, 500, 300), (2.0, 2.0), Mpp(1.0, 1.0), 32, 32, 3)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.settings.loading import load_settings, shipped_yaml
-from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.settings.loading import shipped_yaml
+from wsi_necrosis.settings.run import Settings, load_settings
 
 
 def test_the_shipped_file_is_complete_and_has_no_more() -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import Overview, read_overview
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide

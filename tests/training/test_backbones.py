@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wsi_necrosis.errors import MissingExtraError, ModelError, UsageError
-from wsi_necrosis.settings.loading import load_train_settings
-from wsi_necrosis.settings.train import NetworkSettings
+from wsi_necrosis.settings.train import NetworkSettings, load_train_settings
 from wsi_necrosis.training.backbones import initial_backbone, input_of
 
 LITE0 = load_train_settings().network

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from tests.helpers.samples import N, V, X, samples
 from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.settings.loading import load_evaluation_settings, load_train_settings
-from wsi_necrosis.settings.train import TrainSettings
+from wsi_necrosis.settings.evaluation import load_evaluation_settings
+from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.training.figures import case_table, crop_table, tile_table
 from wsi_necrosis.training.held_out import HeldOutSummary, summarise_held_out

@@ -22,8 +22,7 @@ from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.metrics.figures import tile_figures
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.ood import OodDetector
-from wsi_necrosis.settings.loading import load_train_settings
-from wsi_necrosis.settings.train import TrainSettings
+from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.training import fit as fit_module
 from wsi_necrosis.training import leave_case_out as validation
 from wsi_necrosis.training.backbones import initial_backbone

@@ -78,15 +78,24 @@ class WorkerPool:
         """
         # Dask's scheduler takes a second to import; a slide that is up to date or refused should not wait for it.
         from wsi_necrosis.inference.cluster import connected
-        from wsi_necrosis.inference.worker import PoolPlugin
 
         with self._starting:
-            if self._client is not None:
-                return
-            client = self._stack.enter_context(connected(self._settings, device))
-            self._stack.callback(self._forget)
-            self._client, self.name = client, f"wsi-necrosis-{client.id}"
-            client.register_plugin(PoolPlugin(self.name))
+            if self._client is None:
+                self._take(self._stack.enter_context(connected(self._settings, device)))
+
+    @classmethod
+    def of(cls, client: Client) -> Self:
+        """The workers of a client that is there already, and stays when the pool's context ends."""
+        pool = cls(ClusterSettings(workers=0, processes=False, scheduler=""))
+        pool._take(client)
+        return pool
+
+    def _take(self, client: Client) -> None:
+        from wsi_necrosis.inference.worker import PoolPlugin  # as in `start`
+
+        self._stack.callback(self._forget)
+        self._client, self.name = client, f"wsi-necrosis-{client.id}"
+        client.register_plugin(PoolPlugin(self.name))
 
     @property
     def client(self) -> Client:

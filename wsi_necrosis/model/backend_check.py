@@ -28,7 +28,6 @@ from wsi_necrosis.model.openvino_runner import OpenVinoRunner
 from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.model.tile_model import Runner, TileModel
 from wsi_necrosis.provenance import digest
-from wsi_necrosis.slides.phantom import phantom_tiles
 
 # Largest difference of a class probability from torch in float32 on the processor that a backend may make. Other
 # orders of sums change the default model by 1e-6; bfloat16 by .044 at most and .003 in the mean on 96 real tiles.
@@ -103,5 +102,7 @@ def _measure(spec: ModelSpec, tensors: Tensors, backend: Backend, folder: Path) 
 
 @cache
 def _painted(tile_px: int) -> NDArray[np.uint8]:
+    from wsi_necrosis.slides.phantom import phantom_tiles  # needs scipy, which takes half a second to import
+
     rng = np.random.default_rng(0)
     return np.concatenate([phantom_tiles(name, 4, tile_px, rng) for name in (*CLASSES, "glass")])

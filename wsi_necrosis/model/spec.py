@@ -139,14 +139,20 @@ def portable_name(name_or_folder: str | Path) -> str:
     return folder.name if folder.parent == SHIPPED else str(folder.resolve())
 
 
-def shipped_models() -> tuple[str, ...]:
-    """Names of the models that come with the package."""
+def list_models() -> tuple[str, ...]:
+    """Names of the models that come with the package.
+
+    Examples
+    --------
+    >>> list_models()
+    ('default', 'first-order', 'phantom')
+    """
     return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{SPEC_FILE}")))
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
     """Folder of a shipped model's name, or of a path; a shipped name wins over a folder of that name."""
-    if str(name_or_folder) in shipped_models():
+    if str(name_or_folder) in list_models():
         return SHIPPED / str(name_or_folder)
     folder = Path(name_or_folder)
     if folder.suffix.lower() in PICKLES:
@@ -155,7 +161,7 @@ def model_folder(name_or_folder: str | Path) -> Path:
             f"{SPEC_FILE} and {WEIGHTS_FILE}"
         )
     if not folder.is_dir():
-        names = ", ".join(shipped_models())
+        names = ", ".join(list_models())
         raise ModelError(
             f"there is no model {str(folder)!r}; shipped models: {names}; or give a checkpoint folder"
         )

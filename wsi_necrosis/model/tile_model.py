@@ -1,12 +1,7 @@
-"""A model that scores tiles: a checkpoint, on the backend that computes its network.
-
-A backend other than torch in float32 on the processor is compared with it once, on fixed tiles, and refused where it
-changes probabilities too much. What it differs by, and a converted network, are kept in the user's cache.
-"""
+"""A model that scores tiles, whatever computes its network."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,8 +10,8 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.spec import ModelSpec
-
-log = logging.getLogger(__name__)
+from wsi_necrosis.radiomics.extraction import extract
+from wsi_necrosis.tiling.foreground import foreground
 
 
 @dataclass(frozen=True)
@@ -64,16 +59,17 @@ class TileModel:
         self.spec = spec
         self.run = run
 
-    def predict(self, tiles: NDArray[np.uint8], features: NDArray[np.float64]) -> Prediction:
+    def predict(self, tiles: NDArray[np.uint8], features: NDArray[np.float64] | None = None) -> Prediction:
         """Score tiles.
 
         Parameters
         ----------
         tiles : uint8 array (n, tile_px, tile_px, 3)
             RGB at the model's mpp.
-        features : float64 array (n, F)
+            A model whose `spec.normalise` is not "none" expects tiles of a slide whose stains were normalised.
+        features : float64 array (n, F), optional
             Radiomics of the same tiles, unscaled, in the order of `spec.feature_names`. A missing
-            value (NaN) counts as the training median.
+            value (NaN) counts as the training median. Computed from the tiles unless given.
 
         Returns
         -------
@@ -85,21 +81,33 @@ class TileModel:
         ------
         ModelError
             Tiles or features have not the shape that the model was trained on.
+
+        Examples
+        --------
+        >>> from wsi_necrosis.model.loading import load_model
+        >>> glass = np.full((2, 32, 32, 3), 243, np.uint8)
+        >>> load_model("phantom").predict(glass).prob.shape
+        (2, 3)
         """
-        self._check(tiles, features)
+        self._check_tiles(tiles)
+        if features is None:
+            features = extract(tiles, foreground(tiles), self.spec.recipe, self.spec.mpp)[0]
+        self._check_features(len(tiles), features)
         z = self.spec.standardise.apply(features).astype(np.float32)
         prob, gate = self.run(tiles, z)
         detector = self.spec.ood
         ood = np.zeros(len(tiles), np.float32) if detector is None else detector.of(tiles)
         return Prediction(self.spec.calibration.apply(prob), gate, ood)
 
-    def _check(self, tiles: NDArray[np.uint8], features: NDArray[np.float64]) -> None:
+    def _check_tiles(self, tiles: NDArray[np.uint8]) -> None:
         n, side = len(tiles), self.spec.tile_px
         if tiles.dtype != np.uint8 or tiles.shape != (n, side, side, 3):
             raise ModelError(
                 f"model {self.spec.name!r} takes uint8 tiles of {side} x {side} px in RGB, "
                 f"got {tiles.dtype} {tiles.shape}"
             )
+
+    def _check_features(self, n: int, features: NDArray[np.float64]) -> None:
         if features.shape != (n, len(self.spec.feature_names)):
             raise ModelError(
                 f"model {self.spec.name!r} takes {len(self.spec.feature_names)} features for each of {n} tiles, "

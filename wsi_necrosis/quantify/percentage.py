@@ -20,7 +20,7 @@ from wsi_necrosis.quantify.intervals import TOO_FEW_BLOCKS, Interval, bootstrap_
 from wsi_necrosis.quantify.ledger import AreaLedger, ledger_of
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import PixelCount
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class NecrosisScore:
         return head
 
 
-def measure(scores: Scores, settings: QuantifySettings) -> NecrosisScore:
+def measure(scores: Scores, settings: QuantifySettings | None = None) -> NecrosisScore:
     """Percent viable tumour of a slide under the tumour policy.
 
     Percent viable is 100 V / (V + X), where V and X sum each cell's tissue area times its probability of
@@ -107,8 +107,8 @@ def measure(scores: Scores, settings: QuantifySettings) -> NecrosisScore:
     ----------
     scores : Scores
         A complete store.
-    settings : QuantifySettings
-        Thresholds and the bootstrap.
+    settings : QuantifySettings, optional
+        Thresholds and the bootstrap; by default those that ship.
 
     Returns
     -------
@@ -118,7 +118,16 @@ def measure(scores: Scores, settings: QuantifySettings) -> NecrosisScore:
     ------
     StoreError
         Tissue lies in cells that were not scored, or scores are no probabilities.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+    >>> report = wn.analyse("small.tiff", "small", wn.load_settings(overrides=["model.name=phantom"]))
+    >>> wn.measure(report.scores()).reason
+    'too_little_tumour'
     """
+    settings = settings or load_settings().quantify
     _check(scores)
     cells = cells_of(scores, settings)
     ledger = ledger_of(scores, cells)

@@ -281,6 +281,11 @@ def find_recipe(name: str) -> Recipe:
     ------
     SettingsError
         There is none; the message lists those that exist.
+
+    Examples
+    --------
+    >>> len(find_recipe("fast").names)
+    239
     """
     _known("recipe", name, RECIPES)
     return RECIPES[name]

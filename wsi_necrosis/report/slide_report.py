@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_necrosis.scores.slide_folder import SlideFolder
-from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.settings.run import Settings, load_settings
 
 if TYPE_CHECKING:
     from wsi_necrosis.quantify.heatmap import Heatmap
@@ -29,6 +28,12 @@ class SlideReport:
         The content of `result.json`.
     settings : Settings
         Under which cells are labelled in `heatmap`.
+
+    Examples
+    --------
+    >>> result = {"slide_id": "a.svs", "percent_viable": 41.7, "status": "scored", "warnings": []}
+    >>> print(SlideReport(Path("out/a.svs"), result, load_settings()))
+    a.svs: 41.7 % viable
     """
 
     folder: Path
@@ -91,6 +96,14 @@ def open_results(folder: str | Path, settings: Settings | None = None) -> SlideR
     ------
     StoreError
         There are no results in it, or another version of this package wrote them.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+    >>> _ = wn.analyse("small.tiff", "small", wn.load_settings(overrides=["model.name=phantom"]))
+    >>> wn.open_results("small").status
+    'not_evaluable'
     """
     result = SlideFolder(folder).result()
     return SlideReport(Path(folder), result, settings or load_settings())

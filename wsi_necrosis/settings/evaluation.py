@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from wsi_necrosis.settings.loading import merged, nested, overlaid, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Count, Section, Seeds
+from wsi_necrosis.settings.train import TrainSettings
 
 
 class Variant(Section):
@@ -31,3 +34,30 @@ class EvaluationSettings(Section):
     bootstrap_draws: Count
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: int
+
+
+def variant_settings(settings: TrainSettings, variant: Variant) -> TrainSettings:
+    """The settings of a training with those of a variant laid over them.
+
+    Raises
+    ------
+    SettingsError
+        The variant sets an unknown key, or a value out of range.
+    """
+    tree = settings.model_dump(mode="json")
+    for dotted, value in variant.set.items():
+        tree = merged(tree, nested(dotted, value))
+    return validated(TrainSettings, tree)
+
+
+def load_evaluation_settings(
+    config: str | Path | None = None, overrides: Iterable[str] = ()
+) -> EvaluationSettings:
+    """Shipped `evaluation.yaml`, with a file and `key=value` strings laid over it.
+
+    Raises
+    ------
+    SettingsError
+        A file is missing or no YAML, a key is unknown, or a value is out of range.
+    """
+    return validated(EvaluationSettings, overlaid(shipped_yaml("evaluation.yaml"), config, overrides))

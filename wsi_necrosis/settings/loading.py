@@ -15,28 +15,9 @@ import yaml
 from pydantic import ValidationError
 
 from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
-from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.settings.schema import Section
-from wsi_necrosis.settings.train import TrainSettings
 
 S = TypeVar("S", bound=Section)
-
-
-def load_settings(
-    preset: str | None = None, config: Path | None = None, overrides: Iterable[str] = ()
-) -> Settings:
-    """Shipped settings, with a preset, a file and `section.key=value` strings laid over them.
-
-    Raises
-    ------
-    SettingsError
-        A file is missing or no YAML, a key is unknown, or a value is out of range.
-    """
-    tree = shipped_yaml("default.yaml")
-    if preset is not None:
-        tree = _merged(tree, shipped_yaml(f"presets/{preset}.yaml"))
-    return validated(Settings, _overlaid(tree, config, overrides))
 
 
 def validated(schema: type[S], tree: Mapping[str, Any]) -> S:
@@ -57,10 +38,10 @@ def shipped_yaml(name: str) -> dict[str, Any]:
     return _parse_yaml(resource.read_text(encoding="utf-8"), name)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """A user's YAML file as a mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}); check the path") from None
     except UnicodeDecodeError:
@@ -84,29 +65,31 @@ def _parse_override(text: str) -> dict[str, Any]:
     dotted, equals, value = text.partition("=")
     if not equals:
         raise SettingsError(f"--set {text}: write section.key=value")
-    return _nested(dotted.strip(), _parse_yaml(f"value: {value}", f"--set {text}")["value"])
+    return nested(dotted.strip(), _parse_yaml(f"value: {value}", f"--set {text}")["value"])
 
 
-def _nested(dotted: str, value: Any) -> dict[str, Any]:
+def nested(dotted: str, value: Any) -> dict[str, Any]:
+    """`value` under a dotted key: "a.b" gives {"a": {"b": value}}."""
     tree = value
     for key in reversed(dotted.split(".")):
         tree = {key: tree}
     return dict(tree)
 
 
-def _overlaid(tree: dict[str, Any], config: Path | None, overrides: Iterable[str]) -> dict[str, Any]:
+def overlaid(tree: dict[str, Any], config: str | Path | None, overrides: Iterable[str]) -> dict[str, Any]:
     """A user's file and `section.key=value` strings over `tree`."""
     over = [] if config is None else [read_yaml(config)]
     for layer in (*over, *map(_parse_override, overrides)):
-        tree = _merged(tree, layer)
+        tree = merged(tree, layer)
     return tree
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` laid over it, section by section."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -115,50 +98,3 @@ def _explain(item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return f"{dotted} is not a setting; `wsi-necrosis config` lists them all"
     return f"{dotted}: {item['msg']} (got {item['input']!r})"
-
-
-def load_train_settings(config: Path | None = None, overrides: Iterable[str] = ()) -> TrainSettings:
-    """Shipped `train.yaml`, with a file and `section.key=value` strings laid over it.
-
-    Raises
-    ------
-    SettingsError
-        A file is missing or no YAML, a key is unknown, or a value is out of range.
-    """
-    return validated(TrainSettings, _overlaid(shipped_yaml("train.yaml"), config, overrides))
-
-
-def train_settings(tree: Mapping[str, Any]) -> TrainSettings:
-    """Settings of a training from a complete mapping, such as a checkpoint keeps.
-
-    Raises
-    ------
-    SettingsError
-        A key is unknown or missing, or a value is out of range.
-    """
-    return validated(TrainSettings, tree)
-
-
-def variant_settings(settings: TrainSettings, variant: Variant) -> TrainSettings:
-    """The settings of a training with those of a variant laid over them.
-
-    Raises
-    ------
-    SettingsError
-        The variant sets an unknown key, or a value out of range.
-    """
-    tree = settings.model_dump(mode="json")
-    for dotted, value in variant.set.items():
-        tree = _merged(tree, _nested(dotted, value))
-    return validated(TrainSettings, tree)
-
-
-def load_evaluation_settings(config: Path | None = None, overrides: Iterable[str] = ()) -> EvaluationSettings:
-    """Shipped `evaluation.yaml`, with a file and `key=value` strings laid over it.
-
-    Raises
-    ------
-    SettingsError
-        A file is missing or no YAML, a key is unknown, or a value is out of range.
-    """
-    return validated(EvaluationSettings, _overlaid(shipped_yaml("evaluation.yaml"), config, overrides))

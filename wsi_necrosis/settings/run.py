@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from wsi_necrosis.settings.loading import merged, overlaid, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section
 
 
@@ -86,3 +89,24 @@ class Settings(Section):
     cluster: ClusterSettings
     quantify: QuantifySettings
     export: ExportSettings
+
+
+def load_settings(
+    preset: str | None = None, config: str | Path | None = None, overrides: Iterable[str] = ()
+) -> Settings:
+    """Shipped settings, with a preset, a file and `section.key=value` strings laid over them.
+
+    Raises
+    ------
+    SettingsError
+        A file is missing or no YAML, a key is unknown, or a value is out of range.
+
+    Examples
+    --------
+    >>> load_settings(overrides=["model.device=cpu"]).model.device
+    'cpu'
+    """
+    tree = shipped_yaml("default.yaml")
+    if preset is not None:
+        tree = merged(tree, shipped_yaml(f"presets/{preset}.yaml"))
+    return validated(Settings, overlaid(tree, config, overrides))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.settings.loading import overlaid, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section, Seed, Seeds
 
 
@@ -124,3 +126,25 @@ def _expanded(text: str, key: str) -> Path:
             f"tiles with --set {key}=PATH"
         )
     return Path(expanded)
+
+
+def load_train_settings(config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainSettings:
+    """Shipped `train.yaml`, with a file and `section.key=value` strings laid over it.
+
+    Raises
+    ------
+    SettingsError
+        A file is missing or no YAML, a key is unknown, or a value is out of range.
+    """
+    return validated(TrainSettings, overlaid(shipped_yaml("train.yaml"), config, overrides))
+
+
+def train_settings(tree: Mapping[str, Any]) -> TrainSettings:
+    """Settings of a training from a complete mapping, such as a checkpoint keeps.
+
+    Raises
+    ------
+    SettingsError
+        A key is unknown or missing, or a value is out of range.
+    """
+    return validated(TrainSettings, tree)

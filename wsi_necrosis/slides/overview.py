@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.pyramid import level_for
 from wsi_necrosis.slides.slide import Slide
 
@@ -46,15 +47,16 @@ class Overview:
     mpp: Mpp
 
 
-def read_overview(slide: Slide, mpp_um: float) -> Overview:
+def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
     """Read a slide's plane in pixels of about `mpp_um`, piece by piece, several at once.
 
     Parameters
     ----------
     slide : Slide
         Its pixel size must be known.
-    mpp_um : float
-        Wanted size of a pixel; the nearest whole number of level-0 pixels along each axis is taken.
+    mpp_um : float, optional
+        Wanted size of a pixel, by default that of tissue masks (`tissue.mpp_um` of the shipped settings). The
+        nearest whole number of level-0 pixels along each axis is taken.
 
     Raises
     ------
@@ -62,8 +64,17 @@ def read_overview(slide: Slide, mpp_um: float) -> Overview:
         The slide's pixel size is unknown.
     SlideError
         Not one pixel can be read.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+    >>> with wn.open_slide("small.tiff") as slide:
+    ...     wn.read_overview(slide, mpp_um=4.0).rgb.shape
+    (125, 125, 3)
     """
     info = slide.info
+    mpp_um = mpp_um or load_settings().tissue.mpp_um
     px_l0 = max(1, round(mpp_um / info.known_mpp.x)), max(1, round(mpp_um / info.known_mpp.y))
     mpp = info.known_mpp.scaled(*px_l0)
     height, width = math.ceil(info.plane.height_l0 / px_l0[1]), math.ceil(info.plane.width_l0 / px_l0[0])

@@ -96,7 +96,11 @@ class PhantomTruth:
 
 
 def write_phantom(
-    path: Path, rng: np.random.Generator, *, side_mm: float = 4.0, mpp: Mpp | None = None
+    path: str | Path,
+    rng: np.random.Generator | None = None,
+    *,
+    side_mm: float = 4.0,
+    mpp: Mpp | None = None,
 ) -> PhantomTruth:
     """Write a pyramidal TIFF of painted tissue, and its truth beside it as `<stem>.truth.json`.
 
@@ -105,10 +109,10 @@ def write_phantom(
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         The TIFF to write.
-    rng : numpy.random.Generator
-        Decides shapes and texture.
+    rng : numpy.random.Generator, optional
+        Decides shapes and texture; by default one of seed 0.
     side_mm : float
         Side of the square slide; shapes scale with it, but for the focus.
     mpp : Mpp
@@ -117,7 +121,14 @@ def write_phantom(
     Returns
     -------
     PhantomTruth
+
+    Examples
+    --------
+    >>> truth = write_phantom("small.tiff", side_mm=0.5)
+    >>> truth.size_l0
+    (1000, 1000)
     """
+    path, rng = Path(path), rng or np.random.default_rng(0)
     mpp = mpp or Mpp(0.5, 0.5)
     size = round(1000 * side_mm / mpp.x), round(1000 * side_mm / mpp.y)
     shapes = _shapes(rng, side_mm)

@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo, check_given_mpp
@@ -16,11 +19,27 @@ from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff, open_ome_tiff
 from wsi_necrosis.slides.openslide_reader import existing_file, open_openslide
 from wsi_necrosis.slides.pyramid import Levels, Pyramid, Region
 
+BAND_PX = 32  # rows of a thumbnail that are read at once, so that no large level is held whole
+
 
 class Slide(Protocol):
     """An open slide; may be read from several threads."""
 
     info: SlideInfo
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and height of level 0 in pixels."""
+        ...
+
+    @property
+    def mpp(self) -> Mpp | None:
+        """Size of a level-0 pixel in um, along x and y; None where it is not known."""
+        ...
+
+    def thumbnail(self, longest_px: int = 1024) -> NDArray[np.uint8]:
+        """The slide's plane as RGB, uint8 (height, width, 3), its longer side at most `longest_px`."""
+        ...
 
     def read(self, box: Box, mpp: Mpp, needed: Sequence[Box] | None = None) -> Region:
         """Pixels of size `mpp`, averaged, from the top-left corner of `box`; white beyond the slide.
@@ -41,15 +60,15 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: Path, mpp: Mpp | None = None, reader: str | None = None) -> Slide:
+def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | None = None) -> Slide:
     """Open a slide of any format that OpenSlide reads, or an OME-TIFF.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         A file; any one file of a DICOM series; or a folder that holds one DICOM series and no other.
-    mpp : Mpp, optional
-        Pixel size of level 0, instead of what the file states.
+    mpp : float or Mpp, optional
+        Pixel size of level 0 in um, instead of what the file states.
     reader : {"jpeg-tiff", "openslide", "tiatoolbox"}, optional
         Read with this one or fail; by default the file alone decides which.
 
@@ -61,10 +80,19 @@ def open_slide(path: Path, mpp: Mpp | None = None, reader: str | None = None) ->
         `mpp` is implausible.
     MissingExtraError
         An OME-TIFF, and tiatoolbox is not installed.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+    >>> with wn.open_slide("small.tiff") as slide:
+    ...     slide.dimensions, slide.mpp.x, slide.thumbnail(100).shape
+    ((1000, 1000), 0.5, (100, 100, 3))
     """
-    check_given_mpp(mpp)
+    given = Mpp(mpp, mpp) if isinstance(mpp, int | float) else mpp
+    check_given_mpp(given)
     file = existing_file(Path(path))
-    info, levels = _opened(file, mpp, reader)
+    info, levels = _opened(file, given, reader)
     if reader not in {None, info.reader}:
         levels.close()
         raise SlideError(f"{path} cannot be read with {reader}; leave the choice to the file: {info.reader}")
@@ -88,6 +116,25 @@ class _PyramidSlide:
     def __init__(self, info: SlideInfo, levels: Levels) -> None:
         self.info = info
         self._pyramid = Pyramid(levels)
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        return self.info.size_l0
+
+    @property
+    def mpp(self) -> Mpp | None:
+        return self.info.mpp
+
+    def thumbnail(self, longest_px: int = 1024) -> NDArray[np.uint8]:
+        plane = self.info.plane
+        side_l0 = max(1.0, plane.width_l0 / longest_px, plane.height_l0 / longest_px)
+        rows, cols = (max(1, round(side / side_l0)) for side in (plane.height_l0, plane.width_l0))
+        bands = []
+        for top in range(0, rows, BAND_PX):
+            height = min(BAND_PX, rows - top)
+            box = Box(plane.x_l0, plane.y_l0 + top * side_l0, plane.width_l0, height * side_l0)
+            bands.append(self._pyramid.read(box, (side_l0, side_l0), (height, cols)).rgb)
+        return np.concatenate(bands)
 
     def read(self, box: Box, mpp: Mpp, needed: Sequence[Box] | None = None) -> Region:
         own = self.info.known_mpp

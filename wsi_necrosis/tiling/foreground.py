@@ -24,6 +24,12 @@ def foreground(tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
     -------
     bool array (n, h, w)
         True where a channel is dense or the channels differ as they do in stain.
+
+    Examples
+    --------
+    >>> tiles = np.array([[[[243, 243, 243], [150, 90, 160]]]], np.uint8)
+    >>> foreground(tiles).tolist()
+    [[[False, True]]]
     """
     red, green, blue = tiles[..., 0], tiles[..., 1], tiles[..., 2]
     low = np.minimum(np.minimum(red, green), blue)

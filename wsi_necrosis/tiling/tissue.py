@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsi_necrosis.settings.run import TissueSettings
+from wsi_necrosis.settings.run import TissueSettings, load_settings
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
@@ -36,21 +36,31 @@ HALO_PX = 64  # overlap of strips: more than the reach of all windows but closin
 STRIP_PX = 512
 
 
-def find_tissue(overview: Overview, settings: TissueSettings) -> TissueMask:
+def find_tissue(overview: Overview, settings: TissueSettings | None = None) -> TissueMask:
     """Mask of tissue on a slide.
 
     Parameters
     ----------
     overview : Overview
         The whole plane of the slide, at about `settings.mpp_um`.
-    settings : TissueSettings
-        Thresholds in optical density (base 10), lengths in um and areas in um2.
+    settings : TissueSettings, optional
+        Thresholds in optical density (base 10), lengths in um and areas in um2; by default those that ship.
 
     Returns
     -------
     TissueMask
         Of the overview's shape. Pieces below `min_piece_um2` are specks, never dropped in silence.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+    >>> with wn.open_slide("small.tiff") as slide:
+    ...     mask = wn.find_tissue(wn.read_overview(slide))
+    >>> mask.area_mm2()["tissue"] > 0.05
+    True
     """
+    settings = settings or load_settings().tissue
     glass = glass_colour(overview)
     found = _found(overview, glass, settings)
     px_um2 = overview.mpp.px_mm2 * 1e6

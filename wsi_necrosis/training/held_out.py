@@ -10,7 +10,7 @@ import numpy as np
 
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.ood import OodDetector
-from wsi_necrosis.settings.loading import load_evaluation_settings
+from wsi_necrosis.settings.evaluation import load_evaluation_settings
 from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.leave_case_out import (
     HeldOut,

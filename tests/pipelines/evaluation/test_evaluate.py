@@ -22,8 +22,7 @@ from wsi_necrosis.pipelines.evaluation import evaluate as module
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
 from wsi_necrosis.pipelines.train import train
 from wsi_necrosis.radiomics.recipe import find_recipe
-from wsi_necrosis.settings.evaluation import EvaluationSettings
-from wsi_necrosis.settings.loading import load_evaluation_settings
+from wsi_necrosis.settings.evaluation import EvaluationSettings, load_evaluation_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 
 PLOTS = ("confusion.png", "roc.png", "reliability.png", "learning.png", "gate.png")

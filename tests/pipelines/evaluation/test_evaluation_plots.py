@@ -16,7 +16,7 @@ from wsi_necrosis.pipelines.evaluation import evaluation_plots as module
 from wsi_necrosis.pipelines.evaluation.comparison import Judged
 from wsi_necrosis.pipelines.evaluation.evaluation_plots import draw
 from wsi_necrosis.settings.evaluation import Variant
-from wsi_necrosis.settings.loading import load_train_settings
+from wsi_necrosis.settings.train import load_train_settings
 from wsi_necrosis.training.fit import Epoch
 from wsi_necrosis.training.held_out import HeldOutSummary
 from wsi_necrosis.training.leave_case_out import HeldOut, calibrate_nested

@@ -16,8 +16,7 @@ from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood_features import describe
 from wsi_necrosis.pipelines.evaluation.ood_inputs import OodInput, Reaction, react, read_ood_inputs, summarise
-from wsi_necrosis.settings.loading import load_settings
-from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 
 ROOT = Path(__file__).resolve().parents[3]

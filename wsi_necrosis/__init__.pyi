@@ -1,0 +1,33 @@
+from .analysis import Request, analyse, analyse_all
+from .model.loading import load_model
+from .model.spec import list_models
+from .quantify.percentage import measure
+from .radiomics.extraction import extract
+from .radiomics.recipe import find_recipe
+from .report.slide_report import SlideReport, open_results
+from .settings.run import load_settings
+from .slides.overview import read_overview
+from .slides.phantom import write_phantom
+from .slides.slide import open_slide
+from .tiling.foreground import foreground
+from .tiling.tissue import find_tissue
+
+__all__ = [
+    "Request",
+    "SlideReport",
+    "analyse",
+    "analyse_all",
+    "extract",
+    "find_recipe",
+    "find_tissue",
+    "foreground",
+    "list_models",
+    "load_model",
+    "load_settings",
+    "measure",
+    "open_results",
+    "open_slide",
+    "read_overview",
+    "write_phantom",
+]
+__version__: str
