@@ -86,11 +86,11 @@ def overlaid(tree: dict[str, Any], config: str | Path | None, overrides: Iterabl
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over` laid over it, section by section."""
-    merged = dict(base)
+    tree = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+        below = tree.get(key)
+        tree[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return tree
 
 
 def _explain(item: Mapping[str, Any]) -> str:
