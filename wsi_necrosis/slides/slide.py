@@ -15,6 +15,7 @@ from wsi_necrosis.slides.jpeg_tiff_reader import open_jpeg_tiff
 from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff, open_ome_tiff
 from wsi_necrosis.slides.openslide_reader import existing_file, open_openslide
 from wsi_necrosis.slides.pyramid import Levels, Pyramid, Region
+from wsi_necrosis.slides.tiatoolbox_reader import is_jpeg_2000, is_zarr, open_jpeg_2000, open_ome_zarr
 
 
 class Slide(Protocol):
@@ -42,15 +43,16 @@ class Slide(Protocol):
 
 
 def open_slide(path: Path, mpp: Mpp | None = None, reader: str | None = None) -> Slide:
-    """Open a slide of any format that OpenSlide reads, or an OME-TIFF.
+    """Open a slide of any format that OpenSlide reads, an OME-TIFF, a JPEG 2000 file or an OME-Zarr folder.
 
     Parameters
     ----------
     path : Path
-        A file; any one file of a DICOM series; or a folder that holds one DICOM series and no other.
+        A file; any one file of a DICOM series; a folder that holds one DICOM series and no other; or
+        the folder of an OME-Zarr image.
     mpp : Mpp, optional
         Pixel size of level 0, instead of what the file states.
-    reader : {"jpeg-tiff", "openslide", "tiatoolbox"}, optional
+    reader : {"jpeg-tiff", "openslide", "tiatoolbox", "tifffile"}, optional
         Read with this one or fail; by default the file alone decides which.
 
     Raises
@@ -60,10 +62,12 @@ def open_slide(path: Path, mpp: Mpp | None = None, reader: str | None = None) ->
     PixelSizeError
         `mpp` is implausible.
     MissingExtraError
-        An OME-TIFF, and tiatoolbox is not installed.
+        A JPEG 2000 file or an OME-Zarr folder, and tiatoolbox is not installed.
     """
     check_given_mpp(mpp)
-    file = existing_file(Path(path))
+    file = Path(path)
+    if not is_zarr(file):
+        file = existing_file(file)
     info, levels = _opened(file, mpp, reader)
     if reader not in {None, info.reader}:
         levels.close()
@@ -74,6 +78,10 @@ def open_slide(path: Path, mpp: Mpp | None = None, reader: str | None = None) ->
 def _opened(file: Path, mpp: Mpp | None, reader: str | None) -> tuple[SlideInfo, Levels]:
     if is_ome_tiff(file):
         return open_ome_tiff(file, mpp)
+    if is_jpeg_2000(file):
+        return open_jpeg_2000(file, mpp)
+    if is_zarr(file):
+        return open_ome_zarr(file, mpp)
     info, levels = open_openslide(file, mpp)
     fast = None if reader == info.reader else open_jpeg_tiff(info, levels)
     if fast is None:
