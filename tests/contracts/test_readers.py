@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import io
+import shutil
+import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
+from wsi_necrosis.analysis import Request, analyse
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.phantom import PhantomTruth, write_phantom
 from wsi_necrosis.slides.slide import open_slide
 
 HEIGHT, WIDTH, TILE = 500, 700, 128
@@ -66,33 +74,135 @@ def write_ome(path: Path, pixels: np.ndarray) -> None:
             tiff.write(level, subfiletype=1, metadata=None, **OPTIONS)
 
 
+def write_jpeg_2000(path: Path, pixels: np.ndarray) -> None:
+    """Pillow writes no resolution; its box is added to those of the header."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(
+        stream, "JPEG2000", tile_size=(TILE, TILE), num_resolutions=3, irreversible=False
+    )
+    data = stream.getvalue()
+    at = data.index(b"jp2h") - 4
+    length = int.from_bytes(data[at : at + 4], "big")
+    per_m = (
+        round(1e4 / MPP.y),
+        1,
+        round(1e4 / MPP.x),
+        1,
+        2,
+        2,
+    )  # down, then across; the last are powers of 10
+    capture = struct.pack(">I4sHHHHbb", 18, b"resc", *per_m)
+    boxes = data[at + 8 : at + length] + struct.pack(">I4s", 8 + len(capture), b"res ") + capture
+    header = struct.pack(">I4s", 8 + len(boxes), b"jp2h") + boxes
+    path.write_bytes(data[:at] + header + data[at + length :])
+
+
+def levels_by_pillow(path: Path) -> list[np.ndarray]:
+    """A JPEG 2000 file in full, and at the coarser resolutions of its wavelets."""
+    levels = []
+    for reduction in range(3):
+        with Image.open(path) as image:
+            image.reduce = reduction
+            levels.append(np.asarray(image))
+    return levels
+
+
+def write_ome_zarr(path: Path, pixels: np.ndarray) -> None:
+    levels = levels_of(pixels)
+    group = zarr.create_group(path, zarr_format=2)
+    for index, level in enumerate(levels):
+        group.create_array(str(index), data=np.moveaxis(level, -1, 0), chunks=(3, TILE, TILE))
+    axes = [
+        {"name": "c", "type": "channel"},
+        {"name": "y", "type": "space", "unit": "nanometer"},
+        {"name": "x", "type": "space", "unit": "micrometer"},
+    ]
+    scales = [[1, MPP.y * 1000 * 2**index, MPP.x * 2**index] for index in range(len(levels))]
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "axes": axes,
+            "datasets": [
+                {"path": str(index), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+                for index, scale in enumerate(scales)
+            ],
+        }
+    ]
+    channels = [{"color": colour} for colour in ("FF0000", "00FF00", "0000FF")]
+    group.attrs["omero"] = {"channels": channels, "rdefs": {"model": "color"}}
+
+
+def damage_tiff(path: Path) -> None:
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        index = BAD[1] * -(-WIDTH // TILE) + BAD[0]
+        overwrite(path, page.dataoffsets[index], page.databytecounts[index])
+
+
+def damage_jpeg_2000(path: Path) -> None:
+    data, at = path.read_bytes(), 0
+    index = BAD[1] * -(-WIDTH // TILE) + BAD[0]
+    for _ in range(index + 1):  # tiles are stored one after the other, each with its number
+        at = data.index(b"\xff\x90\x00\x0a", at + 1)
+    assert int.from_bytes(data[at + 4 : at + 6], "big") == index
+    start = data.index(b"\xff\x93", at) + 2
+    overwrite(path, start, at + int.from_bytes(data[at + 6 : at + 10], "big") - start)
+
+
+def damage_ome_zarr(path: Path) -> None:
+    chunk = path / "0" / f"0.{BAD[1]}.{BAD[0]}"
+    overwrite(chunk, 0, chunk.stat().st_size)
+
+
+def overwrite(path: Path, offset: int, length: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset : offset + length] = b"\xff" * length
+    path.write_bytes(data)
+
+
 @dataclass(frozen=True)
 class Format:
-    """A way to store the picture."""
+    """A way to store the picture; its levels are means of squares, or what another decoder says."""
 
     name: str
-    write: object
+    write: Callable[[Path, np.ndarray], None]
+    damage: Callable[[Path], None]
     vendor: str
-    source: str
+    reader: str
+    source: str = "metadata"
+    levels: Callable[[Path], list[np.ndarray]] | None = None
+    head: str = "."  # the file that says what the slide is
 
 
 FORMATS = [
-    Format("slide.tif", write_generic, "generic-tiff", "TIFF resolution"),
-    pytest.param(
-        Format("slide.tif", write_ome, "ome-tiff", "metadata"),
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("tiatoolbox") is None, reason="tiatoolbox is not installed"
-        ),
+    Format("slide.tif", write_generic, damage_tiff, "generic-tiff", "openslide", "TIFF resolution"),
+    Format("slide.tif", write_ome, damage_tiff, "ome-tiff", "tifffile"),
+    Format(
+        "slide.jp2",
+        write_jpeg_2000,
+        damage_jpeg_2000,
+        "jpeg-2000",
+        "tiatoolbox",
+        levels=levels_by_pillow,
     ),
+    Format("slide.ome.zarr", write_ome_zarr, damage_ome_zarr, "ome-zarr", "tiatoolbox", head=".zattrs"),
 ]
 
 
-@pytest.fixture(scope="module", params=FORMATS, ids=["openslide", "tiatoolbox"])
+@pytest.fixture(scope="module", params=FORMATS, ids=lambda form: form.vendor)
 def stored(request, tmp_path_factory) -> tuple[Path, Format, np.ndarray]:
+    if request.param.reader == "tiatoolbox":
+        pytest.importorskip("tiatoolbox")
     pixels = picture()
     path = tmp_path_factory.mktemp(request.param.vendor) / request.param.name
     request.param.write(path, pixels)
     return path, request.param, pixels
+
+
+@pytest.fixture(scope="module")
+def levels(stored) -> list[np.ndarray]:
+    path, form, pixels = stored
+    return form.levels(path) if form.levels else levels_of(pixels)
 
 
 @pytest.fixture
@@ -101,25 +211,27 @@ def slide(stored):
         yield opened
 
 
+def copied(stored, folder: Path) -> Path:
+    path = folder / stored[0].name
+    copy = shutil.copytree if stored[0].is_dir() else shutil.copyfile
+    copy(stored[0], path)
+    return path
+
+
 @pytest.fixture
 def damaged(stored, tmp_path) -> Path:
-    """The same file with one stored tile of level 0 overwritten."""
-    data = bytearray(stored[0].read_bytes())
-    with tifffile.TiffFile(stored[0]) as tiff:
-        page = tiff.pages[0]
-        index = BAD[1] * -(-WIDTH // TILE) + BAD[0]
-        offset, length = page.dataoffsets[index], page.databytecounts[index]
-    data[offset : offset + length] = b"\xff" * length
-    path = tmp_path / stored[0].name
-    path.write_bytes(data)
+    """The same slide with one stored tile of level 0 overwritten."""
+    path = copied(stored, tmp_path)
+    stored[1].damage(path)
     return path
 
 
 def test_information(stored, slide):
     path, form, _ = stored
     info = slide.info
-    assert (info.path, info.files) == (path, (path,))
-    assert (info.vendor, info.mpp_source) == (form.vendor, form.source)
+    assert info.path == path
+    assert info.files == (tuple(sorted(filter(Path.is_file, path.rglob("*")))) or (path,))
+    assert (info.vendor, info.reader, info.mpp_source) == (form.vendor, form.reader, form.source)
     assert info.size_l0 == (WIDTH, HEIGHT)
     assert info.plane == Box(0, 0, WIDTH, HEIGHT)
     assert info.bounds_l0 == (0, 0)
@@ -137,15 +249,15 @@ def test_native_pixels_are_exact(stored, slide):
 
 
 @pytest.mark.parametrize("factor", [2, 4])
-def test_a_stored_level_is_taken_as_it_is(stored, slide, factor):
+def test_a_stored_level_is_taken_as_it_is(levels, slide, factor):
     region = slide.read(Box(40, 80, 400, 240), slide.info.known_mpp.scaled(factor, factor))
-    expected = reduced(stored[2], factor)[80 // factor : 320 // factor, 40 // factor : 440 // factor]
+    expected = levels[factor // 2][80 // factor : 320 // factor, 40 // factor : 440 // factor]
     np.testing.assert_array_equal(region.rgb, expected)
 
 
-def test_isotropic_pixels_of_an_anisotropic_slide(stored, slide):
+def test_isotropic_pixels_of_an_anisotropic_slide(levels, slide):
     region = slide.read(Box(8, 16, 400, 320), Mpp(1.0, 1.0))
-    expected = Image.fromarray(stored[2][16:336, 8:408]).reduce((2, 4))
+    expected = Image.fromarray(levels[1][8:168, 4:204]).reduce((1, 2))
     assert region.rgb.shape == (80, 200, 3)
     assert np.abs(region.rgb.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -174,14 +286,14 @@ def test_threads_read_alike(stored, slide):
         np.testing.assert_array_equal(region.rgb, stored[2][y : y + 120, x : x + 150])
 
 
-def test_overview_covers_the_plane(stored, slide):
+def test_overview_covers_the_plane(levels, slide):
     overview = read_overview(slide, 4.0)
     assert overview.px_l0 == (8, 16)
     assert overview.mpp.x == pytest.approx(4.0)
     assert overview.mpp.y == pytest.approx(4.0)
     assert overview.rgb.shape == (32, 88, 3)  # rounded up: 500 / 16 and 700 / 8
     assert not overview.unreadable.any()
-    expected = Image.fromarray(stored[2][:496, :696]).reduce((8, 16))
+    expected = Image.fromarray(levels[2][:124, :174]).reduce((2, 4))
     assert np.abs(overview.rgb[:31, :87].astype(int) - np.asarray(expected)).max() <= 2
 
 
@@ -215,9 +327,10 @@ def test_given_pixel_size_goes_before_the_files(stored):
 
 
 def test_a_cut_file_fails_with_a_slide_error(stored, tmp_path):
-    path = tmp_path / stored[0].name
-    path.write_bytes(stored[0].read_bytes()[:500])
-    with pytest.raises(SlideError, match=r"slide\.tif") as caught:
+    path = copied(stored, tmp_path)
+    head = path / stored[1].head
+    head.write_bytes(head.read_bytes()[:500])
+    with pytest.raises(SlideError, match=stored[1].name) as caught:
         open_slide(path, MPP)
     assert caught.value.exit_code == 1
 
@@ -225,3 +338,20 @@ def test_a_cut_file_fails_with_a_slide_error(stored, tmp_path):
 def test_fingerprint_is_of_the_content(stored, damaged):
     with open_slide(stored[0]) as slide, open_slide(damaged) as other:
         assert slide_fingerprint(slide.info.files) != slide_fingerprint(other.info.files)
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory) -> tuple[np.ndarray, PhantomTruth]:
+    path = tmp_path_factory.mktemp("phantom") / "phantom.tif"
+    truth = write_phantom(path, np.random.default_rng(7), side_mm=0.7, mpp=MPP)
+    return tifffile.imread(path), truth
+
+
+def test_a_run_measures_it(stored, phantom, tmp_path):
+    pixels, truth = phantom
+    path = tmp_path / stored[1].name
+    stored[1].write(path, pixels)
+    settings = load_settings(overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.1"])
+    result = analyse(Request(path, path.name, tmp_path / "out"), settings, QuietWatcher()).result
+    assert result["percent_viable"] == pytest.approx(truth.percent_viable, abs=2)
+    assert result["ledger"]["mm2"]["viable"] == pytest.approx(truth.area_mm2["viable"], rel=0.05)

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from wsi_necrosis.errors import MissingExtraError, SlideError
+from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff
 from wsi_necrosis.slides.slide import open_slide
@@ -25,11 +24,6 @@ def rgb() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
 
 
-@pytest.fixture
-def needs_tiatoolbox():
-    pytest.importorskip("tiatoolbox")
-
-
 def test_recognised_by_content_not_by_name(tmp_path, rgb):
     assert is_ome_tiff(write(tmp_path / "a.tif", rgb, axes="YXS"))
     plain = tmp_path / "b.ome.tif"
@@ -40,7 +34,6 @@ def test_recognised_by_content_not_by_name(tmp_path, rgb):
     assert not is_ome_tiff(text)
 
 
-@pytest.mark.usefixtures("needs_tiatoolbox")
 @pytest.mark.parametrize(
     ("metadata", "mpp"),
     [
@@ -74,7 +67,6 @@ def test_pixel_size_has_its_unit(tmp_path, rgb, metadata, mpp):
         assert slide.info.objective is None  # never guessed from the pixel size
 
 
-@pytest.mark.usefixtures("needs_tiatoolbox")
 def test_objective_is_the_one_that_the_image_refers_to(tmp_path, rgb):
     path = write(tmp_path / "a.ome.tif", rgb, axes="YXS", PhysicalSizeX=0.5, PhysicalSizeY=0.5)
     with tifffile.TiffFile(path) as tiff:
@@ -91,7 +83,6 @@ def test_objective_is_the_one_that_the_image_refers_to(tmp_path, rgb):
         assert slide.info.objective == 20
 
 
-@pytest.mark.usefixtures("needs_tiatoolbox")
 def test_transparent_pixels_are_white(tmp_path, rgb):
     rgba = np.concatenate([rgb, np.zeros((*rgb.shape[:2], 1), np.uint8)], -1)
     rgba[:50, :, 3] = 255
@@ -111,7 +102,6 @@ def test_transparent_pixels_are_white(tmp_path, rgb):
     assert (region.rgb[50:] == 255).all()
 
 
-@pytest.mark.usefixtures("needs_tiatoolbox")
 @pytest.mark.parametrize(
     ("pixels", "axes"),
     [
@@ -125,12 +115,43 @@ def test_what_is_not_8_bit_rgb_is_refused(tmp_path, pixels, axes):
         open_slide(write(tmp_path / "a.ome.tif", pixels, axes=axes))
 
 
-@pytest.mark.usefixtures("needs_tiatoolbox")
-def test_importing_tiatoolbox_leaves_logging_and_warnings_alone(tmp_path, rgb):
-    root, show = list(logging.getLogger().handlers), warnings.showwarning
-    with open_slide(write(tmp_path / "a.ome.tif", rgb, axes="YXS")):
-        assert logging.getLogger().handlers == root
-        assert warnings.showwarning is show
+def test_planes_apart_read_as_planes_together(tmp_path, rgb):
+    path = tmp_path / "a.ome.tif"
+    planes = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
+    tifffile.imwrite(
+        path,
+        planes,
+        ome=True,
+        tile=(64, 64),
+        photometric="rgb",
+        planarconfig="separate",
+        metadata={"axes": "SYX"},
+    )
+    with open_slide(path, Mpp(0.5, 0.5)) as slide:
+        assert slide.info.size_l0 == (120, 100)
+        np.testing.assert_array_equal(slide.read(slide.info.plane, Mpp(0.5, 0.5)).rgb, rgb)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed by Linux alone")
+def test_another_file_that_holds_the_pixels_is_opened_and_let_go(tmp_path, rgb):
+    path, other = write(tmp_path / "a.ome.tif", rgb, axes="YXS"), tmp_path / "b.ome.tif"
+    with tifffile.TiffFile(path) as tiff:
+        xml = tiff.ome_metadata
+    other.write_bytes(path.read_bytes())
+    uuid = re.search('UUID="([^"]+)"', xml)[1]
+    elsewhere = "urn:uuid:00000000-0000-0000-0000-000000000007"
+    named = f'PlaneCount="1"><UUID FileName="{other.name}">{elsewhere}</UUID></TiffData>'
+    tifffile.tiffcomment(path, xml.replace('PlaneCount="1"/>', named).encode())
+    tifffile.tiffcomment(other, xml.replace(uuid, elsewhere).encode())
+    with open_slide(path, Mpp(0.5, 0.5)) as slide:
+        assert slide.info.files == (other,)
+        np.testing.assert_array_equal(slide.read(slide.info.plane, Mpp(0.5, 0.5)).rgb, rgb)
+        assert path in open_files()
+    assert not {path, other} & open_files()
+
+
+def open_files() -> set[Path]:
+    return {link.resolve() for link in Path("/proc/self/fd").iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -143,36 +164,3 @@ def test_a_damaged_description_says_so(tmp_path, rgb, change):
     tifffile.tiffcomment(path, xml.replace(*change).encode())
     with pytest.raises(SlideError, match=r"a\.ome\.tif"):
         open_slide(path)
-
-
-def refuse(monkeypatch, error):
-    """Make every import of tiatoolbox fail with `error`."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "tiatoolbox"]:
-        monkeypatch.delitem(sys.modules, name)
-
-    class Refusal:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name.split(".")[0] == "tiatoolbox":
-                raise error
-
-    monkeypatch.setattr(sys, "meta_path", [Refusal, *sys.meta_path])
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (
-            ModuleNotFoundError("No module named 'tiatoolbox'", name="tiatoolbox"),
-            r"pip install 'wsi-necrosis\[tiatoolbox\]'",
-        ),
-        (ImportError("libGL.so.1: cannot open shared object file"), "libGL.*opencv-python-headless"),
-        (OSError("libGL.so.1: cannot open shared object file"), "libGL.*opencv-python-headless"),
-    ],
-)
-def test_a_tiatoolbox_that_cannot_be_imported_names_the_way_out(tmp_path, rgb, monkeypatch, error, message):
-    path = write(tmp_path / "a.ome.tif", rgb, axes="YXS")
-    refuse(monkeypatch, error)
-    with pytest.raises(MissingExtraError, match=message) as caught:
-        open_slide(path)
-    assert caught.value.exit_code == 2

@@ -28,9 +28,9 @@ class SlideInfo:
     files : tuple of Path
         Every file of the slide, sorted.
     vendor : str
-        Format by OpenSlide's name for it, or "ome-tiff".
+        Format by OpenSlide's name for it, or "ome-tiff", "jpeg-2000" or "ome-zarr".
     reader : str
-        "jpeg-tiff", "openslide" or "tiatoolbox".
+        "jpeg-tiff", "openslide", "tiatoolbox" or "tifffile".
     size_l0 : tuple of int
         Level-0 pixels.
     plane : Box

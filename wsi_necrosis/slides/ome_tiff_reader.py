@@ -1,13 +1,10 @@
-"""OME-TIFF slides, whose pixels tiatoolbox's reader decodes; the only user of that reader."""
+"""OME-TIFF slides, whose pixels tifffile decodes."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import struct
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsi_necrosis.errors import MissingExtraError, SlideError
+from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo, settle_mpp
 from wsi_necrosis.slides.pyramid import nominal_downsample, on_white
@@ -34,28 +31,37 @@ UM_PER_UNIT = {
     "cm": 1e4,
     "m": 1e6,
 }
-CACHE_BYTES = 2**26
 # What tifffile (its TiffFileError is a ValueError), zarr, the codecs and the XML parser raise on damage.
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, SyntaxError, struct.error)
 
 
 class OmeTiffLevels:
-    """Stored levels of one image of an OME-TIFF, by its index in the file."""
+    """Stored levels of one image of an OME-TIFF, by its index in the file; may be shared by threads."""
 
     def __init__(self, path: Path, series: int) -> None:
+        import zarr  # noqa: PLC0415 - takes a while, and `--help` and other formats do without it
+
         self._path, self._series = path, series
-        reader_class = _reader_class()
         try:
-            # post_proc would paint channels in colours of its own.
-            self._reader = reader_class(path, series=series, post_proc=None, cache_size=CACHE_BYTES)
+            self._tiff = tifffile.TiffFile(path)
         except DAMAGE as error:
-            raise SlideError(f"{path} is an OME-TIFF that cannot be opened ({error})") from error
-        self._arrays = list(self._reader.level_arrays.values())
-        self.sizes = tuple((int(array.shape[1]), int(array.shape[0])) for array in self._arrays)
+            raise _unopened(path, error) from error
+        try:
+            image = self._tiff.series[series]
+            self._is_planar = image.axes == "SYX"
+            # Two workers stand for any number: each tile is decoded in a thread of its own.
+            self._store = image.aszarr(multiscales=True, maxworkers=2)
+            group = zarr.open_group(self._store, mode="r", zarr_format=2)
+            arrays = [group[str(level)] for level in range(len(image.levels))]
+        except DAMAGE as error:
+            self._tiff.close()
+            raise _unopened(path, error) from error
+        self._arrays: list[Any] = sorted(arrays, key=lambda array: -array.size)
+        self.sizes = tuple(self._across(array.shape) for array in self._arrays)
         self.downsamples = tuple(
             nominal_downsample(self.sizes[0], size, self.sizes[0][0] / size[0]) for size in self.sizes
         )
-        self.tiles = tuple(self._tile(array) for array in self._arrays)
+        self.tiles = tuple(self._across(array.chunks) for array in self._arrays)
         self.stored = len(self.sizes)
 
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
@@ -68,11 +74,11 @@ class OmeTiffLevels:
         for part in window.by_tile(self.tiles[level]):
             rows, cols = slice(part.top, part.top + part.height), slice(part.left, part.left + part.width)
             try:
-                tile = array[rows, cols]
+                tile = np.moveaxis(array[:, rows, cols], 0, -1) if self._is_planar else array[rows, cols]
             except DAMAGE as error:
                 logger.debug("%s: level %d, %s: %s", self._path, level, part, error)
                 return None
-            out[part.within(window)] = np.asarray(on_white(Image.fromarray(tile)))
+            out[part.within(window)] = np.asarray(on_white(Image.fromarray(np.ascontiguousarray(tile))))
         return window.count_tiles(self.tiles[level])
 
     def reopened(self) -> Self:
@@ -81,13 +87,13 @@ class OmeTiffLevels:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._reader.tiff.close()
-        self._reader._zarr_store.close()  # it has a handle of its own, and the reader no method to close it
+        self._store.close()  # other files that the image is spread over
+        self._tiff.close()
 
-    @staticmethod
-    def _tile(array: Any) -> tuple[int, int]:
-        chunks = dict(zip(array.axes, array.array.chunks, strict=True))
-        return int(chunks["X"]), int(chunks["Y"])
+    def _across(self, lengths: Sequence[int]) -> tuple[int, int]:
+        """Width and height out of lengths along the axes of an array."""
+        height, width = lengths[1:] if self._is_planar else lengths[:2]
+        return int(width), int(height)
 
 
 def is_ome_tiff(path: Path) -> bool:
@@ -103,7 +109,7 @@ def is_ome_tiff(path: Path) -> bool:
 
 
 def open_ome_tiff(path: Path, given: Mpp | None) -> tuple[SlideInfo, OmeTiffLevels]:
-    """Open an OME-TIFF with tiatoolbox's reader.
+    """Open an OME-TIFF.
 
     Parameters
     ----------
@@ -116,8 +122,6 @@ def open_ome_tiff(path: Path, given: Mpp | None) -> tuple[SlideInfo, OmeTiffLeve
     ------
     SlideError
         The file is damaged, or is not 8-bit RGB.
-    MissingExtraError
-        tiatoolbox is not installed, or cannot be imported.
     """
     try:
         with tifffile.TiffFile(path) as tiff:
@@ -133,7 +137,7 @@ def open_ome_tiff(path: Path, given: Mpp | None) -> tuple[SlideInfo, OmeTiffLeve
         path=path,
         files=files,
         vendor="ome-tiff",
-        reader="tiatoolbox",
+        reader="tifffile",
         size_l0=levels.sizes[0],
         plane=Box(0, 0, *levels.sizes[0]),
         bounds_l0=(0, 0),
@@ -192,31 +196,5 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _reader_class() -> Any:
-    try:
-        with _quiet_import():
-            return importlib.import_module("tiatoolbox.wsicore.wsireader").TIFFWSIReader
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "tiatoolbox":
-            raise
-        raise MissingExtraError(
-            "OME-TIFF slides need tiatoolbox; install it with: pip install 'wsi-necrosis[tiatoolbox]'"
-        ) from error
-    except (ImportError, OSError) as error:  # its OpenCV needs libGL, glib and X11 libraries
-        raise MissingExtraError(
-            f"tiatoolbox, which OME-TIFF slides need, cannot be imported ({error}); where a graphics library "
-            "is missing: pip install --force-reinstall --no-deps opencv-python-headless"
-        ) from error
-
-
-@contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Keep tiatoolbox from taking over the root logger and Python's warnings, as its import does."""
-    root, guard, show = logging.getLogger(), logging.NullHandler(), warnings.showwarning
-    root.addHandler(guard)
-    try:
-        yield
-    finally:
-        root.removeHandler(guard)
-        if warnings.showwarning is not show:
-            logging.captureWarnings(capture=False)
+def _unopened(path: Path, error: Exception) -> SlideError:
+    return SlideError(f"{path} is an OME-TIFF that cannot be opened ({error})")

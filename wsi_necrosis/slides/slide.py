@@ -18,6 +18,7 @@ from wsi_necrosis.slides.jpeg_tiff_reader import open_jpeg_tiff
 from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff, open_ome_tiff
 from wsi_necrosis.slides.openslide_reader import existing_file, open_openslide
 from wsi_necrosis.slides.pyramid import Levels, Pyramid, Region
+from wsi_necrosis.slides.tiatoolbox_reader import is_jpeg_2000, is_zarr, open_jpeg_2000, open_ome_zarr
 
 BAND_PX = 32  # rows of a thumbnail that are read at once, so that no large level is held whole
 
@@ -61,15 +62,16 @@ class Slide(Protocol):
 
 
 def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | None = None) -> Slide:
-    """Open a slide of any format that OpenSlide reads, or an OME-TIFF.
+    """Open a slide of any format that OpenSlide reads, an OME-TIFF, a JPEG 2000 file or an OME-Zarr folder.
 
     Parameters
     ----------
     path : str or Path
-        A file; any one file of a DICOM series; or a folder that holds one DICOM series and no other.
+        A file; any one file of a DICOM series; a folder that holds one DICOM series and no other; or
+        the folder of an OME-Zarr image.
     mpp : float or Mpp, optional
         Pixel size of level 0 in um, instead of what the file states.
-    reader : {"jpeg-tiff", "openslide", "tiatoolbox"}, optional
+    reader : {"jpeg-tiff", "openslide", "tiatoolbox", "tifffile"}, optional
         Read with this one or fail; by default the file alone decides which.
 
     Raises
@@ -79,7 +81,7 @@ def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | N
     PixelSizeError
         `mpp` is implausible.
     MissingExtraError
-        An OME-TIFF, and tiatoolbox is not installed.
+        A JPEG 2000 file or an OME-Zarr folder, and tiatoolbox is not installed.
 
     Examples
     --------
@@ -91,7 +93,9 @@ def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | N
     """
     given = Mpp(mpp, mpp) if isinstance(mpp, int | float) else mpp
     check_given_mpp(given)
-    file = existing_file(Path(path))
+    file = Path(path)
+    if not is_zarr(file):
+        file = existing_file(file)
     info, levels = _opened(file, given, reader)
     if reader not in {None, info.reader}:
         levels.close()
@@ -102,6 +106,10 @@ def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | N
 def _opened(file: Path, mpp: Mpp | None, reader: str | None) -> tuple[SlideInfo, Levels]:
     if is_ome_tiff(file):
         return open_ome_tiff(file, mpp)
+    if is_jpeg_2000(file):
+        return open_jpeg_2000(file, mpp)
+    if is_zarr(file):
+        return open_ome_zarr(file, mpp)
     info, levels = open_openslide(file, mpp)
     fast = None if reader == info.reader else open_jpeg_tiff(info, levels)
     if fast is None:

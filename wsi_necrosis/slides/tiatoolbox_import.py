@@ -1,0 +1,125 @@
+"""Import tiatoolbox's readers, and keep what they do to logging, warnings and the terminal to themselves."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import files
+from pathlib import Path
+from typing import Any
+
+from wsi_necrosis.errors import MissingExtraError
+
+NO_OPENJPEG = "0.0.0"  # glymur's version of a library that it has not found
+ONE_AT_A_TIME = threading.Lock()
+
+
+def reader_class(kind: str, name: str) -> Any:
+    """One of tiatoolbox's reader classes, imported where needed: it is an extra, and takes ten seconds.
+
+    Parameters
+    ----------
+    kind : str
+        The slides that it is for, named in messages.
+    name : str
+        The class in `tiatoolbox.wsicore.wsireader`.
+
+    Raises
+    ------
+    MissingExtraError
+        tiatoolbox is not installed, or cannot be imported.
+    """
+    try:
+        with _quiet_import():
+            return getattr(importlib.import_module("tiatoolbox.wsicore.wsireader"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "tiatoolbox":
+            raise
+        raise MissingExtraError(
+            f"{kind} slides need tiatoolbox; install it with: pip install 'wsi-necrosis[tiatoolbox]'"
+        ) from error
+    except (ImportError, OSError) as error:  # its OpenCV needs libGL, glib and X11 libraries
+        raise MissingExtraError(
+            f"tiatoolbox, which {kind} slides need, cannot be imported ({error}); where a graphics library "
+            "is missing: pip install --force-reinstall --no-deps opencv-python-headless"
+        ) from error
+
+
+def find_openjpeg() -> None:
+    """Let glymur use the OpenJPEG that imagecodecs brings, where the system has none.
+
+    glymur looks for the library once, when it is imported, and first in a file of settings.
+
+    Raises
+    ------
+    MissingExtraError
+        There is no OpenJPEG at all.
+    """
+    with alone_and_quiet():
+        if importlib.import_module("glymur.version").openjpeg_version != NO_OPENJPEG:
+            return
+        brought = [file.locate() for file in files("imagecodecs") or () if "openjp2" in file.name]
+        if not brought:
+            raise MissingExtraError(
+                "JPEG 2000 slides need the library OpenJPEG; install it (Debian: libopenjp2-7; conda: openjpeg)"
+            )
+        for name in [name for name in sys.modules if name.split(".")[0] == "glymur"]:
+            del sys.modules[name]
+        with tempfile.TemporaryDirectory() as folder, _environment("XDG_CONFIG_HOME", folder):
+            settings = Path(folder, "glymur", "glymurrc")
+            settings.parent.mkdir()
+            settings.write_text(f"[library]\nopenjp2: {brought[0]}\n", "utf-8")
+            importlib.import_module("glymur")
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
+@contextmanager
+def alone_and_quiet() -> Iterator[None]:
+    """Let one thread at a time use a foreign reader, and keep its warnings and guesses to ourselves.
+
+    glymur keeps the parameters of a read in the open image, and both it and this change how warnings are
+    shown, which is one for all threads. tiatoolbox tells the root logger what it guesses, which is not used.
+    """
+    root = logging.getLogger()
+    with ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root.addFilter(_is_error)
+        try:
+            yield
+        finally:
+            root.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
+
+
+@contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Keep tiatoolbox from taking over the root logger and Python's warnings, as its import does."""
+    root, guard, show = logging.getLogger(), logging.NullHandler(), warnings.showwarning
+    root.addHandler(guard)
+    try:
+        yield
+    finally:
+        root.removeHandler(guard)
+        if warnings.showwarning is not show:
+            logging.captureWarnings(capture=False)
