@@ -46,7 +46,7 @@ def test_each_cell_has_its_own_answer() -> None:
     np.testing.assert_array_equal(heat.channels[3][scored], store.uncertainty[scored])
     assert np.isnan(heat.channels[:, ~scored]).all()
     np.testing.assert_array_equal(heat.label, cell_class(store, SHIPPED))
-    assert (*(f"p_{name}" for name in CLASSES), "uncertainty") == CHANNELS
+    assert CHANNELS == ("p_non_tumour", "p_non_viable", "p_viable", "uncertainty")
 
 
 @pytest.mark.parametrize(("limit", "of"), [("max_uncertainty", "uncertainty"), ("max_ood", "ood")])
