@@ -1,8 +1,6 @@
 import pytest
 
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, TUMOUR_CLASSES, VIABLE
-from wsi_necrosis.quantify.palette import PALETTE
-from wsi_necrosis.scores.labels import CellLabel
 
 
 def test_the_order_is_that_of_every_stored_probability() -> None:
@@ -13,9 +11,3 @@ def test_the_order_is_that_of_every_stored_probability() -> None:
 @pytest.mark.parametrize("field", ["name", "title", "qupath", "colour", "column"])
 def test_no_two_classes_are_called_or_drawn_alike(field: str) -> None:
     assert len({getattr(each, field) for each in TUMOUR_CLASSES}) == len(TUMOUR_CLASSES)
-
-
-@pytest.mark.parametrize("each", TUMOUR_CLASSES, ids=CLASSES)
-def test_a_cell_of_a_class_is_shown_as_that_class(each) -> None:
-    shown = PALETTE[CellLabel[each.name.upper()]]
-    assert (shown.title, shown.qupath, shown.rgb) == (each.title, each.qupath, each.colour)
