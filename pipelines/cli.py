@@ -9,15 +9,29 @@ import json
 import sys
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from wsi_necrosis.errors import SettingsError, WsiNecrosisError
 
-if TYPE_CHECKING:
-    from wsi_necrosis.geometry import Mpp
-    from wsi_necrosis.settings.run import Settings
+from .options import (
+    AsJson,
+    Config,
+    Device,
+    ModelName,
+    ModelNames,
+    MppText,
+    OutPath,
+    Overrides,
+    Preset,
+    Quiet,
+    Scheduler,
+    SlidePath,
+    Workers,
+    parse_mpp,
+    settings_of,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,30 +43,6 @@ app = typer.Typer(
 
 models_app = typer.Typer(no_args_is_help=True, help="The models that come with the package, and your own.")
 app.add_typer(models_app, name="models")
-
-SlidePath = Annotated[Path, typer.Argument(help="Whole-slide image: SVS, NDPI, MRXS, SCN, BIF, TIFF, DICOM.")]
-OutPath = Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")]
-MppText = Annotated[
-    str | None,
-    typer.Option("--mpp", metavar="X[,Y]", help="Pixel size of level 0 in um, where the file has none."),
-]
-ModelName = Annotated[str | None, typer.Option("--model", help="Shipped model or checkpoint folder.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Blocks at once. [default: one per core]")
-]
-Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler.")]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file over the shipped settings.")]
-Preset = Annotated[str | None, typer.Option("--preset", help="Shipped preset over the shipped settings.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=V", help="One setting; repeatable.")
-]
-ModelNames = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[MODEL]...", help="Names or checkpoint folders. [default: all shipped]"),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no result on the screen.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 
 
 @app.command()
@@ -80,12 +70,12 @@ def run(
     options = {
         "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
     }  # fmt: skip
-    settings = _settings(preset, config, overrides, options)
+    settings = settings_of(preset, config, overrides, options)
     from . import run as job
     from .console import printout
     from .console.progress import watching
 
-    pixel_size = _parse_mpp(mpp)
+    pixel_size = parse_mpp(mpp)
     if dry_run:
         typer.echo(job.dry_run(slide, settings, pixel_size))
         return
@@ -105,7 +95,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Paint a synthetic slide of known truth, score it with a tiny model, and compare."""
-    settings = _settings(None, None, ["model.name=phantom"], {"cluster.workers": workers})
+    settings = settings_of(None, None, ["model.name=phantom"], {"cluster.workers": workers})
     from . import demo as job
     from .console.progress import watching
 
@@ -131,13 +121,13 @@ def bench(
     options = {
         "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
     }  # fmt: skip
-    settings = _settings(None, None, overrides, options)
+    settings = settings_of(None, None, overrides, options)
     from . import bench as job
     from .console.progress import watching
     from .console.signals import interruptible
 
     with watching(quiet=quiet or as_json) as watcher, interruptible():
-        found = job.bench(slide, settings, _parse_mpp(mpp), watcher)
+        found = job.bench(slide, settings, parse_mpp(mpp), watcher)
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else job.describe(found))
 
 
@@ -146,7 +136,7 @@ def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None
     """Say what a slide is: format, size, levels, pixel size and where it came from."""
     from . import info as job
 
-    typer.echo(job.info(slide, _parse_mpp(mpp), as_json=as_json))
+    typer.echo(job.info(slide, parse_mpp(mpp), as_json=as_json))
 
 
 @app.command()
@@ -252,30 +242,6 @@ def _root(
     ] = False,
 ) -> None:
     """Options before the command."""
-
-
-def _settings(
-    preset: str | None, config_file: Path | None, overrides: list[str] | None, options: dict[str, Any]
-) -> Settings:
-    """Settings in force; options are overrides with a name of their own and come last."""
-    from wsi_necrosis.settings.run import load_settings
-
-    named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    return load_settings(preset, config_file, [*(overrides or []), *named])
-
-
-def _parse_mpp(text: str | None) -> Mpp | None:
-    from wsi_necrosis.geometry import Mpp
-
-    if text is None:
-        return None
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in {1, 2}:
-        raise SettingsError(f"--mpp {text}: give one number, or two joined by a comma, in um per pixel")
-    return Mpp(values[0], values[-1])
 
 
 if __name__ == "__main__":

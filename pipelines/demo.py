@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wsi_necrosis.classes import CLASSES, TITLES, VIABLE
+from wsi_necrosis.classes import TUMOUR_CLASSES, VIABLE
 from wsi_necrosis.files import require_writable
 from wsi_necrosis.inference.watcher import Watcher
 from wsi_necrosis.scores.block_scores import Scores
@@ -50,9 +50,11 @@ def compare(truth: PhantomTruth, result: Mapping[str, Any]) -> list[str]:
     """Lines of a table: painted and found areas in mm2 by class, and percent viable."""
     found = result["ledger"]["mm2"]
     lines = [f"{'':<18}{'painted':>10}{'found':>10}{'error':>9}"]
-    for name, title in zip(CLASSES, TITLES, strict=True):
-        painted, area = truth.area_mm2[name], found[f"soft_{name}"]
-        lines.append(f"{title:<18}{painted:>7.3f} mm2{area:>6.3f} mm2{100 * (area / painted - 1):>+7.2f} %")
+    for each in TUMOUR_CLASSES:
+        painted, area = truth.area_mm2[each.name], found[f"soft_{each.name}"]
+        lines.append(
+            f"{each.title:<18}{painted:>7.3f} mm2{area:>6.3f} mm2{100 * (area / painted - 1):>+7.2f} %"
+        )
     painted, percent = truth.percent_viable, result["percent_viable"]
     lines.append(f"{'Percent viable':<18}{painted:>9.2f} %{percent:>8.2f} %{percent - painted:>+7.2f} points")
     return lines

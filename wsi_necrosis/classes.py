@@ -1,7 +1,40 @@
-"""The three classes of tumour tissue, in the order of every probability array."""
+"""The three classes of tumour tissue, and how each is called and shown."""
 
 from __future__ import annotations
 
-CLASSES = ("non_tumour", "non_viable", "viable")
-NON_TUMOUR, NON_VIABLE, VIABLE = range(3)
-TITLES = ("Non-tumour", "Non-viable tumour", "Viable tumour")
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TumourClass:
+    """A class of tissue: what it is called in each place, and its colour.
+
+    Attributes
+    ----------
+    name : str
+        In code, settings and result files.
+    title : str
+        In what people read.
+    qupath : str
+        QuPath's own class for it, so that its users see what they know.
+    colour : tuple of int
+        Red, green and blue, 0 to 255: QuPath's colour of that class.
+    column : str
+        Column of its probability in `tiles.parquet`, spelled as WSInfer spells such columns.
+    """
+
+    name: str
+    title: str
+    qupath: str
+    colour: tuple[int, int, int]
+    column: str
+
+
+# In the order of every probability array.
+TUMOUR_CLASSES = (
+    TumourClass("non_tumour", "Non-tumour", "Stroma", (150, 200, 150), "prob_NonTumor"),
+    TumourClass("non_viable", "Non-viable tumour", "Necrosis", (50, 50, 50), "prob_NonViableTumor"),
+    TumourClass("viable", "Viable tumour", "Tumor", (200, 0, 0), "prob_ViableTumor"),
+)
+NON_TUMOUR, NON_VIABLE, VIABLE = range(3)  # indices into it
+CLASSES = tuple(tumour_class.name for tumour_class in TUMOUR_CLASSES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wsi_necrosis.classes import CLASSES, TITLES
+from wsi_necrosis.classes import TUMOUR_CLASSES
 
 MARGIN = 0.05  # of macro-F1, below which differences mean little with so few tiles
 PUBLISHED_TEST = "Case-4"  # of TCIA's tiles
@@ -233,7 +233,7 @@ def _importance_table(importance: Mapping[str, float]) -> str:
 def _gate_table(gate: Mapping[str, Any]) -> str:
     if not gate:
         return "Its branches are joined without weights."
-    titles = dict(zip(CLASSES, TITLES, strict=True))
+    titles = {each.name: each.title for each in TUMOUR_CLASSES}
     table = markdown(
         ("class", "lower quartile", "median", "upper quartile"),
         (

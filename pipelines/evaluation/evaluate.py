@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
@@ -346,7 +347,7 @@ def _gate(samples: Samples, held: HeldOut) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     if not np.isfinite(weight).all():
         return found
-    for name, at in (("non_tumour", 0), ("non_viable", 1), ("viable", 2)):
+    for at, name in enumerate(CLASSES):
         rows = [tile.label == at for tile in samples.tiles]
         quartiles: NDArray[np.float64] = (
             np.percentile(weight[rows], (25, 50, 75)) if any(rows) else np.zeros(0)

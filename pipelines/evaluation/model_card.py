@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsi_necrosis.classes import CLASSES, TITLES
+from wsi_necrosis.classes import CLASSES, TUMOUR_CLASSES
 from wsi_necrosis.model.spec import ModelSpec
 
 from .ablation_page import PUBLISHED_TEST, better_arms, markdown, pm
@@ -14,9 +14,9 @@ FIGURES = {
     "macro_f1": "Macro-F1",
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
-    **{f"recall_{name}": f"Recall, {title.lower()}" for name, title in zip(CLASSES, TITLES, strict=True)},
+    **{f"recall_{each.name}": f"Recall, {each.title.lower()}" for each in TUMOUR_CLASSES},
     "auc_macro": "AUC, mean of the classes",
-    **{f"auc_{name}": f"AUC, {title.lower()}" for name, title in zip(CLASSES, TITLES, strict=True)},
+    **{f"auc_{each.name}": f"AUC, {each.title.lower()}" for each in TUMOUR_CLASSES},
     "sensitivity_at_90_viable": "Sensitivity for viable tumour at 90 % specificity",
     "brier": "Brier score (0 to 2)",
     "ece": "Calibration error",
@@ -256,7 +256,8 @@ def _figure_table(metrics: Mapping[str, Any]) -> str:
 def _count_table(cases: Mapping[str, Any]) -> str:
     names = [*CLASSES, *(["mixed"] if any(found["tiles"]["mixed"] for found in cases.values()) else [])]
     rows = ([case, *(str(found["tiles"][name]) for name in names)] for case, found in cases.items())
-    return markdown(("case", *TITLES, "Mixed")[: 1 + len(names)], rows)
+    titles = (each.title for each in TUMOUR_CLASSES)
+    return markdown(("case", *titles, "Mixed")[: 1 + len(names)], rows)
 
 
 def _case_table(metrics: Mapping[str, Any]) -> str:
@@ -300,9 +301,8 @@ def _gate(gate: Mapping[str, Any]) -> str:
     """How much the radiomics branch has to say, in a sentence; nothing where no gate weighs it."""
     if not gate:
         return ""
-    medians = ", ".join(
-        f"{found['median']:.2f} ({TITLES[CLASSES.index(name)].lower()})" for name, found in gate.items()
-    )
+    titles = {each.name: each.title.lower() for each in TUMOUR_CLASSES}
+    medians = ", ".join(f"{found['median']:.2f} ({titles[name]})" for name, found in gate.items())
     return (
         f" On left-out tiles the gate gives the radiomics branch a median weight of {medians}, of 1 in all."
     )

@@ -18,11 +18,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, TITLES, VIABLE
+from wsi_necrosis.classes import NON_TUMOUR, NON_VIABLE, TUMOUR_CLASSES, VIABLE
 from wsi_necrosis.files import atomic_write
 from wsi_necrosis.metrics.curves import Reliability
-from wsi_necrosis.quantify.palette import PALETTE
-from wsi_necrosis.scores.labels import CellLabel
 
 DPI = 200
 WIDE = 9.0  # inches
@@ -85,13 +83,14 @@ def confusion_plot(path: Path, table: ArrayLike, title: str, caption: str) -> No
             text = f"{_count(count)}\n{100 * share[row, column]:.0f} %" if n_true[row] else "no tiles"
             ink = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, text, ha="center", va="center", color=ink, size=15, linespacing=1.4)
-        rows = [f"{name}\n{_tiles(n)}" for name, n in zip(TITLES, n_true, strict=True)]
-        axes.set_xticks(range(len(TITLES)), TITLES)
-        axes.set_yticks(range(len(TITLES)), rows)
+        titles = [each.title for each in TUMOUR_CLASSES]
+        rows = [f"{name}\n{_tiles(n)}" for name, n in zip(titles, n_true, strict=True)]
+        axes.set_xticks(range(len(titles)), titles)
+        axes.set_yticks(range(len(titles)), rows)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set(title=title, xlabel="predicted class", ylabel="true class")
-        _rule(axes, len(TITLES))
+        _rule(axes, len(titles))
 
 
 def roc_plot(path: Path, curves: Mapping[str, Curve], aucs: Mapping[str, float | None], caption: str) -> None:
@@ -102,7 +101,7 @@ def roc_plot(path: Path, curves: Mapping[str, Curve], aucs: Mapping[str, float |
     path, caption
         As for `confusion_plot`.
     curves : mapping of (float array, float array)
-        By class of `CLASSES`: false positive rate and sensitivity, as `agreement.roc_curve` gives them.
+        By name of class: false positive rate and sensitivity, as `metrics.curves.roc_curve` gives them.
         A class without a curve is named as such.
     aucs : mapping of float or None
         By class: area under the curve.
@@ -112,9 +111,9 @@ def roc_plot(path: Path, curves: Mapping[str, Curve], aucs: Mapping[str, float |
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1.2, label="chance, AUC .50")
         axes.axvline(0.1, color=PALE, linewidth=1.2, linestyle=":", label="90 % specificity")
         for at in (VIABLE, NON_VIABLE, NON_TUMOUR):
-            name = CLASSES[at]
-            drawn = curves.get(name, (np.empty(0), np.empty(0)))
-            label = f"{TITLES[at]}, {_area(aucs.get(name))}"
+            tumour_class = TUMOUR_CLASSES[at]
+            drawn = curves.get(tumour_class.name, (np.empty(0), np.empty(0)))
+            label = f"{tumour_class.title}, {_area(aucs.get(tumour_class.name))}"
             axes.plot(*drawn, color=_line_colour(at), linestyle=DASHES[at], label=label, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, xlabel="1 - specificity", ylabel="sensitivity")
         axes.set_title("Each class against the rest")
@@ -190,11 +189,11 @@ def gate_plot(path: Path, gate: NDArray[np.floating], labels: NDArray[np.int64],
     """
     edges = np.linspace(0, 1, SHARES + 1)
     with _picture(path, 5.6, caption) as figure:
-        panels = figure.subplots(len(CLASSES), 1, sharex=True, sharey=True)
+        panels = figure.subplots(len(TUMOUR_CLASSES), 1, sharex=True, sharey=True)
         for axes, at in zip(panels, (VIABLE, NON_VIABLE, NON_TUMOUR), strict=True):
             weight = gate[labels == at, 1]
             median = f", median {_bare(float(np.median(weight)))}" if weight.size else ""
-            title = f"{TITLES[at]}, {_tiles(weight.size)}{median}"
+            title = f"{TUMOUR_CLASSES[at].title}, {_tiles(weight.size)}{median}"
             axes.set_title(title, loc="left", color=_line_colour(at), pad=6)
             height = 100 * np.histogram(weight, edges)[0] / max(weight.size, 1)
             axes.stairs(height, edges, fill=True, color=_fill_colour(at), alpha=0.75)
@@ -263,8 +262,7 @@ def _line_colour(at: int) -> tuple[float, ...]:
 
 
 def _fill_colour(at: int) -> tuple[float, ...]:
-    label = (CellLabel.NON_TUMOUR, CellLabel.NON_VIABLE, CellLabel.VIABLE)[at]
-    return tuple(part / 255 for part in PALETTE[label].rgb)
+    return tuple(part / 255 for part in TUMOUR_CLASSES[at].colour)
 
 
 def _area(value: float | None) -> str:

@@ -19,8 +19,8 @@ from PIL import Image
 from wsi_necrosis.analysis import Request, analyse
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
-from wsi_necrosis.settings.loading import load_settings
+from wsi_necrosis.inference.watcher import QuietWatcher
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.phantom import PhantomTruth, write_phantom

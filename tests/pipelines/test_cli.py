@@ -3,13 +3,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from tests.helpers.models import save_watchful_model
-from tests.helpers.runs import FILES
-from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.pipelines.cli import _parse_mpp
+from tests.pipelines.test_run import FILES, save_watchful_model
 from wsi_necrosis.slides.phantom import write_phantom
 
 
@@ -31,19 +26,6 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [(None, None), ("0.5", Mpp(0.5, 0.5)), ("0.5,0.25", Mpp(0.5, 0.25))]
-)
-def test_mpp_is_one_number_or_two(text: str | None, expected: Mpp | None) -> None:
-    assert _parse_mpp(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "half", "1,2,3"])
-def test_other_mpp_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="--mpp"):
-        _parse_mpp(text)
 
 
 def test_errors_are_one_line_and_an_exit_code(tmp_path: Path) -> None:

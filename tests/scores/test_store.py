@@ -10,15 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, empty_block, unreadable_block
-from wsi_necrosis.scores.labels import cell_class, ood_cells
+from wsi_necrosis.scores.block_scores import BlockScores, CellState, empty_block, unreadable_block
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
 GRID = TileGrid(Box(0, 0, 500, 300), (2.0, 2.0), Mpp(1.0, 1.0), 32, 32, 3)
 PLAN = {"inputs": {"slide": "abc"}, "features": ("mean", "energy")}
-SHIPPED = load_settings().quantify
 
 
 def mask_pixels() -> np.ndarray:
@@ -123,34 +120,6 @@ def test_a_block_made_from_other_inputs_is_not_done(tmp_path: Path) -> None:
     assert not stores[1].is_done(block)
 
 
-def test_cell_class_follows_state_uncertainty_and_distance() -> None:
-    prob = np.array(
-        [[[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3], [np.nan] * 3]], np.float32
-    )
-    uncertainty = np.array([[0.5, 0.5, 0.6, 0.95, np.nan]], np.float32)
-    state = np.array([[2, 2, 2, 2, 3]], np.uint8)
-    ood = np.array([[0, 1, 1.5, 0.5, np.nan]], np.float32)
-    scores = Scores(GRID, 1.0, prob, uncertainty, ood, np.zeros((1, 5, 4), np.uint32), state)
-
-    def labels(**changes: float) -> list[int]:
-        return cell_class(scores, SHIPPED.model_copy(update=changes))[0].tolist()
-
-    assert labels() == [1, 2, 4, 1, 5]
-    assert labels(max_uncertainty=0.9) == [1, 2, 4, 4, 5]
-    assert labels(max_uncertainty=0.9, max_ood=1.5) == [1, 2, 3, 4, 5]
-    assert labels(max_ood=0.4) == [1, 4, 4, 4, 5]
-
-
-def test_only_scored_cells_are_unusual() -> None:
-    state = np.array([[0, 1, 2, 2, 2, 3]], np.uint8)
-    ood = np.array([[9, 9, 1, np.nextafter(np.float32(1), np.float32(2)), np.inf, 9]], np.float32)
-    empty = np.zeros((1, 6), np.float32)
-    scores = Scores(
-        GRID, 1.0, np.zeros((1, 6, 3), np.float32), empty, ood, np.zeros((1, 6, 4), np.uint32), state
-    )
-    assert ood_cells(scores, SHIPPED).tolist() == [[False, False, False, True, True, False]]
-
-
 class StoreMachine(RuleBasedStateMachine):
     """The store against a dictionary of blocks, through writes, reopening and lost records."""
 
@@ -191,6 +160,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = StoreMachine.TestCase
+
 TestStoreMachine.settings = hypothesis_settings(max_examples=8, stateful_step_count=8, deadline=None)
 
 

@@ -80,7 +80,7 @@ def without_openjpeg(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("without_openjpeg")
 def test_openjpeg_of_imagecodecs_stands_in_for_the_systems(tmp_path):
     find_openjpeg()
-    import glymur  # noqa: PLC0415 - the one that was imported just now
+    import glymur
 
     assert int(glymur.version.openjpeg_version.split(".")[0]) >= 2
     assert tiatoolbox_import.os.environ["XDG_CONFIG_HOME"] == str(tmp_path)

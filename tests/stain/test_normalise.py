@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
-from wsi_necrosis.slides.ome_tiff_reader import _quiet_import
+from wsi_necrosis.slides.tiatoolbox_import import _quiet_import
 from wsi_necrosis.stain.normalise import (
     TARGET_MEAN,
     TARGET_SD,

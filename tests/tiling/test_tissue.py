@@ -24,7 +24,6 @@ from wsi_necrosis.slides.overview import Overview, read_overview
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling import tissue
-from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 from wsi_necrosis.tiling.tissue import find_tissue, glass_colour
 
@@ -239,19 +238,6 @@ def test_strips_leave_no_trace(strip: int, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tissue, "STRIP_PX", strip)
         assert (masked(rgb).kind == whole).all()
-
-
-def test_foreground_tells_stain_from_shaded_and_noisy_glass() -> None:
-    rng = np.random.default_rng(0)
-
-    def tile(colour: tuple[int, int, int], sigma: float) -> NDArray[np.uint8]:
-        return np.clip(np.round(rng.normal(colour, sigma, (1, 64, 64, 3))), 0, 255).astype(np.uint8)
-
-    glass = [tile((level, level, level), 2) for level in (225, 243, 250)]
-    stain = [tile(colour, 1) for colour in ((246, 228, 238), (120, 90, 165), (236, 203, 231), (80, 80, 80))]
-    assert foreground(np.concatenate(glass)).mean() < 0.01
-    assert foreground(np.concatenate(stain)).mean() > 0.99
-    assert foreground(np.zeros((2, 5, 7, 3), np.uint8)).shape == (2, 5, 7)
 
 
 @pytest.mark.parametrize("mpp", [Mpp(0.5, 0.5), Mpp(0.5, 0.25), Mpp(0.46, 0.46)], ids=str)

@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import shape
 
-from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, TITLES, VIABLE
+from wsi_necrosis.classes import CLASSES, NON_TUMOUR, TUMOUR_CLASSES
 from wsi_necrosis.dataset.faults import plainly
 from wsi_necrosis.dataset.labels import LABELS, MIXED_LABEL
 from wsi_necrosis.errors import DatasetError
@@ -24,8 +24,8 @@ from wsi_necrosis.tiling.grid import TileGrid
 
 SKIPPED = ("Ignore", "Region")  # QuPath writes Ignore* and Region*
 AREAS = frozenset({"Polygon", "MultiPolygon"})
-QUPATH = {"Tumor": VIABLE, "Necrosis": NON_VIABLE, "Stroma": NON_TUMOUR, "Other": NON_TUMOUR}
-TITLED = {title: at for at, title in enumerate(TITLES)}
+QUPATH = {tumour_class.qupath: at for at, tumour_class in enumerate(TUMOUR_CLASSES)} | {"Other": NON_TUMOUR}
+TITLED = {tumour_class.title: at for at, tumour_class in enumerate(TUMOUR_CLASSES)}
 LABEL_OF: Mapping[str, str] = MappingProxyType(
     {name: CLASSES[at] for name, at in (QUPATH | TITLED | dict(LABELS)).items()} | {MIXED_LABEL: MIXED_LABEL}
 )

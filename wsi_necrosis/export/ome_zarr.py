@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from wsi_necrosis.classes import NON_VIABLE, TUMOUR_CLASSES
 from wsi_necrosis.files import atomic_write
 from wsi_necrosis.quantify.heatmap import CHANNELS, Heatmap, pyramid
 from wsi_necrosis.quantify.palette import PALETTE
@@ -21,7 +22,8 @@ from wsi_necrosis.quantify.palette import PALETTE
 VERSION = "0.5"
 LABELS = "classes"
 CHUNK_CELLS = 1024
-_CHANNEL_COLOURS = ("96C896", "808080", "C80000", "FFFFFF")  # the classes' own; grey shows on black
+NON_VIABLE_COLOUR = (128, 128, 128)  # its own dark grey does not show on the black of viewers
+UNCERTAINTY_COLOUR = (255, 255, 255)
 
 
 def write_ome_zarr(path: Path, heatmap: Heatmap, name: str) -> None:
@@ -110,14 +112,16 @@ def _transformations(heatmap: Heatmap, k: int, axes: str) -> list[dict[str, Any]
 
 def _omero(name: str) -> dict[str, Any]:
     """Colour windows from 0 to 1, so that pictures of different slides compare; one channel is on."""
+    own = [each.colour for each in TUMOUR_CLASSES]
+    own[NON_VIABLE] = NON_VIABLE_COLOUR
     channels = [
         {
             "label": label,
-            "color": colour,
+            "color": bytes(colour).hex().upper(),
             "active": label == "p_viable",
             "window": {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0},
         }
-        for label, colour in zip(CHANNELS, _CHANNEL_COLOURS, strict=True)
+        for label, colour in zip(CHANNELS, (*own, UNCERTAINTY_COLOUR), strict=True)
     ]
     return {"name": name, "channels": channels}
 

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from wsi_necrosis.classes import TUMOUR_CLASSES
 from wsi_necrosis.files import atomic_write
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.tiling.grid import PixelCount
-
-PROB_COLUMNS = ("prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor")
 
 
 def tiles_table(scores: Scores) -> pa.Table:
@@ -40,7 +39,7 @@ def tiles_table(scores: Scores) -> pa.Table:
         "row": pa.array(row.astype(np.int32)),
         "col": pa.array(col.astype(np.int32)),
         **_tile_boxes(scores, row, col),
-        **{name: _known(prob[:, k], scored) for k, name in enumerate(PROB_COLUMNS)},
+        **{each.column: _known(prob[:, k], scored) for k, each in enumerate(TUMOUR_CLASSES)},
         "uncertainty": _known(scores.uncertainty[row, col], scored),
         "ood": _known(scores.ood[row, col], scored),
         "tissue_px": pa.array(tissue),

@@ -1,4 +1,4 @@
-"""Stitch the cells of a slide into one picture over its plane; holds the palette.
+"""Stitch the cells of a slide into one picture over its plane.
 
 Cells partition the plane, so each place has the answer of its own cell and nothing is averaged, also
 where tiles overlap.
@@ -13,13 +13,14 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel, cell_class
 from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
-CHANNELS = ("p_non_tumour", "p_non_viable", "p_viable", "uncertainty")
+CHANNELS = (*(f"p_{name}" for name in CLASSES), "uncertainty")
 SMALLEST = 64  # cells on the longer side of the last pyramid level
 CHUNK_CELLS = 1024  # side of a chunk, whole powers of two so that no 2 x 2 window is cut
 # A lone viable cell must stay in sight.

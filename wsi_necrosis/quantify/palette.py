@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from wsi_necrosis.classes import TITLES
+from wsi_necrosis.classes import TUMOUR_CLASSES
 from wsi_necrosis.scores.labels import CellLabel
 
 
@@ -19,12 +19,12 @@ class Colour:
     rgb: tuple[int, int, int]
 
 
-# QuPath's own classes and colours, so that its users see what they know.
 PALETTE: Mapping[int, Colour] = MappingProxyType(
     {
-        CellLabel.NON_TUMOUR: Colour(TITLES[0], "Stroma", (150, 200, 150)),
-        CellLabel.NON_VIABLE: Colour(TITLES[1], "Necrosis", (50, 50, 50)),
-        CellLabel.VIABLE: Colour(TITLES[2], "Tumor", (200, 0, 0)),
+        **{
+            CellLabel(1 + at): Colour(tumour_class.title, tumour_class.qupath, tumour_class.colour)
+            for at, tumour_class in enumerate(TUMOUR_CLASSES)
+        },
         CellLabel.ABSTAINED: Colour("Abstained", "Ignore*", (180, 180, 180)),
         CellLabel.UNREADABLE: Colour("Unreadable", "Region*", (0, 0, 180)),
     }

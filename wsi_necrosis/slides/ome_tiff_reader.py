@@ -39,7 +39,7 @@ class OmeTiffLevels:
     """Stored levels of one image of an OME-TIFF, by its index in the file; may be shared by threads."""
 
     def __init__(self, path: Path, series: int) -> None:
-        import zarr  # noqa: PLC0415 - takes a while, and `--help` and other formats do without it
+        import zarr
 
         self._path, self._series = path, series
         try:

@@ -1,0 +1,100 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wsi_necrosis.errors import SettingsError
+
+if TYPE_CHECKING:
+    from wsi_necrosis.geometry import Mpp
+    from wsi_necrosis.settings.run import Settings
+
+SlidePath = Annotated[Path, typer.Argument(help="Whole-slide image: SVS, NDPI, MRXS, SCN, BIF, TIFF, DICOM.")]
+OutPath = Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")]
+MppText = Annotated[
+    str | None,
+    typer.Option("--mpp", metavar="X[,Y]", help="Pixel size of level 0 in um, where the file has none."),
+]
+ModelName = Annotated[str | None, typer.Option("--model", help="Shipped model or checkpoint folder.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Blocks at once. [default: one per core]")
+]
+Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler.")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file over the shipped settings.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="Shipped preset over the shipped settings.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=V", help="One setting; repeatable.")
+]
+ModelNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[MODEL]...", help="Names or checkpoint folders. [default: all shipped]"),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no result on the screen.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+
+
+def settings_of(
+    preset: str | None, config_file: Path | None, overrides: Sequence[str] | None, options: Mapping[str, Any]
+) -> Settings:
+    """Settings in force: the shipped ones, then the preset, the file, the overrides and the options.
+
+    Parameters
+    ----------
+    preset : str or None
+        Name of a shipped preset.
+    config_file : Path or None
+        A YAML file.
+    overrides : sequence of str or None
+        What `--set` gives: "a.b=value".
+    options : mapping of str to Any
+        Settings that have an option of their own, by their dotted names; None where it is not given.
+
+    Raises
+    ------
+    SettingsError
+        A preset, file or setting that is not there, or a value that does not fit.
+
+    Examples
+    --------
+    >>> settings_of(None, None, ["grid.stride_tiles=0.5"], {"cluster.workers": 2}).cluster.workers
+    2
+    """
+    # Settings bring pydantic and YAML, which `--help` does not need.
+    from wsi_necrosis.settings.run import load_settings
+
+    named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    return load_settings(preset, config_file, [*(overrides or []), *named])
+
+
+def parse_mpp(text: str | None) -> Mpp | None:
+    """Pixel size that `--mpp` gives, in micrometres per pixel; None without the option.
+
+    Raises
+    ------
+    SettingsError
+        It is neither a number nor two joined by a comma.
+
+    Examples
+    --------
+    >>> parse_mpp("0.5,0.25")
+    Mpp(x=0.5, y=0.25)
+    """
+    if text is None:
+        return None
+    # Geometry brings numpy, which `--help` does not need.
+    from wsi_necrosis.geometry import Mpp
+
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in {1, 2}:
+        raise SettingsError(f"--mpp {text}: give one number, or two joined by a comma, in um per pixel")
+    return Mpp(values[0], values[-1])

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.complete_scores import FAR, NON_TUMOUR, SHIPPED, measured, random_prob, scores, settings
+from wsi_necrosis.quantify.percentage import measure
+from wsi_necrosis.scores.labels import CellLabel, cell_class
+
+
+def test_unusual_cells_are_in_no_block_of_the_bootstrap() -> None:
+    prob = random_prob(np.random.default_rng(0), (24, 32))
+    ood = np.zeros((24, 32))
+    ood[:8, :8] = FAR
+    found = measure(scores(prob, ood=ood), SHIPPED)
+    missing = np.where((ood > 0)[..., None], np.nan, prob)
+    assert found.interval == measure(scores(missing), SHIPPED).interval
+    assert (cell_class(scores(prob, ood=ood), SHIPPED)[:8, :8] == CellLabel.ABSTAINED).all()
+
+
+def test_interval_takes_blocks_of_4_mm_then_2_mm_then_none() -> None:
+    large, small, none = measured((3, 4)), measured((1, 11)), measured((1, 2))
+    assert large.interval is not None
+    assert (large.interval.block_mm, large.interval.n_blocks) == (4.0, 12)
+    assert small.interval is not None
+    assert (small.interval.block_mm, small.interval.n_blocks) == (2.0, 44)
+    assert none.interval is None
+    assert none.interval_reason == "interval: not available (too little tissue)"
+    assert none.percent_viable is not None
+
+
+def test_blocks_without_tumour_do_not_count_towards_the_minimum() -> None:
+    prob = np.full((24, 32, 3), NON_TUMOUR)
+    prob[:8, :8] = (0.1, 0.4, 0.5)  # one block of 4 mm, four of 2 mm
+    assert measure(scores(prob), SHIPPED).interval is None
+
+
+def test_blocks_are_square_in_mm_where_pixels_are_not() -> None:
+    prob = random_prob(np.random.default_rng(0), (16, 16))
+    found = measure(scores(prob, cell_mm=(2.0, 1.0)), SHIPPED).interval  # 32 mm wide, 16 mm high
+    assert found is not None
+    assert (found.block_mm, found.n_blocks) == (4.0, 32)
+
+
+def test_interval_names_its_target_and_what_it_leaves_out() -> None:
+    found = measured((3, 4)).interval
+    assert found is not None
+    assert found.target.startswith("T2")
+    assert "classifier error" in found.covers
+    assert "not covered" in found.covers
+    assert found.confidence == 0.95
+
+
+def test_interval_repeats_with_its_seed_and_widens_with_confidence() -> None:
+    first, again, other = measured((4, 4)), measured((4, 4)), measured((4, 4), confidence=0.5)
+    assert first == again
+    assert first.interval is not None
+    assert other.interval is not None
+    assert first.interval.low < other.interval.low < other.interval.high < first.interval.high
+    assert measured((4, 4), seed=1).interval != first.interval
+
+
+def test_interval_has_the_width_of_the_delta_method() -> None:
+    rng = np.random.default_rng(3)
+    share = rng.beta(2, 3, size=(10, 10)).repeat(8, axis=0).repeat(8, axis=1)
+    prob = np.stack([0 * share, 1 - share, share], axis=-1)
+    score = measure(scores(prob), SHIPPED)
+    block = share[::8, ::8].ravel()
+    half = 1.96 * 100 * block.std(ddof=1) / np.sqrt(block.size)
+    assert score.interval is not None
+    assert score.percent_viable == pytest.approx(100 * block.mean(), rel=1e-6)
+    assert (score.interval.high - score.interval.low) / 2 == pytest.approx(half, rel=0.1)
+    assert score.interval.low < 100 * block.mean() < score.interval.high
+
+
+@given(st.integers(0, 1000))
+def test_moving_cells_within_a_block_changes_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    prob = random_prob(rng, (24, 32))
+    moved = prob.copy()
+    moved[8:16, 16:24] = rng.permutation(prob[8:16, 16:24].reshape(64, 3)).reshape(8, 8, 3)
+    few = settings(bootstrap_draws=50)
+    before, after = measure(scores(prob), few), measure(scores(moved), few)
+    assert before.interval is not None
+    assert after.interval is not None
+    assert after.percent_viable == pytest.approx(before.percent_viable)
+    assert (after.interval.low, after.interval.high) == pytest.approx(
+        (before.interval.low, before.interval.high)
+    )

@@ -1,0 +1,38 @@
+import numpy as np
+
+from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.scores.block_scores import Scores
+from wsi_necrosis.scores.labels import cell_class, ood_cells
+from wsi_necrosis.settings.run import load_settings
+from wsi_necrosis.tiling.grid import TileGrid
+
+GRID = TileGrid(Box(0, 0, 500, 300), (2.0, 2.0), Mpp(1.0, 1.0), 32, 32, 3)
+SHIPPED = load_settings().quantify
+
+
+def test_cell_class_follows_state_uncertainty_and_distance() -> None:
+    prob = np.array(
+        [[[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3], [np.nan] * 3]], np.float32
+    )
+    uncertainty = np.array([[0.5, 0.5, 0.6, 0.95, np.nan]], np.float32)
+    state = np.array([[2, 2, 2, 2, 3]], np.uint8)
+    ood = np.array([[0, 1, 1.5, 0.5, np.nan]], np.float32)
+    scores = Scores(GRID, 1.0, prob, uncertainty, ood, np.zeros((1, 5, 4), np.uint32), state)
+
+    def labels(**changes: float) -> list[int]:
+        return cell_class(scores, SHIPPED.model_copy(update=changes))[0].tolist()
+
+    assert labels() == [1, 2, 4, 1, 5]
+    assert labels(max_uncertainty=0.9) == [1, 2, 4, 4, 5]
+    assert labels(max_uncertainty=0.9, max_ood=1.5) == [1, 2, 3, 4, 5]
+    assert labels(max_ood=0.4) == [1, 4, 4, 4, 5]
+
+
+def test_only_scored_cells_are_unusual() -> None:
+    state = np.array([[0, 1, 2, 2, 2, 3]], np.uint8)
+    ood = np.array([[9, 9, 1, np.nextafter(np.float32(1), np.float32(2)), np.inf, 9]], np.float32)
+    empty = np.zeros((1, 6), np.float32)
+    scores = Scores(
+        GRID, 1.0, np.zeros((1, 6, 3), np.float32), empty, ood, np.zeros((1, 6, 4), np.uint32), state
+    )
+    assert ood_cells(scores, SHIPPED).tolist() == [[False, False, False, True, True, False]]

@@ -1,0 +1,55 @@
+"""The tests of a module are found by its path; those of a few modules stand with their callers'."""
+
+from pathlib import Path
+
+import pytest
+
+# A family of features is a kernel that means something only where extraction calls it.
+KERNELS = ("compiled", "cooccurrence", "neighbours", "planes", "reference", "runs", "sizes", "tile", "zones")
+WITH_THEIR_CALLERS = {
+    **{f"wsi_necrosis/radiomics/{name}.py": "radiomics/test_extraction.py" for name in KERNELS},
+    # Numbers of outlines, of which only nuclei are measured.
+    "wsi_necrosis/radiomics/nuclei_statistics.py": "radiomics/test_nuclei.py",
+    # Where each part of the picture stands: seen in the picture.
+    "wsi_necrosis/export/layout.py": "export/test_overlay.py",
+    # Sums that workers report and `perf.json` shows.
+    "wsi_necrosis/inference/stats.py": "export/test_result_json.py",
+    # Both exist to make a tile model, and are checked by what it answers.
+    "wsi_necrosis/model/backend_check.py": "model/test_tile_model.py",
+    "wsi_necrosis/model/loading.py": "model/test_tile_model.py",
+    # The numbers in which the detector measures its distance.
+    "wsi_necrosis/model/octaves.py": "model/test_ood.py",
+    # Offsets of compressed tiles, right if the pixels that the reader gives are.
+    "wsi_necrosis/slides/jpeg_index.py": "slides/test_jpeg_tiff_reader.py",
+    # The parts of a fit, which its figures and its resumption test.
+    "wsi_necrosis/training/batches.py": "training/test_fit.py",
+    "wsi_necrosis/training/fit_state.py": "training/test_fit.py",
+    # What commands print, seen in what they print.
+    "pipelines/config.py": "pipelines/test_cli.py",
+    "pipelines/console/printout.py": "pipelines/test_run.py",
+}
+TESTS = Path(__file__).parent
+MODULES = sorted(
+    path.relative_to(TESTS.parent)
+    for package in ("wsi_necrosis", "pipelines")
+    for path in (TESTS.parent / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+def mirrored(module: Path) -> Path:
+    """Test file of a module: the library's lie straight under `tests`, those of the pipelines in a folder."""
+    inside = module.relative_to("wsi_necrosis") if module.parts[0] == "wsi_necrosis" else module
+    return TESTS / inside.parent / f"test_{inside.name}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_module_has_its_test_file(module: Path) -> None:
+    elsewhere = WITH_THEIR_CALLERS.get(module.as_posix())
+    assert (TESTS / elsewhere if elsewhere else mirrored(module)).is_file()
+
+
+@pytest.mark.parametrize("name", WITH_THEIR_CALLERS)
+def test_the_list_of_exceptions_holds_no_more_than_it_must(name: str) -> None:
+    assert Path(name) in MODULES
+    assert not mirrored(Path(name)).exists()
