@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-import zarr
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
-from wsi_necrosis.analysis import Request, SlideReport, analyse, slide_normaliser, slide_stains
+from wsi_necrosis.analysis import Request, SlideReport, analyse, slide_normaliser
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
     InterruptedRunError,
@@ -37,13 +36,11 @@ from wsi_necrosis.model.ood import describe as describe_tiles
 from wsi_necrosis.model.spec import load_spec, model_folder
 from wsi_necrosis.pipelines.console.printout import describe
 from wsi_necrosis.pipelines.console.progress import QuietWatcher
-from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.scores.store import BlockScores, CellState, ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.slides.phantom import PhantomTruth, phantom_tiles, write_phantom
 from wsi_necrosis.stain.normalise import fit_normaliser
-from wsi_necrosis.stain.separation import fit_stains
 from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
@@ -477,38 +474,9 @@ def test_normalisers_are_fitted_to_tissue_without_its_holes(method: str) -> None
     assert slide_normaliser(phantom_spec(), overview, mask) is None
 
 
-def test_own_stains_are_those_of_the_normalised_slide() -> None:
-    """Tiles are normalised before their radiomics, so the vectors that separate them must be too."""
-    overview, mask = painted_overview()
-    normaliser = slide_normaliser(replace(phantom_spec(), normalise="macenko"), overview, mask)
-    recipe = replace(find_recipe("phantom"), stains="slide")
-    found = slide_stains(recipe, overview, mask, normaliser)
-    tissue = overview.rgb[mask.kind == MaskClass.TISSUE]
-    np.testing.assert_array_equal(found, fit_stains(normaliser.apply(tissue)))
-    np.testing.assert_array_equal(slide_stains(recipe, overview, mask), fit_stains(tissue))
-    assert np.abs(found - fit_stains(tissue)).max() > 0.01
-    assert slide_stains(find_recipe("phantom"), overview, mask, normaliser) is None
-
-
 def test_no_tumour_by_class_still_reads_well(undisturbed: SlideReport) -> None:
     result = {**undisturbed.result, "percent_viable_hard": None}
     assert "by class: no tumour" in describe(SlideReport(undisturbed.folder, result))
-
-
-def test_a_recipe_may_ask_for_the_slides_own_stains(small: Path, tmp_path: Path) -> None:
-    model = tmp_path / "own-stains"
-    shutil.copytree(model_folder("phantom"), model)
-    spec = json.loads((model / "model.json").read_text())
-    spec["recipe"]["stains"] = "slide"
-    (model / "model.json").write_text(json.dumps(spec))
-    fixed, own = (
-        run(small, tmp_path / name.replace("/", "-"), f"model.name={name}")
-        for name in ("phantom", str(model))
-    )
-    stores = [ScoreStore(report.folder) for report in (fixed, own)]
-    features = [zarr.open_array(store.folder / "scores.zarr" / "radiomics")[:] for store in stores]
-    assert np.isfinite(features[1][stores[1].read().state == CellState.SCORED]).all()
-    assert not np.allclose(*features, equal_nan=True)
 
 
 def test_both_engines_score_alike(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:

@@ -34,13 +34,11 @@ from wsi_necrosis.provenance import RESULT_VERSION, differences, versions
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.radiomics.extraction import prepare
-from wsi_necrosis.radiomics.recipe import Recipe
 from wsi_necrosis.scores.store import Scores, ScoreStore
 from wsi_necrosis.settings.run import ClusterSettings, Settings
 from wsi_necrosis.slides.overview import Overview, read_overview
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.stain.normalise import Normaliser, fit_normaliser
-from wsi_necrosis.stain.separation import fit_stains
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
 from wsi_necrosis.tiling.tissue import MaskClass, TissueMask, find_tissue
@@ -341,7 +339,6 @@ def _score(known: Prepared, settings: Settings, scoring: Scoring) -> ScoringStat
 def _job(known: Prepared, settings: Settings) -> Job:
     """What the workers need to know."""
     request, plan = known.request, known.plan
-    normaliser = slide_normaliser(plan.spec, known.overview, known.mask)
     return Job(
         slide=request.slide.resolve(),
         mpp=plan.info.known_mpp,
@@ -354,21 +351,8 @@ def _job(known: Prepared, settings: Settings) -> Job:
         batch_tiles=plan.batch_tiles,
         folder=request.folder.resolve(),
         engine=settings.radiomics.engine,
-        stains=slide_stains(plan.spec.recipe, known.overview, known.mask, normaliser),
-        normaliser=normaliser,
+        normaliser=slide_normaliser(plan.spec, known.overview, known.mask),
     )
-
-
-def slide_stains(
-    recipe: Recipe, overview: Overview, mask: TissueMask, normaliser: Normaliser | None = None
-) -> NDArray[np.float64] | None:
-    """The slide's own stain vectors, fitted once on its tissue as tiles show it, if the recipe asks for them."""
-    if recipe.stains == "fixed":
-        return None
-    tissue = overview.rgb[mask.kind == MaskClass.TISSUE]
-    stains = fit_stains(tissue if normaliser is None else normaliser.apply(tissue))
-    log.info("stain vectors of the slide: %s", np.round(stains, 4).tolist())
-    return stains
 
 
 def slide_normaliser(spec: ModelSpec, overview: Overview, mask: TissueMask) -> Normaliser | None:

@@ -39,8 +39,6 @@ class Scorer:
         Tiles per forward pass.
     engine : {"compiled", "reference"}
         Engine of the radiomics.
-    stains : float64 array (3, 3), optional
-        The slide's own stain vectors, for a recipe that asks for them.
     normaliser : Normaliser, optional
         Brings the slide's stains to the standard that the model was trained on, before anything else.
     """
@@ -50,7 +48,6 @@ class Scorer:
     grid: TileGrid
     batch_tiles: int
     engine: Engine = "compiled"
-    stains: NDArray[np.float64] | None = None
     normaliser: Normaliser | None = None
 
     def score(self, block: Block, px: NDArray[np.uint32], watch: WorkerStats) -> BlockScores:
@@ -96,9 +93,8 @@ class Scorer:
                 masks = foreground(pixels)
         with watch.stage("radiomics"):
             features, _ = extract(
-                pixels, masks, self.model.spec.recipe, self.grid.mpp.side,
-                engine=self.engine, stains=self.stains,
-            )  # fmt: skip
+                pixels, masks, self.model.spec.recipe, self.grid.mpp.side, engine=self.engine
+            )
         with watch.stage("network"):
             prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
         found.prob[cells] = prediction.prob

@@ -50,7 +50,6 @@ class Job:
     batch_tiles: int
     folder: Path
     engine: Engine = "compiled"
-    stains: NDArray[np.float64] | None = None
     normaliser: Normaliser | None = None
     version: str = VERSION
 
@@ -142,7 +141,7 @@ class PoolPlugin(WorkerPlugin):
         model = self._loaded(job)
         prepare(model.spec.recipe, job.grid.mpp.side, job.engine)
         store, slide = ScoreStore(job.folder), open_slide(job.slide, job.mpp, job.reader)
-        scorer = Scorer(slide, model, job.grid, job.batch_tiles, job.engine, job.stains, job.normaliser)
+        scorer = Scorer(slide, model, job.grid, job.batch_tiles, job.engine, job.normaliser)
         return OpenJob(scorer, store)
 
     def _loaded(self, job: Job) -> TileModel:

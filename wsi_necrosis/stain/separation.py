@@ -139,14 +139,6 @@ def fit_stains(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return unit
 
 
-def is_stain_matrix(stains: npt.NDArray[np.float64]) -> bool:
-    """Whether the rows are three vectors of length one, no two of them alike: float64 (3, 3)."""
-    if np.shape(stains) != (3, 3) or not np.isfinite(stains).all():
-        return False
-    unit = np.allclose(np.linalg.norm(stains, axis=1), 1, atol=1e-3)
-    return bool(unit and abs(np.linalg.det(stains)) > ALIKE**2)
-
-
 def _checked(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if rgb.dtype != np.uint8 or rgb.ndim < 1 or rgb.shape[-1] != 3:
         raise ValueError(f"RGB pixels are uint8 of shape (..., 3), not {rgb.dtype} of shape {rgb.shape}")
