@@ -22,7 +22,6 @@ from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.planes import split, to_range
 from wsi_necrosis.radiomics.recipe import CHANNELS, FAMILIES, MASKS, OD_CHANNELS, RECIPES, Feature, Recipe
-from wsi_necrosis.stain.separation import grey_density
 
 FAST = RECIPES["fast"]
 PIXELWISE = tuple(family for family in FAMILIES if family != "nuclei")
@@ -47,6 +46,11 @@ def everything(mask: str = "tissue", channels: tuple[str, ...] = CHANNELS, **set
 ROOTS = ("Imc2", "MCC")
 # Sums of terms of either sign, of the order of 1 and more, that may cancel.
 DIFFERENCES = ("Skewness", "ClusterShade", "Correlation", "Imc1", "Entropy")
+
+
+def tissue_of(tile: np.ndarray) -> np.ndarray:
+    """Pixels that are denser than glass."""
+    return split(tile, ["grey"])["grey"] > 0.1
 
 
 def random_tile(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +132,7 @@ def test_engines_agree_on_every_real_tile(data_dir: Path, number: int) -> None:
     pixels = np.asarray(Image.open(sorted(data_dir.glob("tcia_os/**/*.jpg"))[number]).convert("RGB"))
     for side in (256, 512):
         tile = pixels[:side, :side].copy()
-        mask = grey_density(tile) > 0.1
+        mask = tissue_of(tile)
         for mask_name in MASKS:
             assert_engines_agree(tile, mask, everything(mask_name), 0.5)
 
@@ -139,7 +143,7 @@ def test_equal_to_pyradiomics_by_its_front_door_on_real_tiles(data_dir: Path, nu
     tile = np.asarray(Image.open(sorted(data_dir.glob("tcia_os/**/*.jpg"))[number]).convert("RGB"))[
         :256, :256
     ]
-    mask = grey_density(tile) > 0.1
+    mask = tissue_of(tile)
     planes = split(tile, ("haematoxylin", "residual"))
     nuclei = find_nuclei(planes["haematoxylin"], planes["residual"], mask, FAST.nucleus, 0.5) > 0
     for mask_name, under in (("tissue", mask), ("nuclei", nuclei)):
@@ -161,7 +165,7 @@ def test_any_layout_of_arrays_gives_the_same() -> None:
 @pytest.mark.real
 def test_viable_tumour_has_more_and_darker_nuclei_than_necrosis(data_dir: Path) -> None:
     tiles = np.stack([real_tile(data_dir, label) for label in ("Viable", "Non-Viable-Tumor")])
-    masks = np.stack([grey_density(tile) > 0.1 for tile in tiles])
+    masks = np.stack([tissue_of(tile) for tile in tiles])
     values, names = extract(tiles, masks, FAST, 1.0)
     viable, necrotic = (dict(zip(names, row, strict=True)) for row in values)
     assert 2000 < viable["nuclei_density_per_mm2"] < 8000

@@ -8,33 +8,20 @@ from hypothesis.extra import numpy as hnp
 
 from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains, recolour, stained_share
 from wsi_necrosis.stain.separation import (
-    EOSIN,
     FAINTEST_OD,
     HAEMATOXYLIN,
-    STAINS,
     fit_stains,
-    grey_density,
     optical_density,
-    separate_stains,
     stain_matrix,
 )
 
 RGB = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=3, max_side=6).map(lambda side: (*side, 3)))
 
 
-def painted(stain: tuple[float, float, float], density: float) -> np.ndarray:
-    """One pixel under `density` of a stain, rounded to 8 bits."""
-    vector = np.array(stain) / np.linalg.norm(stain)
-    return np.clip(np.rint(256 * np.exp(-density * vector) - 1), 0, 255).astype(np.uint8)
-
-
 def test_white_has_no_density_and_black_a_finite_one() -> None:
     white, black = np.full(3, 255, np.uint8), np.zeros(3, np.uint8)
     assert optical_density(white).tolist() == [0, 0, 0]
-    assert separate_stains(white).tolist() == [0, 0, 0]
-    assert float(grey_density(white)) == 0
     assert optical_density(black) == pytest.approx(np.log(256))
-    assert float(grey_density(black)) == pytest.approx(np.log(256))
 
 
 @given(RGB)
@@ -45,47 +32,17 @@ def test_density_is_the_logarithm_of_the_transmitted_light(rgb: np.ndarray) -> N
 
 
 @given(RGB)
-def test_stains_explain_the_density_completely(rgb: np.ndarray) -> None:
-    stains = separate_stains(rgb)
-    assert stains.dtype == np.float32
-    np.testing.assert_allclose(stains @ stain_matrix(), optical_density(rgb), atol=1e-5)
-
-
-@given(RGB)
 def test_a_pixel_does_not_depend_on_its_neighbours(rgb: np.ndarray) -> None:
     flat = rgb.reshape(-1, 3)
-    for function in (optical_density, separate_stains, grey_density, stained_share):
+    for function in (optical_density, stained_share):
         together = function(rgb).reshape(len(flat), -1)
         for pixel, value in zip(flat, together, strict=True):
             assert np.atleast_1d(function(pixel)).tolist() == value.tolist()
 
 
-@pytest.mark.parametrize(("stain", "own"), [(HAEMATOXYLIN, 0), (EOSIN, 1)])
-@given(density=st.floats(0.1, 2.0))
-def test_a_pure_stain_is_found_as_itself(stain: tuple[float, float, float], own: int, density: float) -> None:
-    found = separate_stains(painted(stain, density))
-    expected = np.zeros(3)
-    expected[own] = density
-    # One of 256 steps of light is at most this much density in the darkest channel.
-    rounding = 1.5 * np.exp(density) / 256
-    np.testing.assert_allclose(found, expected, atol=rounding, err_msg=STAINS[own])
-
-
-@given(st.integers(0, 255))
-def test_grey_pixels_have_the_same_density_in_luminance_as_in_each_channel(level: int) -> None:
-    pixel = np.full(3, level, np.uint8)
-    assert float(grey_density(pixel)) == pytest.approx(float(optical_density(pixel)[0]), abs=1e-6)
-
-
-def test_luminance_weighs_green_most() -> None:
-    red, green, blue = (grey_density(np.where(np.arange(3) == k, 0, 255).astype(np.uint8)) for k in range(3))
-    assert float(red) == pytest.approx(-np.log((255 * 0.701 + 1) / 256), abs=1e-6)
-    assert green > red > blue
-
-
 @pytest.mark.parametrize("pixels", [np.zeros((2, 3), np.float32), np.zeros((3, 4), np.uint8)])
 def test_other_arrays_are_refused(pixels: np.ndarray) -> None:
-    for function in (optical_density, separate_stains, grey_density, stained_share):
+    for function in (optical_density, stained_share):
         with pytest.raises(ValueError, match=r"uint8 of shape \(\.\.\., 3\)"):
             function(pixels)
 
@@ -129,6 +86,11 @@ FACTORS = hnp.arrays(float, 3, elements=st.floats(0.8, 1.2))
 OFFSETS = hnp.arrays(float, 3, elements=st.floats(-0.05, 0.05))
 
 
+def separated(rgb: np.ndarray) -> np.ndarray:
+    """Densities (..., 3) of the stains, by the fixed vectors."""
+    return optical_density(rgb) @ np.linalg.inv(stain_matrix())
+
+
 @given(RGB)
 def test_a_jitter_of_nothing_gives_the_pixels_back(rgb: np.ndarray) -> None:
     np.testing.assert_array_equal(jitter_stains(rgb, SAME, NO_SHIFT), rgb)
@@ -144,7 +106,7 @@ def test_every_level_comes_back_beside_every_other() -> None:
 @given(RGB, FACTORS, OFFSETS)
 def test_jitter_is_its_formula(rgb: np.ndarray, factors: np.ndarray, offsets: np.ndarray) -> None:
     shift = stained_share(rgb)[..., None] * offsets
-    density = (separate_stains(rgb) * factors + shift) @ stain_matrix()
+    density = (separated(rgb) * factors + shift) @ stain_matrix()
     expected = np.clip(256 * np.exp(-density) - 1, 0, 255)
     found = jitter_stains(rgb, factors, offsets)
     assert (found.dtype, found.shape) == (np.uint8, rgb.shape)
@@ -156,7 +118,7 @@ def test_jitter_changes_the_stain_that_is_meant(own: int) -> None:
     pixels = mixed(stain_matrix()[:2])
     factors, offsets = SAME.copy(), NO_SHIFT.copy()
     factors[own], offsets[own] = 1.1, 0.02
-    before, after = separate_stains(pixels), separate_stains(jitter_stains(pixels, factors, offsets))
+    before, after = separated(pixels), separated(jitter_stains(pixels, factors, offsets))
     deep = stained_share(pixels) > 0.95
     change = (after - before)[deep].mean(axis=0)
     expected = NO_SHIFT.copy()

@@ -24,11 +24,6 @@ def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArra
     return np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k)
 
 
-def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    """Mean F1 over the classes that occur in `labels`, from two int arrays (n,)."""
-    return float(_macro_f1(confusion(labels, predicted)))
-
-
 def missing_classes(labels: NDArray[np.int64]) -> tuple[str, ...]:
     """Names of the classes that no tile has; their figures are None."""
     counts = np.bincount(labels, minlength=len(CLASSES))

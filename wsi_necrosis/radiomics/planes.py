@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wsi_necrosis.jit import compiled
-from wsi_necrosis.stain.separation import LUMA, density_table, stain_matrix
+from wsi_necrosis.stain.separation import density_table, stain_matrix
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in luminance (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
