@@ -74,9 +74,7 @@ def stock(image: Image, family: str) -> None:
 def compare(pictures: list[np.ndarray], channel: str) -> None:
     top = CHANNELS[channel]
     full = np.ones((SIDE, SIDE), bool)
-    images = [
-        Image(to_range(split(tile, [channel], None)[channel], top), full, top / 32, top) for tile in pictures
-    ]
+    images = [Image(to_range(split(tile, [channel])[channel], top), full, top / 32, top) for tile in pictures]
     compiled.measure_image(images[0], CLASSES, (1,))
     theirs = {family: [seconds(lambda: stock(image, family)) for image in images] for family in CLASSES}  # noqa: B023
     ours = {
@@ -98,7 +96,7 @@ def nuclei(pictures: list[np.ndarray]) -> None:
     rule, full = RECIPES["full"].nucleus, np.ones((SIDE, SIDE), bool)
     found, texture = [], []
     for tile in pictures:
-        planes = split(tile, ["haematoxylin", "residual"], None)
+        planes = split(tile, ["haematoxylin", "residual"])
         haematoxylin = planes["haematoxylin"]
         image = Image(to_range(haematoxylin, 2.0), full, 2 / 32, 2.0)
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn import metrics
 
 from wsi_necrosis.metrics.cases import one_hot
 from wsi_necrosis.metrics.curves import reliability, roc_curve
@@ -23,11 +22,13 @@ def scored(draw: st.DrawFn) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
 
 
 @given(scored())
-def test_curve_equals_that_of_scikit_learn(tiles: tuple[NDArray[np.bool_], NDArray[np.float64]]) -> None:
-    false_positive_rate, sensitivity, _ = metrics.roc_curve(*tiles, drop_intermediate=False)
-    found = roc_curve(*tiles)
-    np.testing.assert_allclose(found[0], false_positive_rate)
-    np.testing.assert_allclose(found[1], sensitivity)
+def test_a_point_for_each_threshold(tiles: tuple[NDArray[np.bool_], NDArray[np.float64]]) -> None:
+    """Above the highest score nothing passes; then a point for each score that occurs, from the highest down."""
+    positive, score = tiles
+    passed = [score >= threshold for threshold in (np.inf, *np.unique(score)[::-1])]
+    false_positive_rate, sensitivity = roc_curve(positive, score)
+    np.testing.assert_allclose(false_positive_rate, [some[~positive].mean() for some in passed])
+    np.testing.assert_allclose(sensitivity, [some[positive].mean() for some in passed])
 
 
 @given(scored(), st.sampled_from([np.exp, np.cbrt, lambda x: x**3, lambda x: 7 * x - 2]))

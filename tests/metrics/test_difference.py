@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.metrics.cases import one_hot
 from wsi_necrosis.metrics.difference import paired_difference
-from wsi_necrosis.metrics.figures import TABLE_FIGURES, confusion, macro_f1
+from wsi_necrosis.metrics.figures import TABLE_FIGURES, confusion
 from wsi_necrosis.settings.evaluation import EvaluationSettings
 
 Arrays = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
@@ -45,6 +45,10 @@ def test_an_arm_does_not_differ_from_itself(any_arms: Arrays, metric: str) -> No
     assert (found.mean, found.by_tile) == (0, (0, 0))
     assert found.by_seed == (None if found.n_seeds == 1 else (0, 0))
     assert (found.n_seeds, found.n_tiles) == prob.shape[:2]
+
+
+def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    return float(TABLE_FIGURES["macro_f1"](confusion(labels, predicted)))
 
 
 @given(variants())

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
+from sklearn.covariance import ShrunkCovariance
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field
@@ -142,6 +143,16 @@ def test_a_common_training_tile_is_at_about_one(seed: int) -> None:
     points = (rng.normal(2, 1, (400, NUMBERS)) + rng.normal(0, 2, (400, 1))) * rng.uniform(0.1, 10, NUMBERS)
     seen = OodDetector.fit(points, 1.0, 0.01).distance(points)
     assert np.mean(seen**2) == pytest.approx(1, rel=0.05)
+
+
+@given(seed=st.integers(0, 1000), shrinkage=st.floats(0.01, 1))
+def test_numbers_that_vary_are_compared_as_scikit_learn_does(seed: int, shrinkage: float) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.normal(2, 1, (100, NUMBERS)) + rng.normal(0, 2, (100, 1))
+    z = (points - points.mean(axis=0)) / points.std(axis=0)
+    expected = ShrunkCovariance(shrinkage=shrinkage).fit(z)
+    found = OodDetector.fit(points, 1.0, shrinkage).distance(points)
+    np.testing.assert_allclose(found, np.sqrt(expected.mahalanobis(z) / NUMBERS), rtol=1e-3)
 
 
 def test_other_colours_are_farther(detector: OodDetector, painted: dict[str, Pixels]) -> None:

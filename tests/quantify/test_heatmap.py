@@ -104,15 +104,6 @@ def test_levels_are_means_over_tissue_and_most_frequent_labels(rows: int, cols: 
         assert (level.channels.dtype, level.label.dtype) == (np.float32, np.uint8)
 
 
-def test_windows_are_whole_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    heat = stitch(scores((101, 203)), SHIPPED)
-    whole = pyramid(heat)
-    monkeypatch.setattr("wsi_necrosis.quantify.heatmap.CHUNK_CELLS", 16)
-    for one, other in zip(whole, pyramid(heat), strict=True):
-        np.testing.assert_array_equal(one.channels, other.channels)
-        np.testing.assert_array_equal(one.label, other.label)
-
-
 def test_a_lone_viable_cell_stays_in_sight() -> None:
     store = scores((130, 130))
     store.state[...] = CellState.NO_TISSUE

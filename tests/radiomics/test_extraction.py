@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.planes import split, to_range
 from wsi_necrosis.radiomics.recipe import CHANNELS, FAMILIES, MASKS, OD_CHANNELS, RECIPES, Feature, Recipe
-from wsi_necrosis.stain.separation import grey_density, stain_matrix
 
 FAST = RECIPES["fast"]
 PIXELWISE = tuple(family for family in FAMILIES if family != "nuclei")
@@ -50,6 +48,11 @@ ROOTS = ("Imc2", "MCC")
 DIFFERENCES = ("Skewness", "ClusterShade", "Correlation", "Imc1", "Entropy")
 
 
+def tissue_of(tile: np.ndarray) -> np.ndarray:
+    """Pixels that are denser than glass."""
+    return split(tile, ["grey"])["grey"] > 0.1
+
+
 def random_tile(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """A coloured tile and a mask with some pixels missing."""
     rng = np.random.default_rng(seed)
@@ -62,7 +65,7 @@ def by_extractor(tile: np.ndarray, mask: np.ndarray, recipe: Recipe) -> dict[str
     """The same features by pyradiomics's own front door."""
     label = SimpleITK.GetImageFromArray(mask[None].astype(np.uint8))
     values = {}
-    for channel, plane in split(tile, CHANNELS, None).items():
+    for channel, plane in split(tile, CHANNELS).items():
         if channel not in {feature.channel for feature in recipe.features}:
             continue
         width, top = (
@@ -129,7 +132,7 @@ def test_engines_agree_on_every_real_tile(data_dir: Path, number: int) -> None:
     pixels = np.asarray(Image.open(sorted(data_dir.glob("tcia_os/**/*.jpg"))[number]).convert("RGB"))
     for side in (256, 512):
         tile = pixels[:side, :side].copy()
-        mask = grey_density(tile) > 0.1
+        mask = tissue_of(tile)
         for mask_name in MASKS:
             assert_engines_agree(tile, mask, everything(mask_name), 0.5)
 
@@ -140,8 +143,8 @@ def test_equal_to_pyradiomics_by_its_front_door_on_real_tiles(data_dir: Path, nu
     tile = np.asarray(Image.open(sorted(data_dir.glob("tcia_os/**/*.jpg"))[number]).convert("RGB"))[
         :256, :256
     ]
-    mask = grey_density(tile) > 0.1
-    planes = split(tile, ("haematoxylin", "residual"), None)
+    mask = tissue_of(tile)
+    planes = split(tile, ("haematoxylin", "residual"))
     nuclei = find_nuclei(planes["haematoxylin"], planes["residual"], mask, FAST.nucleus, 0.5) > 0
     for mask_name, under in (("tissue", mask), ("nuclei", nuclei)):
         if np.count_nonzero(under) < 2:  # pyradiomics refuses a mask of one pixel
@@ -149,14 +152,6 @@ def test_equal_to_pyradiomics_by_its_front_door_on_real_tiles(data_dir: Path, nu
         values, names = extract(tile[None], mask[None], everything(mask_name), 0.5)
         theirs = by_extractor(tile, under, everything(mask_name))
         assert_equal(dict(zip(names, values[0], strict=True)), theirs)
-
-
-@pytest.mark.parametrize("faulty", [np.full((3, 3), np.nan), np.eye(4), np.ones((3, 3)), 10 * np.eye(3)])
-def test_what_is_no_stain_matrix_is_refused(faulty: np.ndarray) -> None:
-    tiles, masks = batch(1)
-    recipe = replace(RECIPES["phantom"], stains="slide")
-    with pytest.raises(ValueError, match="three different vectors"):
-        extract(tiles, masks, recipe, 1.0, stains=faulty)
 
 
 def test_any_layout_of_arrays_gives_the_same() -> None:
@@ -170,7 +165,7 @@ def test_any_layout_of_arrays_gives_the_same() -> None:
 @pytest.mark.real
 def test_viable_tumour_has_more_and_darker_nuclei_than_necrosis(data_dir: Path) -> None:
     tiles = np.stack([real_tile(data_dir, label) for label in ("Viable", "Non-Viable-Tumor")])
-    masks = np.stack([grey_density(tile) > 0.1 for tile in tiles])
+    masks = np.stack([tissue_of(tile) for tile in tiles])
     values, names = extract(tiles, masks, FAST, 1.0)
     viable, necrotic = (dict(zip(names, row, strict=True)) for row in values)
     assert 2000 < viable["nuclei_density_per_mm2"] < 8000
@@ -351,18 +346,6 @@ def test_an_unknown_engine_is_refused() -> None:
     tiles, masks = batch(1)
     with pytest.raises(ValueError, match="engine is 'compiled' or 'reference', not 'fast'"):
         extract(tiles, masks, FAST, 1.0, engine="fast")  # type: ignore[arg-type]  # the fault under test
-
-
-def test_own_stain_vectors_change_the_stains_and_nothing_else() -> None:
-    tiles, masks = batch(1)
-    fixed, _ = extract(tiles, masks, RECIPES["phantom"], 1.0)
-    recipe = replace(RECIPES["phantom"], stains="slide")
-    same, _ = extract(tiles, masks, recipe, 1.0, stains=stain_matrix())
-    np.testing.assert_array_equal(fixed, same)
-    with pytest.raises(ValueError, match="takes slide stain vectors"):
-        extract(tiles, masks, recipe, 1.0)
-    swapped, _ = extract(tiles, masks, recipe, 1.0, stains=stain_matrix()[[1, 0, 2]])
-    np.testing.assert_allclose(swapped[0, [1, 0, 2]], fixed[0], rtol=1e-5)
 
 
 def test_preparing_says_how_long_it_took(caplog: pytest.LogCaptureFixture) -> None:

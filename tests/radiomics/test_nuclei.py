@@ -20,8 +20,9 @@ from skimage.segmentation import relabel_sequential
 from wsi_necrosis.radiomics import nuclei
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
+from wsi_necrosis.radiomics.planes import split
 from wsi_necrosis.radiomics.recipe import NUCLEI, NucleusRule
-from wsi_necrosis.stain.separation import separate_stains, stain_matrix
+from wsi_necrosis.stain.separation import stain_matrix
 
 RULE = NucleusRule()
 SIDE = 224
@@ -48,8 +49,8 @@ def discs(radius_px: float, spacing_px: int, depth: float = 1.2, ground: float =
 
 def planes(tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Haematoxylin and residual of an RGB tile."""
-    stains = np.moveaxis(separate_stains(tile), -1, 0).copy()
-    return stains[0], stains[2]
+    found = split(tile, ("haematoxylin", "residual"))
+    return found["haematoxylin"], found["residual"]
 
 
 def described(
@@ -288,13 +289,13 @@ def test_limits_of_size_belong_to_the_range() -> None:
 
 
 def test_planes_of_any_memory_and_threads_share_one_compilation_and_its_labels() -> None:
-    stains = separate_stains(stained(discs(5, 20)))
+    stains = np.stack(planes(stained(discs(5, 20))), axis=-1)  # so that a plane is not contiguous
     stains.flags.writeable = False
     tissue = np.broadcast_to(np.True_, (SIDE, SIDE))
-    expected = find_nuclei(stains[..., 0].copy(), stains[..., 2].copy(), tissue.copy(), RULE, 1.0)
+    expected = find_nuclei(stains[..., 0].copy(), stains[..., 1].copy(), tissue.copy(), RULE, 1.0)
     with ThreadPoolExecutor(4) as pool:
         tasks = [
-            pool.submit(find_nuclei, stains[..., 0], stains[..., 2], tissue, RULE, 1.0) for _ in range(16)
+            pool.submit(find_nuclei, stains[..., 0], stains[..., 1], tissue, RULE, 1.0) for _ in range(16)
         ]
     assert expected.max() == 100
     for task in tasks:

@@ -113,6 +113,13 @@ def test_a_missing_key_is_refused_by_name() -> None:
         Recipe.from_dict(tree)
 
 
+def test_a_checkpoint_that_asks_for_other_stain_vectors_is_refused() -> None:
+    tree = find_recipe("phantom").to_dict()
+    assert tree["stains"] == "fixed"
+    with pytest.raises(SettingsError, match="stains can only be 'fixed', not 'slide'; train the model again"):
+        Recipe.from_dict({**tree, "stains": "slide"})
+
+
 @pytest.mark.parametrize(
     ("family", "name", "channel", "mask", "culprit"),
     [

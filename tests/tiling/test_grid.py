@@ -59,9 +59,9 @@ def test_cells_partition_the_plane_and_blocks_the_cells(grid: TileGrid) -> None:
 def test_tiles_are_centred_on_their_cells_and_inside_their_block(grid: TileGrid) -> None:
     for block in grid.blocks():
         for row, col in ((block.row, block.col), (block.row + block.rows - 1, block.col + block.cols - 1)):
-            cell, tile = grid.cell_box(row, col), grid.tile_box(row, col)
-            assert tile.x_l0 + tile.width_l0 / 2 == pytest.approx(cell.x_l0 + cell.width_l0 / 2)
-            assert tile.y_l0 + tile.height_l0 / 2 == pytest.approx(cell.y_l0 + cell.height_l0 / 2)
+            tile, (width, height) = grid.tile_box(row, col), grid.cell_l0
+            assert tile.x_l0 + tile.width_l0 / 2 == pytest.approx(grid.plane.x_l0 + (col + 0.5) * width)
+            assert tile.y_l0 + tile.height_l0 / 2 == pytest.approx(grid.plane.y_l0 + (row + 0.5) * height)
             box = grid.block_box(block)
             assert tile.x_l0 >= box.x_l0 - 1e-6
             assert tile.right_l0 <= box.right_l0 + 1e-6

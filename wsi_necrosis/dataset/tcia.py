@@ -51,27 +51,6 @@ class TileName:
         return f"{self.slide}-{self.x}-{self.y}"
 
 
-def parse_name(name: str) -> TileName:
-    """Read the name of a tile in either spelling, with or without the ending of a picture.
-
-    Raises
-    ------
-    DatasetError
-        It is not made of case, slide code, x and y.
-
-    Examples
-    --------
-    >>> parse_name("Case 48 - P5 C13-24121-14200") == parse_name("Case-48-P5-C13-24121-14200.jpg")
-    True
-    """
-    found = _find_name(name)
-    if found is None:
-        raise DatasetError(
-            f"{name!r} is not made of case, slide code, x and y as in 'Case-3-A10-10547-25283'"
-        )
-    return found
-
-
 def read_tcia(folder: Path) -> tuple[Entry, ...]:
     """What the tables of the download say of its pictures, sorted by path.
 
@@ -83,7 +62,7 @@ def read_tcia(folder: Path) -> tuple[Entry, ...]:
         A table cannot be read, a picture's name is none or occurs twice, has no label, or two tables or rows
         disagree about it.
     """
-    pictures = {path: _find_name(path.name) for path in pictures_below(folder)}
+    pictures = {path: tile_name(path.name) for path in pictures_below(folder)}
     nameless = (path.name for path, name in pictures.items() if name is None)
     refuse(nameless, f"{folder} holds pictures whose names give no case:", "move them elsewhere")
     names = {path: name for path, name in pictures.items() if name is not None}
@@ -97,7 +76,14 @@ def read_tcia(folder: Path) -> tuple[Entry, ...]:
     )
 
 
-def _find_name(name: str) -> TileName | None:
+def tile_name(name: str) -> TileName | None:
+    """What the name of a tile says in either spelling, with or without the ending of a picture; None if it is none.
+
+    Examples
+    --------
+    >>> tile_name("Case 48 - P5 C13-24121-14200") == tile_name("Case-48-P5-C13-24121-14200.jpg")
+    True
+    """
     stem, dot, ending = name.strip().rpartition(".")
     bare = stem if f"{dot}{ending}".lower() in SUFFIXES else name.strip()
     match = GRAMMAR.fullmatch(re.sub(r"\s*-\s*|\s+", "-", bare))
@@ -144,7 +130,7 @@ def _met(
     table: Path, rows: Iterable[tuple[str, str]], pictures: Mapping[TileName, Path]
 ) -> list[tuple[Path, str]]:
     """Rows whose pictures are there."""
-    found = [(_find_name(name), label) for name, label in rows]
+    found = [(tile_name(name), label) for name, label in rows]
     met = [(pictures[name], label) for name, label in found if name is not None and name in pictures]
     nameless = sum(name is None for name, _ in found)
     if len(met) < len(found):

@@ -93,9 +93,8 @@ class Scorer:
                 masks = foreground(pixels)
         with stats.stage("radiomics"):
             features, _ = extract(
-                pixels, masks, self.model.spec.recipe, self.grid.mpp.side,
-                engine=self.engine,
-            )  # fmt: skip
+                pixels, masks, self.model.spec.recipe, self.grid.mpp.side, engine=self.engine
+            )
         with stats.stage("network"):
             prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
         found.prob[cells] = prediction.prob

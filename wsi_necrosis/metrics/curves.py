@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import metrics
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def roc_curve(
     """False positive rate and sensitivity at each threshold, from "none" to "all".
 
     Tiles of equal score pass a threshold together, so the area under the straight lines between the
-    points counts ties half.
+    points counts ties half. scikit-learn's curve with every point, and without its thresholds.
 
     Parameters
     ----------
@@ -64,11 +65,8 @@ def roc_curve(
     n_positive = np.count_nonzero(positive)
     if n_positive in (0, positive.size):
         raise ValueError(f"{n_positive} of {positive.size} tiles are positive; a curve needs both kinds")
-    order = np.argsort(-score)
-    last = np.append(np.flatnonzero(np.diff(score[order])), score.size - 1)  # of each run of equal scores
-    hits = np.cumsum(positive[order])[last]
-    alarms = last + 1 - hits
-    return np.append(0, alarms / (positive.size - n_positive)), np.append(0, hits / n_positive)
+    false_positive_rate, sensitivity, _ = metrics.roc_curve(positive, score, drop_intermediate=False)
+    return false_positive_rate, sensitivity
 
 
 def reliability(labels: NDArray[np.int64], prob: NDArray[np.float64], bins: int) -> Reliability:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import auc
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.metrics.cases import one_hot
@@ -22,11 +23,6 @@ def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArra
     """Counts (3, 3): rows are true classes, columns are predicted ones."""
     k = len(CLASSES)
     return np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k)
-
-
-def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    """Mean F1 over the classes that occur in `labels`, from two int arrays (n,)."""
-    return float(_macro_f1(confusion(labels, predicted)))
 
 
 def missing_classes(labels: NDArray[np.int64]) -> tuple[str, ...]:
@@ -110,8 +106,9 @@ def _area_and_sensitivity(
     if positive.all() or not positive.any():
         return None, None
     false_positive_rate, sensitivity = roc_curve(positive, score)
-    area = np.trapezoid(sensitivity, false_positive_rate)
-    return float(area), float(sensitivity[false_positive_rate <= FALSE_ALARMS].max())
+    return float(auc(false_positive_rate, sensitivity)), float(
+        sensitivity[false_positive_rate <= FALSE_ALARMS].max()
+    )
 
 
 def _accuracy(tables: Tables) -> NDArray[np.float64]:

@@ -56,6 +56,8 @@ class OodDetector:
         centre = points.mean(axis=0)
         scale = np.maximum(points.std(axis=0), LEAST_SCALE)
         z = (points - centre) / scale
+        # Not scikit-learn's ShrunkCovariance, which shrinks towards the mean variance: the same where every number
+        # varies, but where none does its covariance is 0, and no tile would be far from any other.
         covariance = (1 - shrinkage) * (z.T @ z) / len(z) + shrinkage * np.eye(NUMBERS)
         precision = np.linalg.pinv(covariance, hermitian=True)
         return cls(_rounded(centre), _rounded(scale), tuple(map(_rounded, precision)), limit)

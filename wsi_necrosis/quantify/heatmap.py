@@ -7,11 +7,10 @@ where tiles overlap.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import dask
-import dask.array as da
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Box, Mpp
@@ -22,7 +21,6 @@ from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
 CHANNELS = (*(f"p_{name}" for name in CLASSES), "uncertainty")
 SMALLEST = 64  # cells on the longer side of the last pyramid level
-CHUNK_CELLS = 1024  # side of a chunk, whole powers of two so that no 2 x 2 window is cut
 # A lone viable cell must stay in sight.
 WINNERS_OF_A_TIE = (
     CellLabel.VIABLE,
@@ -115,20 +113,10 @@ def pyramid(heatmap: Heatmap) -> list[Level]:
     list of Level
         The first is the heatmap's own arrays.
     """
-    channels = da.from_array(heatmap.channels, chunks=(-1, CHUNK_CELLS, CHUNK_CELLS))
-    label = da.from_array(heatmap.label, chunks=(CHUNK_CELLS, CHUNK_CELLS))
-    known = da.isfinite(channels)
-    sums = da.where(known, channels, 0).astype(np.float64)
-    counts = known.astype(np.uint32)
-    votes = da.stack([label == value for value in CellLabel]).astype(np.uint32)
-    lazy = []
-    for _ in range(_n_halvings(heatmap.label.shape)):
-        sums, counts, votes = (_halved(array) for array in (sums, counts, votes))
-        mean = da.where(counts > 0, sums / da.maximum(counts, 1), np.nan).astype(np.float32)
-        lazy.append((mean, _mode(votes)))
-    # A Dask client may be the default scheduler here; these small arrays must not travel to it.
-    done = dask.compute(*lazy, scheduler="threads")
-    return [Level(heatmap.channels, heatmap.label), *(Level(mean, mode) for mean, mode in done)]
+    n = _n_halvings(heatmap.label.shape)
+    means = [_means(channel, n) for channel in heatmap.channels]  # one by one, which holds few sums at a time
+    coarser = zip(zip(*means, strict=True), _modes(heatmap.label, n), strict=True)
+    return [Level(heatmap.channels, heatmap.label), *(Level(np.stack(mean), mode) for mean, mode in coarser)]
 
 
 def _n_halvings(shape: tuple[int, ...]) -> int:
@@ -138,15 +126,31 @@ def _n_halvings(shape: tuple[int, ...]) -> int:
     return n
 
 
-def _halved(array: da.Array) -> da.Array:
+def _means(channel: NDArray[np.float32], n: int) -> list[NDArray[np.float32]]:
+    """The mean of what is known, for each of n halvings."""
+    known, found = np.isfinite(channel), []
+    sums, counts = np.where(known, channel, 0)[None], known[None]
+    for _ in range(n):
+        sums, counts = _halved(sums, np.float64), _halved(counts, np.uint32)
+        mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        found.append(mean[0].astype(np.float32))
+    return found
+
+
+def _modes(label: NDArray[np.uint8], n: int) -> list[NDArray[np.uint8]]:
+    """The most frequent label, for each of n halvings; the first of the greatest counts wins."""
+    order, found = np.array(WINNERS_OF_A_TIE, np.uint8), []
+    votes = np.stack([label == value for value in order])
+    for _ in range(n):
+        votes = _halved(votes, np.uint32)
+        found.append(np.where(votes.any(axis=0), order[votes.argmax(axis=0)], 0).astype(np.uint8))
+    return found
+
+
+def _halved(array: NDArray[np.generic], dtype: DTypeLike) -> NDArray[Any]:
     """Add up 2 x 2 windows of the last two axes; an odd edge is filled with zeros."""
-    odd = [(0, 0), (0, array.shape[1] % 2), (0, array.shape[2] % 2)]
-    even = da.pad(array, odd).rechunk((-1, CHUNK_CELLS, CHUNK_CELLS))
-    return da.coarsen(np.sum, even, {1: 2, 2: 2})
-
-
-def _mode(votes: da.Array) -> da.Array:
-    order = np.array(WINNERS_OF_A_TIE, np.uint8)
-    first = da.argmax(votes[order], axis=0)
-    winner = first.map_blocks(lambda places: order[places], dtype=order.dtype)
-    return da.where(votes[order].sum(axis=0) > 0, winner, 0).astype(np.uint8)
+    _, rows, cols = array.shape
+    even = np.pad(array, [(0, 0), (0, rows % 2), (0, cols % 2)])
+    upper = np.add(even[:, ::2, ::2], even[:, ::2, 1::2], dtype=dtype)
+    lower = np.add(even[:, 1::2, ::2], even[:, 1::2, 1::2], dtype=dtype)
+    return np.asarray(upper + lower)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wsi_necrosis.radiomics.recipe import RECIPES, Feature, NucleusRule, Recipe, find_recipe
-from wsi_necrosis.stain.separation import is_stain_matrix, stain_matrix
 
 __all__ = ["RECIPES", "Engine", "Feature", "NucleusRule", "Recipe", "extract", "find_recipe", "prepare"]
 
@@ -28,7 +27,6 @@ def extract(
     mpp: float,
     *,
     engine: Engine = "compiled",
-    stains: npt.NDArray[np.float64] | None = None,
 ) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
     """Features of a batch of tiles; every tile is measured by itself.
 
@@ -60,9 +58,6 @@ def extract(
     engine
         "compiled", or "reference": pyradiomics itself, many times slower. Nuclei are found and described
         by the same code in both.
-    stains
-        Stain vectors of the slide as rows, (3, 3), as `stain.fit_stains` finds them, where
-        `recipe.stains` is "slide"; else None.
 
     Returns
     -------
@@ -71,8 +66,7 @@ def extract(
     Raises
     ------
     ValueError
-        Shapes or types do not fit each other, `mpp` is not positive, the engine is unknown, or `stains`
-        are missing, not wanted, or no stain vectors.
+        Shapes or types do not fit each other, `mpp` is not positive, or the engine is unknown.
 
     Examples
     --------
@@ -86,14 +80,6 @@ def extract(
         raise ValueError(f"tiles are uint8 of shape (n, h, w, 3), not {tiles.dtype} of {tiles.shape}")
     if masks.dtype != np.bool_ or masks.shape != tiles.shape[:3]:
         raise ValueError(f"masks are bool of shape {tiles.shape[:3]}, not {masks.dtype} of {masks.shape}")
-    if (stains is None) != (recipe.stains == "fixed"):
-        raise ValueError(
-            f"recipe {recipe.name!r} takes {recipe.stains} stain vectors; give stains accordingly"
-        )
-    if stains is not None and not is_stain_matrix(stains):
-        raise ValueError(
-            f"stains are three different vectors of length one, not {np.asarray(stains).tolist()}"
-        )
     if engine not in ("compiled", "reference"):
         raise ValueError(f"engine is 'compiled' or 'reference', not {engine!r}")
     if not mpp > 0:
@@ -104,7 +90,7 @@ def extract(
     from wsi_necrosis.radiomics.tile import measure_tiles
 
     measure_image = _image_engine(engine)
-    return measure_tiles(tiles, masks, recipe, mpp, measure_image, stains), recipe.names
+    return measure_tiles(tiles, masks, recipe, mpp, measure_image), recipe.names
 
 
 def _image_engine(engine: Engine) -> MeasureImage:
@@ -130,7 +116,6 @@ def prepare(recipe: Recipe, mpp: float, engine: Engine = "compiled") -> None:
     )
     start = time.perf_counter()
     noise = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
-    stains = None if recipe.stains == "fixed" else stain_matrix()
     for mask in (np.ones((1, 16, 16), bool), np.eye(16, dtype=bool)[None]):
-        extract(noise, mask, recipe, mpp, engine=engine, stains=stains)
+        extract(noise, mask, recipe, mpp, engine=engine)
     log.info("%s radiomics engine ready in %.1f s", engine, time.perf_counter() - start)

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wsi_necrosis.jit import compiled
-from wsi_necrosis.stain.separation import LUMA, density_table, stain_matrix
+from wsi_necrosis.stain.separation import density_table, stain_matrix
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in luminance (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,12 @@ class Image:
         return int(np.ceil(self.top / self.width))
 
 
-def split(
-    tile: npt.NDArray[np.uint8], channels: Iterable[str], stains: npt.NDArray[np.float64] | None
-) -> dict[str, Plane]:
-    """Planes by channel, float32 (h, w), the stains' as `stain.separate_stains` gives them.
+def split(tile: npt.NDArray[np.uint8], channels: Iterable[str]) -> dict[str, Plane]:
+    """Planes by channel, float32 (h, w): optical densities of the stains, grey levels as density and as luminance.
+
+    Stains are separated by Ruifrok and Johnston's vectors; the third, "residual", is at right angles to both. With it,
+    and not with their third stain (DAB), the haematoxylin of H&E slides stays at or above 0 but for noise. A density is
+    negative where the pixel's hue lies outside the stains; it is not clipped here.
 
     Parameters
     ----------
@@ -55,14 +59,11 @@ def split(
         RGB, uint8 (h, w, 3).
     channels
         Some of `recipe.CHANNELS` and "residual".
-    stains
-        Stain vectors as rows, (3, 3); None takes the fixed matrix.
     """
     wanted = set(channels)
     found: dict[str, Plane] = {}
     if wanted & {"haematoxylin", "eosin", "residual"}:
-        matrix = stain_matrix() if stains is None else stains
-        unmixing = np.linalg.inv(matrix).astype(np.float32)
+        unmixing = np.linalg.inv(stain_matrix()).astype(np.float32)
         found.update(
             zip(("haematoxylin", "eosin", "residual"), _unmix(tile, density_table(), unmixing), strict=True)
         )

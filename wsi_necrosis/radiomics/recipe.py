@@ -73,6 +73,9 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 MOST_BINS = 255  # levels are kept in a byte, and 0 is outside the mask
 FARTHEST = 8
+STAIN_VECTORS = (
+    "fixed"  # those of Ruifrok and Johnston; checkpoints name them, as their fingerprints cover the name
+)
 REDUNDANT = ("TotalEnergy", "SumAverage")
 
 
@@ -192,9 +195,6 @@ class Recipe:
         Largest of the row and column offsets at which GLCM, GLDM and NGTDM compare pixels, in pixels.
     nucleus
         What counts as a nucleus.
-    stains
-        "fixed" separates haematoxylin and eosin by Ruifrok and Johnston's vectors; "slide" by vectors
-        fitted once to each slide (`stain.fit_stains`), which whoever calls `extract` hands in.
 
     Raises
     ------
@@ -209,7 +209,6 @@ class Recipe:
     luminance_width: float = 5.0
     distances: tuple[int, ...] = (1,)
     nucleus: NucleusRule = NucleusRule()
-    stains: str = "fixed"
 
     def __post_init__(self) -> None:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -225,7 +224,6 @@ class Recipe:
                 f"radiomics recipe {self.name!r}: luminance_width is a whole number of quarters of a grey level "
                 f"from 1.25 to 128, not {self.luminance_width}"
             )
-        _known("recipe's stains", self.stains, ("fixed", "slide"))
         allowed = range(1, FARTHEST + 1)
         whole = all(type(distance) is int and distance in allowed for distance in self.distances)
         if not self.distances or not whole or len(set(self.distances)) < len(self.distances):
@@ -249,7 +247,7 @@ class Recipe:
         tree = asdict(self)
         tree["features"] = list(tree["features"])
         tree["distances"] = list(tree["distances"])
-        return tree
+        return {**tree, "stains": STAIN_VECTORS}
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Recipe:
@@ -260,13 +258,18 @@ class Recipe:
         SettingsError
             A key is unknown or missing, or a value is out of range.
         """
-        _same_keys("recipe", tree, cls)
+        _same_keys("recipe", tree, _keys(cls) | {"stains"})
         for feature in tree["features"]:
-            _same_keys("feature", feature, Feature)
-        _same_keys("nucleus", tree["nucleus"], NucleusRule)
+            _same_keys("feature", feature, _keys(Feature))
+        _same_keys("nucleus", tree["nucleus"], _keys(NucleusRule))
+        if tree["stains"] != STAIN_VECTORS:
+            raise SettingsError(
+                f"radiomics recipe {tree['name']!r}: stains can only be {STAIN_VECTORS!r}, not {tree['stains']!r}; "
+                "train the model again"
+            )
         return cls(
             **{
-                **tree,
+                **{key: value for key, value in tree.items() if key != "stains"},
                 "features": tuple(Feature(**feature) for feature in tree["features"]),
                 "distances": tuple(tree["distances"]),
                 "nucleus": NucleusRule(**tree["nucleus"]),
@@ -296,8 +299,11 @@ def _known(kind: str, value: str, values: Iterable[str]) -> None:
         raise SettingsError(f"radiomics {kind} {value!r} is unknown; known are {', '.join(values)}")
 
 
-def _same_keys(kind: str, tree: Mapping[str, Any], noun: type) -> None:
-    expected = {field.name for field in fields(noun)}
+def _keys(noun: type) -> set[str]:
+    return {field.name for field in fields(noun)}
+
+
+def _same_keys(kind: str, tree: Mapping[str, Any], expected: set[str]) -> None:
     for problem, keys in (("unknown", set(tree) - expected), ("missing", expected - set(tree))):
         if keys:
             raise SettingsError(f"radiomics {kind}: {problem} {', '.join(sorted(keys))}")

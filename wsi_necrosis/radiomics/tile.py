@@ -24,14 +24,13 @@ def measure_tiles(
     recipe: Recipe,
     mpp: float,
     measure_image: MeasureImage,
-    stains: Numbers | None,
 ) -> Numbers:
     """Features of a batch, float64 (n, F); see `wsi_necrosis.radiomics.extraction`."""
     values = np.empty((len(tiles), len(recipe.features)))
     columns = _columns(recipe)
     tiles, tissue = plain(tiles), plain(tissue)
     for row, tile, mask in zip(values, tiles, tissue, strict=True):
-        planes = split(tile, _channels(recipe), stains)
+        planes = split(tile, _channels(recipe))
         masks = {"tissue": mask}
         if recipe.needs_nuclei:
             haematoxylin = planes["haematoxylin"]

@@ -89,7 +89,7 @@ def jitter_stains(rgb: Pixels, factors: npt.NDArray[np.float64], offsets: npt.ND
     rgb
         uint8, shape (..., h, w, 3).
     factors, offsets
-        float, shape (3,), in the order of `STAINS`; offsets in optical density.
+        float, shape (3,), in the order haematoxylin, eosin, residual; offsets in optical density.
 
     Returns
     -------

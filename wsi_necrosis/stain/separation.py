@@ -12,8 +12,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-STAINS = ("haematoxylin", "eosin", "residual")
-
 # Optical density of red, green and blue for each stain, of length one. Ruifrok AC, Johnston DA (2001),
 # Quantification of histochemical staining by color deconvolution, Anal Quant Cytol Histol 23:291-299.
 HAEMATOXYLIN = (0.650, 0.704, 0.286)
@@ -22,7 +20,6 @@ EOSIN = (0.072, 0.990, 0.105)
 FAINTEST_OD = 0.15  # in each colour; paler pixels have no certain hue
 FEWEST_PIXELS = 100
 ALIKE = 0.05  # sine of the angle between two stains below which they are one
-LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in luminance (ITU-R BT.601)
 
 
 def optical_density(rgb: npt.NDArray[np.uint8]) -> Floats:
@@ -52,50 +49,6 @@ def density_table() -> Floats:
     """Optical density of each of the 256 values of a channel, float32 (256,)."""
     levels = np.arange(1, 257, dtype=np.float64)
     return np.abs(np.log(levels / 256)).astype(np.float32)
-
-
-def separate_stains(rgb: npt.NDArray[np.uint8]) -> Floats:
-    """Densities of haematoxylin, eosin and what neither explains, by Ruifrok and Johnston's fixed matrix.
-
-    The third vector is the cross product of the two stains. With it, and not with their third stain
-    (DAB), the haematoxylin of H&E slides stays at or above 0 but for noise. A density is negative where
-    the pixel's hue lies outside the stains; it is not clipped here.
-
-    Parameters
-    ----------
-    rgb
-        uint8, shape (..., 3).
-
-    Returns
-    -------
-    float32, shape (..., 3), in the order of `STAINS`.
-    """
-    density = optical_density(rgb)
-    unmixing = np.linalg.inv(stain_matrix()).astype(np.float32)
-    stains = np.empty_like(density)
-    for stain in range(3):
-        red, green, blue = unmixing[:, stain]
-        stains[..., stain] = density[..., 0] * red + density[..., 1] * green + density[..., 2] * blue
-    return stains
-
-
-def grey_density(rgb: npt.NDArray[np.uint8]) -> Floats:
-    """Optical density -ln((L + 1) / 256) of the luminance L (ITU-R BT.601).
-
-    Parameters
-    ----------
-    rgb
-        uint8, shape (..., 3).
-
-    Returns
-    -------
-    float32, shape (...), from 0 (white) to 5.545 (black).
-    """
-    pixels = _checked(rgb)
-    red, green, blue = (np.arange(256, dtype=np.float32) * np.float32(weight) for weight in LUMA)
-    luminance = red[pixels[..., 0]] + green[pixels[..., 1]] + blue[pixels[..., 2]]
-    density: Floats = -np.log((np.minimum(luminance, np.float32(255)) + np.float32(1)) / np.float32(256))
-    return np.maximum(density, np.float32(0))
 
 
 def stain_matrix() -> npt.NDArray[np.float64]:
@@ -137,14 +90,6 @@ def fit_stains(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         return stain_matrix()
     unit: npt.NDArray[np.float64] = rows / lengths
     return unit
-
-
-def is_stain_matrix(stains: npt.NDArray[np.float64]) -> bool:
-    """Whether the rows are three vectors of length one, no two of them alike: float64 (3, 3)."""
-    if np.shape(stains) != (3, 3) or not np.isfinite(stains).all():
-        return False
-    unit = np.allclose(np.linalg.norm(stains, axis=1), 1, atol=1e-3)
-    return bool(unit and abs(np.linalg.det(stains)) > ALIKE**2)
 
 
 def _checked(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

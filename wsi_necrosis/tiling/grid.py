@@ -97,10 +97,6 @@ class TileGrid:
         """Working pixels by which a tile exceeds its cell on each side."""
         return (self.tile_px - self.stride_px) // 2
 
-    def cell_box(self, row: int, col: int) -> Box:
-        """Level-0 box of a cell, not cut at the plane's edge."""
-        return self._box(row * self.stride_px, col * self.stride_px, self.stride_px, self.stride_px)
-
     def tile_box(self, row: int, col: int) -> Box:
         """Level-0 box of a cell's tile, not cut at the plane's edge."""
         top, left = row * self.stride_px - self.margin_px, col * self.stride_px - self.margin_px

@@ -30,7 +30,6 @@ from wsi_necrosis.radiomics.recipe import Recipe, find_recipe
 from wsi_necrosis.settings.train import CropSettings, NetworkSettings, TrainSettings
 from wsi_necrosis.stain.normalise import fit_normaliser
 from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains
-from wsi_necrosis.stain.separation import fit_stains
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone
 
@@ -192,24 +191,21 @@ def radiomic_views(views: Views, recipe: Recipe) -> NDArray[np.float64]:
     """Features (m, views, F) of every view of every crop."""
     crops = views.crops
     prepare(recipe, crops.mpp_um)
-    stains = _stains(views, recipe)
     varied = bool(recipe.features and (crops.jitter or crops.jitter_od))
     log.info("radiomics %s of %d crops", recipe.name, len(views.owner))
 
     def of_crop(row: int) -> NDArray[np.float64]:
         pixels = views.of(row) if varied else views.pixels[row : row + 1]
-        return measure(pixels, recipe, crops.mpp_um, stains[views.owner[row]])
+        return measure(pixels, recipe, crops.mpp_um)
 
     with ThreadPoolExecutor(crops.workers) as pool:
         found = np.stack(list(pool.map(of_crop, range(len(views.owner)))))
     return np.broadcast_to(found, (len(found), crops.views, found.shape[2]))
 
 
-def measure(
-    pixels: NDArray[np.uint8], recipe: Recipe, mpp: float, stains: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+def measure(pixels: NDArray[np.uint8], recipe: Recipe, mpp: float) -> NDArray[np.float64]:
     """Radiomics (n, F) of crops (n, h, w, 3), over their own foreground."""
-    return extract(pixels, foreground(pixels), recipe, mpp, stains=stains)[0]
+    return extract(pixels, foreground(pixels), recipe, mpp)[0]
 
 
 def pooled_views(views: Views, backbone: Backbone, device: str = "cpu") -> NDArray[np.float32]:
@@ -266,16 +262,6 @@ def _cut(tiles: Sequence[LabelledTile], crops: CropSettings) -> tuple[NDArray[np
         by_tile = [fitted[slide].apply(part) for slide, part in zip(slides, by_tile, strict=True)]
     owner = np.repeat(np.arange(len(tiles)), [len(part) for part in by_tile])
     return owner, np.concatenate(by_tile)
-
-
-def _stains(views: Views, recipe: Recipe) -> list[NDArray[np.float64] | None]:
-    """Stain vectors for each tile, fitted to all tiles of its slide, if the recipe asks for them."""
-    if recipe.stains == "fixed":
-        return [None] * len(views.tiles)
-    slides = [(tile.case, tile.slide) for tile in views.tiles]
-    by_tile = [views.pixels[views.owner == at] for at in range(len(views.tiles))]
-    fitted = {slide: fit_stains(tissue) for slide, tissue in _tissue(slides, by_tile, views.crops.mpp_um)}
-    return [fitted[slide] for slide in slides]
 
 
 def _tissue(
