@@ -1,6 +1,5 @@
 """The whole way from slide to report, on phantoms whose truth is known."""
 
-import filecmp
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ import torch
 import zarr
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
+from tests.helpers.runs import MIN_TUMOUR, OUTPUTS, WAYS, StopAfter, run, trees_equal
 from wsi_necrosis.analysis import Request, SlideReport, analyse, slide_normaliser, slide_stains
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
@@ -36,7 +36,6 @@ from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood import describe as describe_tiles
 from wsi_necrosis.model.spec import load_spec, model_folder
 from wsi_necrosis.pipelines.console.printout import describe
-from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.scores.store import BlockScores, CellState, ScoreStore
 from wsi_necrosis.settings.loading import load_settings
@@ -46,12 +45,6 @@ from wsi_necrosis.stain.normalise import fit_normaliser
 from wsi_necrosis.stain.separation import fit_stains
 from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 
-MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
-OUTPUTS = {
-    "blocks", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json", "scores.zarr",
-    "thumbnail.png", "tiles.parquet",
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,20 +52,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("small") / "small phantom ü.tiff"
     write_phantom(path, np.random.default_rng(7), side_mm=1.5)
     return path
-
-
-def run(slide: Path, folder: Path, *overrides: str, overwrite: bool = False) -> SlideReport:
-    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, *overrides])
-    request = Request(slide, slide.name, folder, overwrite=overwrite)
-    return analyse(request, settings, QuietWatcher())
-
-
-def trees_equal(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same files with the same bytes."""
-    names = [
-        sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) for root in (one, other)
-    ]
-    return names[0] == names[1] and not filecmp.cmpfiles(one, other, names[0], shallow=False)[1]
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +101,6 @@ def test_every_pixel_of_the_plane_is_in_the_ledger(undisturbed: SlideReport, sma
     ledger = undisturbed.result["ledger"]
     assert sum(ledger["px"].values()) == ledger["total_px"] == 375**2  # 1.5 mm at 4 um
     assert ledger["total_px"] * ledger["pixel_mm2"] == pytest.approx(2.25)
-
-
-WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -177,18 +153,6 @@ def test_a_changed_threshold_measures_again_and_scores_nothing(small: Path, tmp_
     assert first.result["status"] == "scored"
     assert (second.result["status"], second.result["percent_viable"]) == ("not_evaluable", None)
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == scored
-
-
-class StopAfter(QuietWatcher):
-    """Interrupts after so many blocks, as Ctrl-C would."""
-
-    def __init__(self, blocks: int) -> None:
-        self.left = blocks
-
-    def scored(self, tiles: int) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise InterruptedRunError("stopped")
 
 
 def test_an_interrupted_run_resumes_to_the_same_store(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_analysis import MIN_TUMOUR, StopAfter, run, trees_equal
+from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
 from wsi_necrosis import analysis
 from wsi_necrosis.analysis import Request, SlideReport, analyse_all
 from wsi_necrosis.errors import InterruptedRunError, SlideError

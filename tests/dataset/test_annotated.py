@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.dataset.drawing import feature, geojson, square
-from tests.dataset.making import table
+from tests.helpers.annotations import feature, geojson, square
+from tests.helpers.tile_folders import table
 from wsi_necrosis.dataset.annotated import Field, read_annotated
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Mpp

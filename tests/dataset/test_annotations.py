@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.drawing import feature, geojson, square
+from tests.helpers.annotations import feature, geojson, square
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotations import (
     Outline,
@@ -22,7 +22,7 @@ from wsi_necrosis.dataset.annotations import (
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.palette import PALETTE
-from wsi_necrosis.scores.labels import Label
+from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.tiling.grid import TileGrid
 
 GRID = TileGrid(Box(100, 50, 40, 30), (1.0, 1.0), Mpp(1, 1), 10, 10, 1)  # 3 rows, 4 columns of 10 px
@@ -170,5 +170,7 @@ def test_shares_agree_with_a_fine_raster(boxes: list[tuple[float, ...]]) -> None
 
 
 def test_the_names_of_our_own_export_come_back_as_our_classes() -> None:
-    for label, name in zip((Label.NON_TUMOUR, Label.NON_VIABLE, Label.VIABLE), CLASSES, strict=True):
+    for label, name in zip(
+        (CellLabel.NON_TUMOUR, CellLabel.NON_VIABLE, CellLabel.VIABLE), CLASSES, strict=True
+    ):
         assert labels([area(PALETTE[label].qupath, 0, 0, 10, 10)]) == {(0, 0): name}

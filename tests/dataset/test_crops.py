@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.dataset.making import tile
+from tests.helpers.tile_folders import tile
 from wsi_necrosis.dataset.crops import cut_crops
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError

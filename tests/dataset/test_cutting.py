@@ -9,8 +9,8 @@ import openslide
 import pytest
 from PIL import Image
 
-from tests.dataset.drawing import Ring, feature, geojson, square
-from tests.dataset.making import table, tile
+from tests.helpers.annotations import Ring, feature, geojson, square
+from tests.helpers.tile_folders import table, tile
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.crops import cut_crops

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataset.making import data, picture
+from tests.helpers.tile_folders import data, picture
 from wsi_necrosis.classes import NON_TUMOUR
 from wsi_necrosis.dataset.entries import Entry, pictures_below, settle
 from wsi_necrosis.dataset.labels import CERTAIN, MIXED_LABEL

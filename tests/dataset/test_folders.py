@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataset.making import picture
+from tests.helpers.tile_folders import picture
 from wsi_necrosis.dataset.entries import Entry
 from wsi_necrosis.dataset.folders import read_folders
 from wsi_necrosis.errors import DatasetError

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.dataset.drawing import feature, geojson, square
-from tests.dataset.making import data, picture, table
+from tests.helpers.annotations import feature, geojson, square
+from tests.helpers.tile_folders import data, picture, table
 from wsi_necrosis.classes import NON_TUMOUR, VIABLE
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import find_layout, read_tiles

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.making import table
+from tests.helpers.tile_folders import table
 from wsi_necrosis.dataset.entries import Entry
 from wsi_necrosis.dataset.tables import positive, read_rows, read_table, whole
 from wsi_necrosis.errors import DatasetError

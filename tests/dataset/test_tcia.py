@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.making import picture, table
+from tests.helpers.tile_folders import picture, table
 from wsi_necrosis.dataset.entries import Entry
 from wsi_necrosis.dataset.tcia import FEATURES, VALIDATION, TileName, parse_name, read_tcia
 from wsi_necrosis.errors import DatasetError

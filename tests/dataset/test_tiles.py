@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.making import tile
+from tests.helpers.tile_folders import tile
 from wsi_necrosis.classes import NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.dataset.labels import CERTAIN
 from wsi_necrosis.dataset.tiles import Fold, LabelledTile, cases_of, inner_fold, leave_case_out

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tests.helpers.array_slide import ArraySlide
 from tests.helpers.phantom_model import phantom_network
-from tests.tiling.test_blocks import ArraySlide
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.inference.scorer import Scorer, entropy, predict_padded
 from wsi_necrosis.inference.stats import WorkerStats

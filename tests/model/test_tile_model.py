@@ -4,12 +4,11 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
+from tests.helpers.models import KINDS, save_random_model
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import ModelError
@@ -20,38 +19,18 @@ from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
 from wsi_necrosis.model.loading import TOLERANCE, choose_backend, load_model
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.ood import OodDetector, describe
-from wsi_necrosis.model.spec import ModelSpec, load_spec
-from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.model.tile_model import Prediction, TileModel
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.radiomics.extraction import extract
-from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.tiling.foreground import foreground
 
 SIDE = 32
 PURE = (*CLASSES, "glass")
-NOTHING = {"recipe": find_recipe("none"), "standardise": Standardiser((), (), (), 5.0)}
 OPENVINO = Backend("openvino", "cpu", "float32")
 BFLOAT16 = Backend("torch", "cpu", "bfloat16")
-KINDS: dict[str, dict[str, Any]] = {
-    "gate": {},
-    "concat": {"fusion": "concat"},
-    "image": {"fusion": "image", **NOTHING},
-    "radiomics": {"fusion": "radiomics", "backbone": ""},
-    "ensemble": {"members": 2, "heads": "flat"},
-    "macenko": {"normalise": "macenko"},
-}
-
-
-def save_random_model(folder: Path, kind: str, **changes: Any) -> ModelSpec:
-    """Write a tiny model of one of `KINDS`, with random weights, for the phantom's tiles."""
-    spec = replace(phantom_spec(), name=kind, hidden=8, **KINDS[kind], **changes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = Network.of(spec)
-    return save_checkpoint(folder, spec, network.tensors())
 
 
 @pytest.fixture(scope="module")

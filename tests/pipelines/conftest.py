@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import copy
-import csv
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from wsi_necrosis.classes import CLASSES
+from tests.helpers.executors import Inline
+from tests.helpers.painted_tables import CASES, paint
 from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
 from wsi_necrosis.pipelines.train import train
 from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
 from wsi_necrosis.settings.loading import load_evaluation_settings
-from wsi_necrosis.slides.phantom import phantom_tiles
 
-CASES = {"A": CLASSES, "B": CLASSES, "C": ("non_tumour",)}
 CONFIG = """
 data:
   {tiles: $PAINTED_TILES, source: Painted by hand, doi: 10.5555/none, licence: CC0, centre: none, note: Not tissue.}
@@ -33,34 +27,6 @@ network:
    members: 2}
 fit: {epochs: 15, batch: 4, learning_rate: 0.01, test_seeds: [1, 2], save_every: 7, device: cpu}
 """
-
-
-def paint(folder: Path, cases: Mapping[str, Sequence[str]], seed: int, each: int = 3) -> Path:
-    """Write so many tiles of each of these materials for each case, and their table."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for case, names in cases.items():
-        for name in names:
-            for at, pixels in enumerate(phantom_tiles(name, each, 64, rng, mpp_um=0.5)):
-                file = f"{case}-{name}-{at}.png"
-                Image.fromarray(pixels).save(folder / file)
-                rows.append((file, case, name))
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as lines:
-        csv.writer(lines).writerows([("file", "case", "label"), *rows])
-    return folder
-
-
-class Inline(Executor):
-    """A pool that works in this process; started with the arguments of a `ProcessPoolExecutor`."""
-
-    def __init__(self, *_: object) -> None:
-        self.jobs = 0
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.jobs += 1
-        done: Future[Any] = Future()
-        done.set_result(fn(*args, **kwargs))
-        return done
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipelines.test_run import FILES, save_watchful_model
+from tests.helpers.models import save_watchful_model
+from tests.helpers.runs import FILES
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.pipelines.cli import _parse_mpp

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,16 @@ import tifffile
 import zarr
 from PIL import Image
 
-from tests.helpers.phantom_model import phantom_network, phantom_spec
-from tests.model.test_tile_model import save_random_model
-from tests.test_analysis import WAYS, trees_equal
+from tests.helpers.models import save_random_model, save_watchful_model
+from tests.helpers.runs import FILES, WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.model.checkpoint import save_checkpoint
-from wsi_necrosis.model.ood import NUMBERS, OodDetector
 from wsi_necrosis.pipelines.console.printout import as_json, describe
 from wsi_necrosis.pipelines.console.progress import QuietWatcher
 from wsi_necrosis.pipelines.run import RunOptions, dry_run, run
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.loading import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
-
-FILES = {
-    "blocks", "heatmap.ome.zarr", "log.txt", "overlay.png", "perf.json", "regions.geojson", "result.json",
-    "scores.zarr", "thumbnail.png", "tiles.parquet",
-}  # fmt: skip
 
 
 def measure(slide: Path, out: Path, *overrides: str, mpp: Mpp | None = None) -> dict[str, Any]:
@@ -198,14 +189,6 @@ def test_stains_are_normalised_where_the_model_asks(small: Path, tmp_path: Path)
         assert ("normalise" in stages) == (kind == "macenko")
     assert (np.isfinite(stores[0]) == np.isfinite(stores[1])).all()
     assert not np.allclose(*stores, equal_nan=True)
-
-
-def save_watchful_model(folder: Path, limit: float) -> None:
-    """The phantom's model with a limit of what is unusual; every tile is far from 0 and near to 1e6."""
-    unit = tuple(tuple(float(row == col) for col in range(NUMBERS)) for row in range(NUMBERS))
-    detector = OodDetector((0.0,) * NUMBERS, (1.0,) * NUMBERS, unit, limit)
-    spec = replace(phantom_spec(), ood=detector)
-    save_checkpoint(folder, spec, phantom_network(spec).tensors())
 
 
 def test_a_slide_unlike_all_training_tiles_is_out_of_domain(small: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from tests.pipelines.conftest import paint
+from tests.helpers.painted_tables import paint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, StoreError
 from wsi_necrosis.model.checkpoint import load_tensors

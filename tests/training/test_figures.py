@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsi_necrosis.dataset.labels import CERTAIN
-from wsi_necrosis.dataset.tiles import LabelledTile
+from tests.helpers.samples import N, V, X, samples
 from wsi_necrosis.metrics.figures import tile_figures
-from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.training.figures import (
     by_case_tables,
     case_table,
@@ -18,34 +15,9 @@ from wsi_necrosis.training.figures import (
     mean_absolute_error,
     tile_table,
 )
-from wsi_necrosis.training.samples import Samples
 
-N, X, V = range(3)
 MIXED = None
 SURE = np.eye(3)
-
-
-def samples(*labels: tuple[str, int | None], crops: int = 1) -> Samples:
-    """Tiles of (case, label), each with so many crops that show nothing."""
-    tiles = tuple(
-        LabelledTile(
-            path=Path(f"{at}.png"),
-            truth=(0.0, 0.5, 0.5) if label is None else CERTAIN[label],
-            case=case,
-            slide="s",
-            x_l0=0,
-            y_l0=0,
-            mpp=1.0,
-            sha256=f"{at:064x}",
-        )
-        for at, (case, label) in enumerate(labels)
-    )
-    owner = np.repeat(np.arange(len(tiles)), crops)
-    m = len(owner)
-    return Samples(
-        tiles, owner, np.zeros((m, 1, 1, 3), np.uint8), np.zeros((m, 1, 0), np.float32),
-        np.zeros((m, 1, 0)), find_recipe("none"),
-    )  # fmt: skip
 
 
 def says(*runs: Sequence[int]) -> NDArray[np.float64]:

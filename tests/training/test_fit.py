@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from tests.training.test_samples import painted_tiles, tiny
+from tests.helpers.training_tiles import painted_tiles, tiny
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import StoreError

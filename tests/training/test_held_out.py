@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.training.test_figures import N, V, X, samples
+from tests.helpers.samples import N, V, X, samples
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.settings.loading import load_evaluation_settings, load_train_settings
 from wsi_necrosis.settings.train import TrainSettings

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.training.test_samples import painted_tiles, tiny
+from tests.helpers.training_tiles import painted_tiles, tiny
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile

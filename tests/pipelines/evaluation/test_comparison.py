@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pipelines.conftest import Inline
+from tests.helpers.executors import Inline
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile

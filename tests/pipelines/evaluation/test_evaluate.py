@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.pipelines.conftest import CASES, paint
+from tests.helpers.painted_tables import CASES, paint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, UsageError, WsiNecrosisError
 from wsi_necrosis.model.spec import ModelSpec, load_spec

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.test_figures import N, V, X, samples
+from tests.helpers.samples import N, V, X, samples
 from wsi_necrosis.metrics.curves import Reliability
 from wsi_necrosis.metrics.figures import tile_figures
 from wsi_necrosis.model.calibration import Temperature

@@ -1,0 +1,30 @@
+"""Painted tiles with the table that names their cases and classes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.slides.phantom import phantom_tiles
+
+CASES = {"A": CLASSES, "B": CLASSES, "C": ("non_tumour",)}
+
+
+def paint(folder: Path, cases: Mapping[str, Sequence[str]], seed: int, each: int = 3) -> Path:
+    """Write so many tiles of each of these materials for each case, and their table."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for case, names in cases.items():
+        for name in names:
+            for at, pixels in enumerate(phantom_tiles(name, each, 64, rng, mpp_um=0.5)):
+                file = f"{case}-{name}-{at}.png"
+                Image.fromarray(pixels).save(folder / file)
+                rows.append((file, case, name))
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines).writerows([("file", "case", "label"), *rows])
+    return folder

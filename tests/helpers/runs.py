@@ -1,0 +1,46 @@
+"""Slides measured by the phantom's model, and what their folders hold."""
+
+from __future__ import annotations
+
+import filecmp
+from pathlib import Path
+
+from wsi_necrosis.analysis import Request, SlideReport, analyse
+from wsi_necrosis.errors import InterruptedRunError
+from wsi_necrosis.pipelines.console.progress import QuietWatcher
+from wsi_necrosis.settings.loading import load_settings
+
+OUTPUTS = {
+    "blocks", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json", "scores.zarr",
+    "thumbnail.png", "tiles.parquet",
+}  # fmt: skip
+FILES = OUTPUTS | {"log.txt"}  # of the job
+MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
+WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]
+
+
+def run(slide: Path, folder: Path, *overrides: str, overwrite: bool = False) -> SlideReport:
+    """Measure a slide by the phantom's model unless the overrides name another."""
+    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, *overrides])
+    request = Request(slide, slide.name, folder, overwrite=overwrite)
+    return analyse(request, settings, QuietWatcher())
+
+
+def trees_equal(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files with the same bytes."""
+    names = [
+        sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) for root in (one, other)
+    ]
+    return names[0] == names[1] and not filecmp.cmpfiles(one, other, names[0], shallow=False)[1]
+
+
+class StopAfter(QuietWatcher):
+    """Interrupts after so many blocks, as Ctrl-C would."""
+
+    def __init__(self, blocks: int) -> None:
+        self.left = blocks
+
+    def scored(self, tiles: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise InterruptedRunError("stopped")
