@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
+
+# Tests run beside one another, one process for each core; threads of torch that outnumber the cores wait by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for processes that tests start
+
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
