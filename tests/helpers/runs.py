@@ -16,7 +16,7 @@ OUTPUTS = {
 }  # fmt: skip
 FILES = OUTPUTS | {"log.txt"}  # of the job
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
-WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]
+WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]  # threads and processes
 
 
 def run(slide: Path, folder: Path, *overrides: str, overwrite: bool = False) -> SlideReport:
