@@ -50,7 +50,7 @@ from wsi_necrosis.tiling.tissue import MaskClass, TissueMask
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small phantom for tests of behaviour."""
     path = tmp_path_factory.mktemp("small") / "small phantom ü.tiff"
-    write_phantom(path, np.random.default_rng(7), side_mm=1.5)
+    write_phantom(path, np.random.default_rng(7), side_mm=1.1)
     return path
 
 
@@ -99,8 +99,8 @@ def test_the_folder_holds_every_output(undisturbed: SlideReport) -> None:
 
 def test_every_pixel_of_the_plane_is_in_the_ledger(undisturbed: SlideReport, small: Path) -> None:
     ledger = undisturbed.result["ledger"]
-    assert sum(ledger["px"].values()) == ledger["total_px"] == 375**2  # 1.5 mm at 4 um
-    assert ledger["total_px"] * ledger["pixel_mm2"] == pytest.approx(2.25)
+    assert sum(ledger["px"].values()) == ledger["total_px"] == 275**2  # 1.1 mm at 4 um
+    assert ledger["total_px"] * ledger["pixel_mm2"] == pytest.approx(1.21)
 
 
 @pytest.mark.parametrize("how", WAYS)

@@ -15,7 +15,7 @@ OUTPUTS = {
     "thumbnail.png", "tiles.parquet",
 }  # fmt: skip
 FILES = OUTPUTS | {"log.txt"}  # of the job
-MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
+MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # small phantoms have 0.3 mm2
 WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]  # threads and processes
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.painted_tables import CASES, paint
+from tests.helpers.painted_tables import paint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, UsageError, WsiNecrosisError
 from wsi_necrosis.model.spec import ModelSpec, load_spec
@@ -295,10 +295,9 @@ def test_other_tiles_of_a_trained_case_are_refused(trained: Path, tmp_path: Path
         evaluate(Options(str(trained), tiles, tmp_path / "out"))
 
 
-def test_training_tiles_under_other_cases_are_refused(trained: Path, tmp_path: Path) -> None:
+def test_training_tiles_under_other_cases_are_refused(trained: Path, painted: Path, tmp_path: Path) -> None:
     """Or tiles of one patient would stand on both sides of a split."""
-    (tmp_path / "tiles").mkdir()
-    tiles = paint(tmp_path / "tiles", CASES, 5)
+    tiles = Path(shutil.copytree(painted, tmp_path / "tiles"))
     table = tiles / "labels.csv"
     table.write_text(table.read_text(encoding="utf-8").replace(",C,", ",A,"), encoding="utf-8")
     with pytest.raises(DatasetError, match=r"under other cases \(A, B, not A, B, C\)"):
