@@ -1,5 +1,6 @@
 # make run [SLIDE=slide.svs]   measure a slide; without SLIDE, a synthetic one of known truth
-# make test                    lint, types, floors and tests: the one gate
+# make test                    lint, types, imports and tests but the slow ones: minutes, for daily work
+# make test-all                all tests: the gate
 # make setup                   the environment alone (.venv)
 
 PYTHON ?= python3.11
@@ -8,7 +9,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= wsi-necrosis-out
 
-.PHONY: setup run test lint types floors clean
+# In one process for each core; one process runs a group of tests that share what is costly to make.
+PYTEST := $(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
+
+.PHONY: setup run test test-all checks lint types imports kernels clean
 
 setup: $(READY)
 
@@ -31,12 +35,23 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy wsi_necrosis pipelines
 
-floors: $(READY)
+imports: $(READY)
 	$(BIN)/lint-imports
 
-# A file of tests stays in one process, since its tests share what is costly to make.
-test: lint types floors
-	$(BIN)/pytest -n auto --dist loadfile
+# Compiled once; begun cold, each process of tests would compile them.
+kernels: $(READY)
+	$(BIN)/python -m tests.helpers.kernels
+
+# Side by side, as none of them keeps more than one core busy.
+checks: $(READY)
+	$(MAKE) --jobs=2 lint types imports kernels
+
+test: checks
+	$(PYTEST) -m "not slow and not packaging"
+	@echo "left out: tests marked slow or packaging; make test-all runs them too"
+
+test-all: checks
+	$(PYTEST)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

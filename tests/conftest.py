@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
+
+# Tests run beside one another, one process for each core; threads of torch that outnumber the cores wait by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for processes that tests start
+
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,12 +38,20 @@ for name in (distributed.__name__, "bokeh"):
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# What takes longest is begun first, longest first: begun last, it would keep one process busy while others wait.
+TRAINED = "pipelines/trained"  # all files that use the fixture `trained`
+DEAR = (
+    "test_analysis", TRAINED, "pipelines/test_run", "inference/test_cluster", "training/test_fit",
+    "training/test_leave_case_out", "model/test_tile_model", "golden/test_golden",
+)  # fmt: skip
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder of this session, also for processes that it starts, instead of the user's."""
+    """A cache folder of this session, also for all processes that it starts, instead of the user's."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
         patch.setenv(VARIABLE, str(folder))
         yield folder
 
@@ -80,11 +92,21 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test that asks for the data folder is `real`."""
+    """Tests that ask for the data folder are `real`; tests are grouped for processes, and dear groups come first."""
+    trained = {item.path for item in items if "trained" in getattr(item, "fixturenames", ())}
+    places = {}
     for item in items:
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
+        name = item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
+        group = (
+            TRAINED if item.path in trained else name
+        )  # one process runs it, and makes once what it shares
+        item.add_marker(pytest.mark.xdist_group(group))
+        places[item] = DEAR.index(group) if group in DEAR else len(DEAR)
+    items.sort(key=places.__getitem__)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -72,5 +72,11 @@ def test_the_installed_wheel_runs_from_anywhere(wheel: Path, tmp_path: Path) -> 
         [python, "-c", where], cwd="/", env=environment, check=True, capture_output=True, text=True
     )
     assert str(home) in done.stdout
-    assert "Percent viable" in run("demo", "--out", tmp_path / "out")
+    said = run("demo", "--out", tmp_path / "out")
+    rows = {line.split("  ")[0]: line for line in said.splitlines()}
+    for title in ("Non-tumour", "Non-viable tumour", "Viable tumour", "Percent viable"):
+        assert abs(float(rows[title].rsplit(None, 2)[1])) < 1, said
+    focus = next(line for line in said.splitlines() if "smaller than a tile" in line)
+    assert float(focus.split("P(viable) ")[1].split()[0]) > 0.02  # the necrosis around it has far less
     assert (tmp_path / "out" / "slides" / "phantom-0.tiff" / "result.json").is_file()
+    assert (tmp_path / "out" / "summary.csv").is_file()

@@ -1,10 +1,10 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tests.helpers.command import in_process
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.pipelines.bench import bench, describe
 from wsi_necrosis.settings.run import load_settings
@@ -28,21 +28,13 @@ def test_a_slide_is_run_and_nothing_is_kept(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == before
 
 
-def test_the_command_prints_json(tmp_path: Path) -> None:
+def test_the_command_prints_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slide = tmp_path / "slide.tiff"
     write_phantom(slide, np.random.default_rng(3), side_mm=1.0)
     before = set(tmp_path.iterdir())
-    command = [
-        sys.executable,
-        "-m",
-        "wsi_necrosis.pipelines.cli",
-        "bench",
-        str(slide),
-        "--model",
-        "phantom",
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = in_process("bench", str(slide), "--model", "phantom", "--json")
+    assert done.returncode == 0
     found = json.loads(done.stdout)
     assert found["slide"] == "slide.tiff"
     assert found["tiles"] > 0

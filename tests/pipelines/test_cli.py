@@ -4,17 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.pipelines.test_run import FILES, save_watchful_model
+from tests.helpers.command import as_process, in_process
+from tests.helpers.models import save_watchful_model
+from tests.helpers.runs import FILES
 from wsi_necrosis.slides.phantom import write_phantom
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "wsi_necrosis.pipelines.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -29,13 +22,13 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_errors_are_one_line_and_an_exit_code(tmp_path: Path) -> None:
-    done = command("config", "--set", "grid.strides=2")
+    done = as_process("config", "--set", "grid.strides=2")
     assert done.returncode == 2
     assert (
         done.stderr == "wsi-necrosis: grid.strides is not a setting; `wsi-necrosis config` lists them all\n"
     )
-    assert command("run").returncode == 2
-    done = command("run", str(tmp_path / "none.svs"), "-o", str(tmp_path / "out"))
+    assert in_process("run").returncode == 2
+    done = in_process("run", str(tmp_path / "none.svs"), "-o", str(tmp_path / "out"))
     assert done.returncode == 1
     assert "none.svs" in done.stderr
     assert "Traceback" not in done.stderr
@@ -46,7 +39,7 @@ def test_a_slide_that_cannot_be_judged_is_no_error(tmp_path: Path) -> None:
     save_watchful_model(tmp_path / "model", limit=1e-6)
     write_phantom(tmp_path / "s.tiff", np.random.default_rng(5), side_mm=1.0)
     out = tmp_path / "out"
-    done = command("run", str(tmp_path / "s.tiff"), "-o", str(out), "--model", str(tmp_path / "model"))
+    done = in_process("run", str(tmp_path / "s.tiff"), "-o", str(out), "--model", str(tmp_path / "model"))
     assert done.returncode == 0, done.stderr
     assert "percent viable    not evaluable: out of domain" in done.stdout
     assert "note: 100 % of the tissue" in done.stdout
@@ -54,5 +47,5 @@ def test_a_slide_that_cannot_be_judged_is_no_error(tmp_path: Path) -> None:
 
 
 def test_config_prints_what_is_in_force() -> None:
-    assert "# " in command("config").stdout
-    assert "stride_tiles: 0.5" in command("config", "--preset", "half-stride").stdout
+    assert "# " in in_process("config").stdout
+    assert "stride_tiles: 0.5" in in_process("config", "--preset", "half-stride").stdout

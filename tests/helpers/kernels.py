@@ -1,0 +1,28 @@
+"""Compile the loops over pixels into numba's cache, once: begun cold, each process of tests would compile them.
+
+python -m tests.helpers.kernels
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsi_necrosis.model.ood_features import describe
+from wsi_necrosis.radiomics.extraction import prepare
+from wsi_necrosis.radiomics.recipe import RECIPES
+from wsi_necrosis.slides.block_mean import block_mean
+
+SIDES = (2, 4)  # of the squares that readers of the test slides take the mean of
+
+
+def compile_all() -> None:
+    """Call each kernel with small arrays of the types that it is called with."""
+    for recipe in RECIPES.values():
+        prepare(recipe, mpp=1.0)
+    describe(np.zeros((1, 32, 32, 3), np.uint8))
+    for side in SIDES:
+        block_mean(np.zeros((side, side, 3), np.uint8), side)
+
+
+if __name__ == "__main__":
+    compile_all()
