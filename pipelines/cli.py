@@ -15,7 +15,23 @@ import typer
 
 from wsi_necrosis.errors import SettingsError, WsiNecrosisError
 
-from .options import AsJson, Config, Device, ModelName, ModelNames, MppText, OutPath, Overrides, Preset, Quiet, Scheduler, SlidePath, Workers, parse_mpp, settings_of
+from .options import (
+    AsJson,
+    Config,
+    Device,
+    ModelName,
+    ModelNames,
+    MppText,
+    OutPath,
+    Overrides,
+    Preset,
+    Quiet,
+    Scheduler,
+    SlidePath,
+    Workers,
+    parse_mpp,
+    settings_of,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
