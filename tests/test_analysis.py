@@ -199,7 +199,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SlideReport]:
     """A phantom of many blocks, of which most are still to come when a run is disturbed, and its results."""
     folder = tmp_path_factory.mktemp("long")
-    write_phantom(folder / "slide.tiff", np.random.default_rng(7), side_mm=3)
+    write_phantom(folder / "slide.tiff", np.random.default_rng(7), side_mm=2)
     return folder / "slide.tiff", run(folder / "slide.tiff", folder / "whole", "grid.block_cells=4")
 
 
