@@ -42,8 +42,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # What takes longest is begun first, longest first: begun last, it would keep one process busy while others wait.
 TRAINED = "pipelines/trained"  # all files that use the fixture `trained`
 DEAR = (
-    "test_analysis", TRAINED, "pipelines/test_run", "training/test_fit", "inference/test_cluster", "packaging/test_wheel",
-    "model/test_tile_model", "training/test_leave_case_out", "pipelines/evaluation/test_plots",
+    "test_analysis", TRAINED, "pipelines/test_run", "training/test_fit", "inference/test_cluster",
+    "packaging/test_wheel", "model/test_tile_model", "training/test_leave_case_out",
+    "pipelines/evaluation/test_plots",
 )  # fmt: skip
 
 
