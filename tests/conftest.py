@@ -41,8 +41,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # What takes longest is begun first, longest first: begun last, it would keep one process busy while others wait.
 TRAINED = "pipelines/trained"  # all files that use the fixture `trained`
 DEAR = (
-    "test_analysis", TRAINED, "pipelines/test_run", "inference/test_cluster", "training/test_fit",
-    "training/test_leave_case_out", "model/test_tile_model", "golden/test_golden",
+    "test_analysis", TRAINED, "pipelines/test_run", "training/test_fit", "inference/test_cluster",
+    "packaging/test_wheel", "model/test_tile_model", "training/test_leave_case_out",
+    "pipelines/evaluation/test_plots",
 )  # fmt: skip
 
 

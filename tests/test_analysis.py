@@ -145,12 +145,13 @@ def test_overwrite_replaces_everything(small: Path, tmp_path: Path) -> None:
     assert ScoreStore(folder).grid.block_cells == 32
 
 
-def test_a_changed_threshold_measures_again_and_scores_nothing(small: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "slide"
-    first = run(small, folder)
+def test_a_changed_threshold_measures_again_and_scores_nothing(
+    small: Path, undisturbed: SlideReport, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "slide"))
     scored = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
     second = run(small, folder, "quantify.min_tumour_mm2=100")
-    assert first.result["status"] == "scored"
+    assert undisturbed.result["status"] == "scored"
     assert (second.result["status"], second.result["percent_viable"]) == ("not_evaluable", None)
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == scored
 
@@ -198,7 +199,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SlideReport]:
     """A phantom of many blocks, of which most are still to come when a run is disturbed, and its results."""
     folder = tmp_path_factory.mktemp("long")
-    write_phantom(folder / "slide.tiff", np.random.default_rng(7), side_mm=3)
+    write_phantom(folder / "slide.tiff", np.random.default_rng(7), side_mm=2)
     return folder / "slide.tiff", run(folder / "slide.tiff", folder / "whole", "grid.block_cells=4")
 
 
@@ -227,8 +228,7 @@ def test_a_killed_run_ends_with_the_store_of_an_undisturbed_one(
 
 def test_a_block_cut_short_is_scored_again(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:
     """A record is missing although its chunks are written, and half of them were lost."""
-    folder = tmp_path / "slide"
-    run(small, folder)
+    folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "slide"))
     store = ScoreStore(folder)
     block = next(b for b in store.grid.blocks() if (folder / "blocks" / f"{b.name}.json").exists())
     blank = store.read_block(block)
@@ -374,10 +374,16 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def strange(small: Path, stranger: Path, tmp_path_factory: pytest.TempPathFactory) -> SlideReport:
+    """The small phantom's results by that model."""
+    return run(small, tmp_path_factory.mktemp("strange") / "slide", f"model.name={stranger}")
+
+
 def test_unusual_tissue_abstains_and_the_reader_is_told(
-    small: Path, undisturbed: SlideReport, stranger: Path, tmp_path: Path
+    undisturbed: SlideReport, strange: SlideReport
 ) -> None:
-    report = run(small, tmp_path / "slide", f"model.name={stranger}")
+    report = strange
     result, plain = report.result, undisturbed.result
     mm2 = result["ledger"]["mm2"]
     assert result["status"] == "scored"
@@ -397,10 +403,11 @@ def test_unusual_tissue_abstains_and_the_reader_is_told(
     assert not any("abstains" in warning for warning in plain["warnings"])
 
 
-def test_thresholds_of_the_unusual_are_of_the_measuring(small: Path, stranger: Path, tmp_path: Path) -> None:
+def test_thresholds_of_the_unusual_are_of_the_measuring(
+    small: Path, stranger: Path, strange: SlideReport, tmp_path: Path
+) -> None:
     """The same scores under three settings; nothing is scored again."""
-    folder, model = tmp_path / "slide", f"model.name={stranger}"
-    run(small, folder, model)
+    folder, model = Path(shutil.copytree(strange.folder, tmp_path / "slide")), f"model.name={stranger}"
     stamp = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
     foreign = run(small, folder, model, "quantify.max_ood_share=0.1").result
     assert (foreign["status"], foreign["reason"]) == ("not_evaluable", "out_of_domain")
@@ -411,8 +418,10 @@ def test_thresholds_of_the_unusual_are_of_the_measuring(small: Path, stranger: P
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == stamp
 
 
-def test_a_little_unusual_tissue_is_not_said_to_be_none(small: Path, stranger: Path, tmp_path: Path) -> None:
-    run(small, tmp_path / "slide", f"model.name={stranger}")
+def test_a_little_unusual_tissue_is_not_said_to_be_none(
+    small: Path, stranger: Path, strange: SlideReport, tmp_path: Path
+) -> None:
+    shutil.copytree(strange.folder, tmp_path / "slide")
     ood = ScoreStore(tmp_path / "slide").read().ood
     highest = np.sort(ood[np.isfinite(ood)])[-3]
     result = run(

@@ -73,9 +73,14 @@ def rules() -> EvaluationSettings:
 def evaluation(
     trained: Path, painted: Path, rules: EvaluationSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Folder of a comparison with a pool of processes, tuned variants included; `said.txt` is what it returned."""
+    """Folder of a comparison, tuned variants included; `said.txt` is what it returned.
+
+    No processes: `test_comparison` compares a pool of them with none, and the slow comparison on real tiles has one.
+    """
     out = tmp_path_factory.mktemp("evaluation")
-    said = evaluate(Options(str(trained), painted, out, tuned=True), rules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "ProcessPoolExecutor", Inline)
+        said = evaluate(Options(str(trained), painted, out, tuned=True), rules)
     (out / "said.txt").write_text(said, encoding="utf-8")
     return out
 

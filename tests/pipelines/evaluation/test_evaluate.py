@@ -252,7 +252,7 @@ def test_the_model_as_it_is_is_calibrated(trained: Path, fresh: Path, tmp_path: 
     ("given", "named"),
     [
         ({"tuned": True}, "--tuned"),
-        ({"card": Path("CARD.md"), "unknown": Path("ood_inputs.csv")}, "--card, --unknown"),
+        ({"card": Path("CARD.md"), "ood": Path("ood_inputs.csv")}, "--card, --ood"),
     ],
     ids=str,
 )
@@ -320,7 +320,7 @@ def test_settings_of_another_version_are_refused_by_name(
     ("option", "place", "message"),
     [
         ("card", "file/CARD.md", "is no writable folder"),
-        ("unknown", "none.csv", r"none\.csv cannot be read"),
+        ("ood", "none.csv", r"none\.csv cannot be read"),
         ("out", "file/out", "is no writable folder"),
     ],
 )
@@ -353,8 +353,8 @@ def test_what_is_none_of_the_models_business_is_met_and_told(
     colours = phantom_tiles("viable", 4, 32, np.random.default_rng(1)).reshape(128, 32, 3)
     Image.fromarray(colours[..., [1, 2, 0]]).save(tmp_path / "odd.png")
     (tmp_path / "ood_inputs.csv").write_text(OOD, encoding="utf-8")
-    evaluate(Options(str(trained), painted, tmp_path / "out", unknown=tmp_path / "ood_inputs.csv"), few)
-    found = read(tmp_path / "out")["unknown"]
+    evaluate(Options(str(trained), painted, tmp_path / "out", ood=tmp_path / "ood_inputs.csv"), few)
+    found = read(tmp_path / "out")["ood"]
     assert [row["file"] for row in found["rows"]] == ["odd.png"]
     assert found["auroc"]["noise"] > 0.9
     assert "| odd.png | noise |" in (tmp_path / "out" / "MODEL_CARD.md").read_text(encoding="utf-8")
