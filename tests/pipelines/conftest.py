@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 import copy
-import csv
 import json
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
-from wsi_necrosis.pipelines.train import train
 from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
 from wsi_necrosis.settings.loading import load_evaluation_settings
-from wsi_necrosis.slides.phantom import phantom_tiles
-
-CASES = {"A": CLASSES, "B": CLASSES, "C": ("non_tumour",)}
-CONFIG = """
-data:
-  {tiles: $PAINTED_TILES, source: Painted by hand, doi: 10.5555/none, licence: CC0, centre: none, note: Not tissue.}
-crops: {tile_px: 32, per_side: 1, views: 2, workers: 1, batch: 8}
-network:
-  {name: tiny, title: A tiny model, backbone: test_byobnet, initial: random, hidden: 8, gate_hidden: 4, recipe: phantom,
-   members: 2}
-fit: {epochs: 15, batch: 4, learning_rate: 0.01, test_seeds: [1, 2], save_every: 7, device: cpu}
-"""
-
-
-def paint(folder: Path, cases: Mapping[str, Sequence[str]], seed: int, each: int = 3) -> Path:
-    """Write so many tiles of each of these materials for each case, and their table."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for case, names in cases.items():
-        for name in names:
-            for at, pixels in enumerate(phantom_tiles(name, each, 64, rng, mpp_um=0.5)):
-                file = f"{case}-{name}-{at}.png"
-                Image.fromarray(pixels).save(folder / file)
-                rows.append((file, case, name))
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as lines:
-        csv.writer(lines).writerows([("file", "case", "label"), *rows])
-    return folder
 
 
 class Inline(Executor):
@@ -61,27 +28,6 @@ class Inline(Executor):
         done: Future[Any] = Future()
         done.set_result(fn(*args, **kwargs))
         return done
-
-
-@pytest.fixture(scope="session")
-def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """21 tiles of three cases; case C has no tumour."""
-    return paint(tmp_path_factory.mktemp("painted"), CASES, 5)
-
-
-@pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Settings of a tiny model; its tiles are named by a variable."""
-    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
-    path.write_text(CONFIG, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="session")
-def trained(painted: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("trained") / "model"
-    train(config, [f"data.tiles={painted}"], out)
-    return out
 
 
 @pytest.fixture(scope="session")
