@@ -25,10 +25,11 @@ from radiomics import getFeatureClasses
 from wsi_necrosis.memory import keep_freed_memory
 from wsi_necrosis.radiomics import compiled
 from wsi_necrosis.radiomics.extraction import extract, prepare
+from wsi_necrosis.radiomics.families import FAMILIES
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
 from wsi_necrosis.radiomics.planes import Image, split, to_range
-from wsi_necrosis.radiomics.recipe import FAMILIES, RECIPES
+from wsi_necrosis.radiomics.recipe import RECIPES
 
 CLASSES = tuple(family for family in FAMILIES if family != "nuclei")
 SIDE = 512

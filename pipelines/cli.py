@@ -161,7 +161,7 @@ def train(
     from .console.slide_log import spoken_log
 
     with interruptible(), spoken_log():
-        job.train(config_file, overrides or [], out)
+        job.train(config_file, out, overrides or [])
 
 
 @app.command()

@@ -1,157 +1,21 @@
-"""`wsi-necrosis train`: from labelled tiles to a checkpoint folder."""
+"""`wsi-necrosis train`: from labelled tiles to a checkpoint folder, with a bar on the screen."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
-from importlib.metadata import version
+from collections.abc import Iterable
 from pathlib import Path
 
-from wsi_necrosis.dataset.annotated import Field
-from wsi_necrosis.dataset.reading import read_tiles
-from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
-from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.files import remove, require_writable
-from wsi_necrosis.model.checkpoint import save_checkpoint
-from wsi_necrosis.model.network import Network
-from wsi_necrosis.model.spec import ModelSpec, TrainingData
-from wsi_necrosis.model.standardise import Standardiser
-from wsi_necrosis.settings.train import TrainSettings, load_train_settings
-from wsi_necrosis.training.backbones import initial_backbone, input_of
-from wsi_necrosis.training.fit import Epoch, Fitted
-from wsi_necrosis.training.fit_state import heads_of
-from wsi_necrosis.training.held_out import PICTURE_DIGITS, HeldOutSummary, summarise_held_out
-from wsi_necrosis.training.leave_case_out import FitSetup, hold_out
-from wsi_necrosis.training.samples import SampleCache, Samples
+from wsi_necrosis.training import build
 
-from .console.fit_progress import fit_bar, write_fit_log
-
-VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
-NO_SIGN = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone, which are not used
-
-log = logging.getLogger(__name__)
+from .console.fit_progress import fit_bar
 
 
-def train(config: Path | None, overrides: Iterable[str], out: Path) -> None:
-    """Train a model, learn from left-out cases how sure it may be, and write the checkpoint to `out`.
-
-    An interrupted training goes on where it was with the same command. Its states lie in `out/fits`, which is deleted
-    at the end. `out/training.csv` holds every epoch of every fit.
+def train(config: Path | None, out: Path, overrides: Iterable[str]) -> None:
+    """Train a model as `training.build.train` does, and show on a terminal how far it is.
 
     Raises
     ------
     WsiNecrosisError
         Settings, tiles or the backbone's weights are missing or do not fit.
     """
-    settings = load_train_settings(config, overrides)
-    check(settings)
-    require_writable(out)
-    tiles = read_tiles(settings.data, out, Field(settings.crops.tile_px, settings.crops.mpp_um))
-    setup = make_setup(SampleCache(tiles).samples(settings), settings, out / "fits")
-    seeds = settings.fit.test_seeds
-    n_fits = len(seeds) * len(cases_of(tiles)) + settings.network.members
-    with fit_bar(n_fits * settings.fit.epochs) as watch:
-        setup = FitSetup(setup.samples, setup.backbone, settings, setup.work, watch, setup.threads)
-        held = hold_out(setup, seeds)
-        members = fit_members(setup)
-    spec = describe(
-        setup.samples, settings, members[0].standardise, summarise_held_out(setup.samples, held, settings)
-    )
-    spec = save_checkpoint(out, spec, assembled(setup, members).tensors())
-    histories: dict[str, Sequence[Epoch]] = {
-        f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)
-    }
-    write_fit_log(out / "training.csv", {**held.history, **histories})
-    remove(out / "fits")
-    log.info("model %s (%s) in %s", spec.name, spec.weights_sha256[:8], out)
-
-
-def check(settings: TrainSettings) -> None:
-    """Refuse settings that cannot be carried out together, before anything is read.
-
-    Raises
-    ------
-    SettingsError
-        Several members would each need a backbone of their own, or there is no backbone to tune.
-    """
-    tuned = settings.fit.tune in {"partial", "full"}
-    if tuned and settings.network.members > 1:
-        raise SettingsError(
-            f"fit.tune {settings.fit.tune!r} gives each member a backbone of its own, and a checkpoint holds one; "
-            "set network.members=1"
-        )
-    if settings.fit.tune != "frozen" and settings.network.fusion == "radiomics":
-        raise SettingsError(
-            f"fit.tune {settings.fit.tune!r} needs a backbone, and network.fusion 'radiomics' has none; "
-            "set fit.tune=frozen"
-        )
-
-
-def make_setup(samples: Samples, settings: TrainSettings, work: Path | None = None) -> FitSetup:
-    """What every fit under these settings needs; a backbone that learns uses all workers' threads."""
-    with_backbone = settings.network.fusion != "radiomics"
-    backbone = initial_backbone(settings.network, settings.fit.seed) if with_backbone else None
-    threads = 1 if settings.fit.tune == "frozen" else settings.crops.workers
-    return FitSetup(samples, backbone, settings, work, threads=threads)
-
-
-def fit_members(setup: FitSetup) -> list[Fitted]:
-    """The classifiers that ship, fitted to all tiles; they differ in their seed."""
-    first = setup.settings.fit.seed
-    return [
-        setup.fit(f"member {at + 1}", setup.samples, first + at)
-        for at in range(setup.settings.network.members)
-    ]
-
-
-def assembled(setup: FitSetup, members: Sequence[Fitted]) -> Network:
-    """The network of fitted members and the backbone, tuned or as it was."""
-    tuned = members[0].backbone
-    return Network(setup.backbone if tuned is None else tuned, [member.classifier for member in members])
-
-
-def describe(
-    samples: Samples, settings: TrainSettings, standardise: Standardiser, taught: HeldOutSummary
-) -> ModelSpec:
-    """What the checkpoint says of itself."""
-    network = settings.network
-    with_backbone = network.fusion != "radiomics"
-    mean, std = input_of(network) if with_backbone else (NO_SIGN, NO_SIGN)
-    data = training_data(samples.tiles, settings)
-    notice = network.notice.replace("{n_tiles}", str(data.n_tiles)).replace("{n_cases}", str(len(data.cases)))
-    training = settings.model_dump(mode="json")
-    del training["data"]["tiles"]  # a place on somebody's machine
-    return ModelSpec(
-        name=network.name,
-        title=network.title,
-        notice=notice,
-        backbone=network.backbone if with_backbone else "",
-        tile_px=settings.crops.tile_px,
-        mpp=settings.crops.mpp_um,
-        mean=mean,
-        std=std,
-        fusion=network.fusion,
-        heads=heads_of(settings.fit),
-        hidden=network.hidden,
-        gate_hidden=network.gate_hidden,
-        dropout=network.dropout,
-        members=network.members,
-        recipe=samples.recipe,
-        standardise=standardise,
-        normalise=settings.crops.normalise,
-        calibration=taught.calibration,
-        ood=taught.ood,
-        trained_on=data,
-        training=training,
-        metrics=dict(taught.metrics),
-        created_with={name: version(name) for name in VERSIONED},
-    )
-
-
-def training_data(tiles: Sequence[LabelledTile], settings: TrainSettings) -> TrainingData:
-    """Where the tiles came from, and which pictures they were."""
-    data = settings.data
-    pictures = tuple(sorted(tile.sha256[:PICTURE_DIGITS] for tile in tiles))
-    return TrainingData(
-        data.source, data.doi, data.licence, data.centre, cases_of(tiles), len(tiles), pictures
-    )
+    build.train(config, out, overrides, watching=fit_bar)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.helpers.painted_tiles import CASES, CONFIG, paint
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.cache import VARIABLE
 from wsi_necrosis.inference.job import Job
@@ -26,6 +27,7 @@ from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.training.build import train
 
 # No deadline: machines are shared, and a slow one is no failure.
 settings.register_profile("suite", deadline=None, max_examples=50)
@@ -91,6 +93,28 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
         batch_tiles=settings.model.batch_tiles,
         folder=folder / "out",
     )
+
+
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """21 tiles of three cases; case C has no tumour."""
+    return paint(tmp_path_factory.mktemp("painted"), CASES, 5)
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings of a tiny model; its tiles are named by a variable."""
+    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(painted: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of the tiny model."""
+    out = tmp_path_factory.mktemp("trained") / "model"
+    train(config, out, [f"data.tiles={painted}"])
+    return out
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -11,6 +11,7 @@ from .slides.phantom import write_phantom
 from .slides.slide import open_slide
 from .tiling.foreground import foreground
 from .tiling.tissue import find_tissue
+from .training.build import train
 
 __all__ = [
     "Request",
@@ -28,6 +29,7 @@ __all__ = [
     "open_results",
     "open_slide",
     "read_overview",
+    "train",
     "write_phantom",
 ]
 __version__: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,15 @@ from wsi_necrosis.metrics.difference import Difference, paired_difference
 from wsi_necrosis.metrics.figures import missing_classes
 from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant, variant_settings
 from wsi_necrosis.settings.train import TrainSettings
-from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.figures import by_case_tables, case_table, mean_absolute_error, tile_table
-from wsi_necrosis.training.leave_case_out import FitSetup, HeldOut, certain_labels, hold_out, hold_out_probe
+from wsi_necrosis.training.leave_case_out import (
+    FitSetup,
+    HeldOut,
+    certain_labels,
+    hold_out,
+    hold_out_probe,
+    threads_of,
+)
 from wsi_necrosis.training.samples import SampleCache, Samples
 
 log = logging.getLogger(__name__)
@@ -76,10 +82,8 @@ class Comparison:
 
     def setup(self, samples: Samples, settings: TrainSettings) -> FitSetup:
         """What its fits need; one thread each, as they run side by side, unless training used more."""
-        learns = settings.fit.tune != "frozen"
-        backbone = initial_backbone(settings.network, settings.fit.seed) if learns else None
-        threads = 1 if self.settings.fit.tune == "frozen" else settings.crops.workers
-        return FitSetup(samples, backbone, settings, self.work if learns else None, threads=threads)
+        setup = FitSetup.of(samples, settings, None if settings.fit.tune == "frozen" else self.work)
+        return replace(setup, threads=threads_of(self.settings))
 
     def row(self, judged: Judged, main: Judged) -> dict[str, Any]:
         """Figures of a variant, and its difference from the main one with the same seeds."""

@@ -10,43 +10,10 @@ from typing import Any
 import pytest
 
 from tests.helpers.executors import Inline
-from tests.helpers.painted_tables import CASES, paint
 from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
-from wsi_necrosis.pipelines.train import train
 from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant, load_evaluation_settings
-
-CONFIG = """
-data:
-  {tiles: $PAINTED_TILES, source: Painted by hand, doi: 10.5555/none, licence: CC0, centre: none, note: Not tissue.}
-crops: {tile_px: 32, per_side: 1, views: 2, workers: 1, batch: 8}
-network:
-  {name: tiny, title: A tiny model, backbone: test_byobnet, initial: random, hidden: 8, gate_hidden: 4, recipe: phantom,
-   members: 2}
-fit: {epochs: 15, batch: 4, learning_rate: 0.01, test_seeds: [1, 2], save_every: 7, device: cpu}
-"""
-
-
-@pytest.fixture(scope="session")
-def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """21 tiles of three cases; case C has no tumour."""
-    return paint(tmp_path_factory.mktemp("painted"), CASES, 5)
-
-
-@pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Settings of a tiny model; its tiles are named by a variable."""
-    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
-    path.write_text(CONFIG, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="session")
-def trained(painted: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("trained") / "model"
-    train(config, [f"data.tiles={painted}"], out)
-    return out
 
 
 @pytest.fixture(scope="session")

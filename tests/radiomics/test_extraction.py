@@ -19,9 +19,10 @@ from PIL import Image
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from wsi_necrosis.radiomics.extraction import extract, prepare
+from wsi_necrosis.radiomics.families import FAMILIES
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.planes import split, to_range
-from wsi_necrosis.radiomics.recipe import CHANNELS, FAMILIES, MASKS, OD_CHANNELS, RECIPES, Feature, Recipe
+from wsi_necrosis.radiomics.recipe import CHANNELS, MASKS, OD_CHANNELS, RECIPES, Feature, Recipe
 
 FAST = RECIPES["fast"]
 PIXELWISE = tuple(family for family in FAMILIES if family != "nuclei")

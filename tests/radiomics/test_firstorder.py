@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from radiomics.firstorder import RadiomicsFirstOrder
 
+from wsi_necrosis.radiomics.families import FIRST_ORDER
 from wsi_necrosis.radiomics.firstorder import first_order
-from wsi_necrosis.radiomics.recipe import FIRST_ORDER
 
 WIDTH = 1 / 16
 

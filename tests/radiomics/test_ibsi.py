@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.radiomics import compiled, reference
+from wsi_necrosis.radiomics.families import FAMILIES
 from wsi_necrosis.radiomics.planes import Image
-from wsi_necrosis.radiomics.recipe import FAMILIES
 
 SLICES = (
     "14411 14611 41641 44641",

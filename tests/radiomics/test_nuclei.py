@@ -18,10 +18,11 @@ from skimage.morphology import disk
 from skimage.segmentation import relabel_sequential
 
 from wsi_necrosis.radiomics import nuclei
+from wsi_necrosis.radiomics.families import NUCLEI
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
 from wsi_necrosis.radiomics.planes import split
-from wsi_necrosis.radiomics.recipe import NUCLEI, NucleusRule
+from wsi_necrosis.radiomics.recipe import NucleusRule
 from wsi_necrosis.stain.separation import stain_matrix
 
 RULE = NucleusRule()

@@ -96,6 +96,13 @@ def test_unseen_cases_are_recognised(samples: Samples, held: HeldOut) -> None:
     assert not np.array_equal(held.prob[0], held.prob[1])
 
 
+def test_a_backbone_that_learns_brings_its_first_weights_and_takes_all_threads(samples: Samples) -> None:
+    frozen = FitSetup.of(samples, tiny("crops.workers=2"))
+    tuned = FitSetup.of(samples, tiny("crops.workers=2", "fit.tune=head"))
+    assert (frozen.backbone, frozen.threads, tuned.threads) == (None, 1, 2)
+    assert tuned.backbone is not None
+
+
 def test_every_fit_leaves_its_history(held: HeldOut) -> None:
     assert list(held.history) == ["A-1", "B-1", "C-1", "A-2", "B-2", "C-2"]
     assert {len(epochs) for epochs in held.history.values()} == {tiny().fit.epochs}

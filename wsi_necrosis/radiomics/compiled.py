@@ -18,7 +18,7 @@ from wsi_necrosis.radiomics.zones import glszm
 def measure_image(
     image: Image, families: Collection[str], distances: tuple[int, ...]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Features of one image by family, each in the order of `recipe.FAMILIES`."""
+    """Features of one image by family, each in the order of `families.FAMILIES`."""
     pad = max(distances)
     levels, counts = to_levels(image.values, image.mask, image.width, image.bins, pad)
     n_levels = int(levels.max(initial=0))

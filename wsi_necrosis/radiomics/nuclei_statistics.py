@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wsi_necrosis.jit import compiled
+from wsi_necrosis.radiomics.families import NUCLEI
 from wsi_necrosis.radiomics.planes import plain
-from wsi_necrosis.radiomics.recipe import NUCLEI, NucleusRule
+from wsi_necrosis.radiomics.recipe import NucleusRule
 
 Density = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -46,7 +47,7 @@ def describe_nuclei(
 
     Returns
     -------
-    float64, shape (len(NUCLEI),), in the order of `recipe.NUCLEI`.
+    float64, shape (len(NUCLEI),), in the order of `families.NUCLEI`.
     """
     statistics = np.zeros(len(NUCLEI))
     tissue_px = int(np.count_nonzero(tissue))

@@ -21,8 +21,8 @@ from radiomics.glrlm import RadiomicsGLRLM
 from radiomics.glszm import RadiomicsGLSZM
 from radiomics.ngtdm import RadiomicsNGTDM
 
+from wsi_necrosis.radiomics.families import FAMILIES
 from wsi_necrosis.radiomics.planes import Image
-from wsi_necrosis.radiomics.recipe import FAMILIES
 
 Numbers = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ _SILENCE = logging.Logger("silence", level=logging.CRITICAL + 1)
 
 
 def measure_image(image: Image, families: Collection[str], distances: tuple[int, ...]) -> dict[str, Numbers]:
-    """Features of one image by family, each in the order of `recipe.FAMILIES`."""
+    """Features of one image by family, each in the order of `families.FAMILIES`."""
     if not image.mask.any():
         return {family: np.zeros(len(FAMILIES[family])) for family in families}
     rows, cols = np.flatnonzero(image.mask.any(1)), np.flatnonzero(image.mask.any(0))

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from wsi_necrosis.radiomics.families import FAMILIES
 from wsi_necrosis.radiomics.nuclei import find_nuclei
 from wsi_necrosis.radiomics.nuclei_statistics import describe_nuclei
 from wsi_necrosis.radiomics.planes import Image, Mask, Plane, plain, split, to_range
-from wsi_necrosis.radiomics.recipe import FAMILIES, Recipe
+from wsi_necrosis.radiomics.recipe import Recipe
 
 Numbers = npt.NDArray[np.float64]
 MeasureImage = Callable[[Image, Collection[str], tuple[int, ...]], Mapping[str, Numbers]]

@@ -32,6 +32,7 @@ from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics.recipe import Recipe
 from wsi_necrosis.settings.train import CalibrationSettings, OodSettings, TrainSettings
 from wsi_necrosis.tiling.foreground import foreground
+from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, ResumePoint, fit, predict
 from wsi_necrosis.training.samples import Samples, intra_op_threads
 
@@ -69,6 +70,11 @@ class HeldOut:
         return np.stack([self.prob[list(some)].mean(axis=0) for some in chosen])
 
 
+def threads_of(settings: TrainSettings) -> int:
+    """Intra-op threads of a fit: those of all workers where the backbone learns."""
+    return 1 if settings.fit.tune == "frozen" else settings.crops.workers
+
+
 def silent(name: str, epoch: Epoch) -> None:
     """Tell nobody of an epoch."""
 
@@ -93,6 +99,15 @@ class FitSetup:
     work: Path | None = None
     watch: Watch = silent
     threads: int = 1
+
+    @classmethod
+    def of(
+        cls, samples: Samples, settings: TrainSettings, work: Path | None = None, watch: Watch = silent
+    ) -> FitSetup:
+        """With the first weights of a backbone that learns, and as many threads as training takes."""
+        learns = settings.fit.tune != "frozen"
+        backbone = initial_backbone(settings.network, settings.fit.seed) if learns else None
+        return cls(samples, backbone, settings, work, watch, threads_of(settings))
 
     def fit(self, name: str, samples: Samples, seed: int) -> Fitted:
         """Fit to these of the samples."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.painted_tables import paint
+from tests.helpers.painted_tiles import paint
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, UsageError, WsiNecrosisError
 from wsi_necrosis.model.spec import ModelSpec, load_spec
@@ -23,10 +23,10 @@ from wsi_necrosis.pipelines.cli import main
 from wsi_necrosis.pipelines.evaluation import ablation_page, evaluation_plots, model_card
 from wsi_necrosis.pipelines.evaluation import evaluate as module
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
-from wsi_necrosis.pipelines.train import train
 from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.settings.evaluation import EvaluationSettings, load_evaluation_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.training.build import train
 
 PLOTS = ("confusion.png", "roc.png", "reliability.png", "learning.png", "gate.png")
 OOD = "file,group,expected,mpp\nodd.png,noise,ood,1.0\n"
@@ -195,7 +195,7 @@ def test_every_kind_of_model_is_found_again(
 ) -> None:
     """Without a gate there is neither a table nor a picture of one, not even that of an earlier model."""
     brief = ["fit.epochs=1", "fit.test_seeds=[1]", "network.members=1", f"data.tiles={painted}"]
-    train(config, [*brief, *overrides], tmp_path / "model")
+    train(config, tmp_path / "model", [*brief, *overrides])
     (tmp_path / "gate.png").touch()
     evaluate(Options(str(tmp_path / "model"), painted, tmp_path), few)
     found, page = read(tmp_path), (tmp_path / "ablation.md").read_text(encoding="utf-8")
@@ -426,7 +426,7 @@ def test_one_seed_of_the_frozen_comparison_on_real_tiles(
         f"data.tiles={tiles}", "fit.test_seeds=[1]", "network.members=1", "crops.views=2", "crops.per_side=1",
         "fit.epochs=20", "fit.device=cpu",
     ]  # fmt: skip
-    train(None, overrides, tmp_path / "model")
+    train(None, tmp_path / "model", overrides)
     with caplog.at_level(logging.INFO, "wsi_necrosis"):
         said = evaluate(
             Options(str(tmp_path / "model"), tiles, tmp_path), shipped.model_copy(update={"frozen": frozen})

@@ -1,0 +1,195 @@
+"""Build a tile model: from settings and labelled tiles to a checkpoint folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.reading import read_tiles
+from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
+from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.files import remove, require_writable
+from wsi_necrosis.model.checkpoint import save_checkpoint
+from wsi_necrosis.model.network import Network
+from wsi_necrosis.model.spec import ModelSpec, TrainingData
+from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.settings.train import TrainSettings, load_train_settings
+from wsi_necrosis.training.backbones import initial_backbone, input_of
+from wsi_necrosis.training.fit import Fitted
+from wsi_necrosis.training.fit_log import write_fit_log
+from wsi_necrosis.training.fit_state import heads_of
+from wsi_necrosis.training.held_out import PICTURE_DIGITS, HeldOutSummary, summarise_held_out
+from wsi_necrosis.training.leave_case_out import FitSetup, Watch, hold_out, silent
+from wsi_necrosis.training.samples import SampleCache, Samples
+
+VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
+NO_SIGN = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone, which are not used
+
+Watching = Callable[[int], AbstractContextManager[Watch]]
+log = logging.getLogger(__name__)
+
+
+def unwatched(epochs: int) -> AbstractContextManager[Watch]:
+    """Tell nobody how the training comes along."""
+    return nullcontext(silent)
+
+
+def train(
+    config: str | Path | None = None,
+    out: str | Path = "model",
+    overrides: Iterable[str] = (),
+    *,
+    watching: Watching = unwatched,
+) -> ModelSpec:
+    """Train a model, learn from left-out cases how sure it may be, and write the checkpoint to a folder.
+
+    An interrupted training goes on where it was with the same arguments. Its states lie in `fits` in the folder, which
+    is deleted at the end. `training.csv` beside the checkpoint holds every epoch of every fit.
+
+    Parameters
+    ----------
+    config : str or Path, optional
+        YAML file over the shipped `configs/train.yaml`.
+    out : str or Path
+        The checkpoint's folder; `load_model` reads it.
+    overrides : iterable of str
+        `section.key=value` over both, such as `data.tiles=tiles`, which names the folder of labelled tiles.
+    watching : callable, optional
+        Given the count of epochs of all fits, a context manager whose value is told the name of a fit and each of its
+        epochs, such as `pipelines.console.fit_progress.fit_bar`.
+
+    Returns
+    -------
+    ModelSpec
+        What the checkpoint says of itself, its figures on left-out cases among it.
+
+    Raises
+    ------
+    WsiNecrosisError
+        Settings, tiles or the backbone's weights are missing or do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, wsi_necrosis as wn
+    >>> from PIL import Image
+    >>> from wsi_necrosis.slides.phantom import phantom_tiles
+    >>> rng = np.random.default_rng(0)
+    >>> for place in ("A/non_tumour", "A/non_viable", "A/viable", "B/non_tumour", "B/non_viable", "B/viable"):
+    ...     Path("tiles", place).mkdir(parents=True)
+    ...     pixels = phantom_tiles(Path(place).name, 1, 64, rng)[0]
+    ...     Image.fromarray(pixels).save(Path("tiles", place, "tile.png"))
+    >>> small = ["data.tiles=tiles", "data.mpp_um=0.5", "crops.tile_px=32", "crops.per_side=1", "crops.views=1"]
+    >>> small += ["network.fusion=radiomics", "network.recipe=phantom", "network.members=1"]
+    >>> small += ["fit.epochs=2", "fit.batch=2", "fit.test_seeds=[1]"]
+    >>> wn.train(out="model", overrides=small).trained_on.cases
+    ('A', 'B')
+    """
+    settings, out = load_train_settings(config, overrides), Path(out)
+    check(settings)
+    require_writable(out)
+    tiles = read_tiles(settings.data, out, Field(settings.crops.tile_px, settings.crops.mpp_um))
+    setup = FitSetup.of(SampleCache(tiles).samples(settings), settings, out / "fits")
+    seeds = settings.fit.test_seeds
+    n_fits = len(seeds) * len(cases_of(tiles)) + settings.network.members
+    with watching(n_fits * settings.fit.epochs) as watch:
+        setup = replace(setup, watch=watch)
+        held = hold_out(setup, seeds)
+        members = fit_members(setup)
+    taught = summarise_held_out(setup.samples, held, settings)
+    spec = describe(setup.samples, settings, members[0].standardise, taught)
+    spec = save_checkpoint(out, spec, assembled(settings, members).tensors())
+    histories = {f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)}
+    write_fit_log(out / "training.csv", {**held.history, **histories})
+    remove(out / "fits")
+    log.info("model %s (%s) in %s", spec.name, spec.weights_sha256[:8], out)
+    return spec
+
+
+def check(settings: TrainSettings) -> None:
+    """Refuse settings that cannot be carried out together, before anything is read.
+
+    Raises
+    ------
+    SettingsError
+        Several members would each need a backbone of their own, or there is no backbone to tune.
+    """
+    tuned = settings.fit.tune in {"partial", "full"}
+    if tuned and settings.network.members > 1:
+        raise SettingsError(
+            f"fit.tune {settings.fit.tune!r} gives each member a backbone of its own, and a checkpoint holds one; "
+            "set network.members=1"
+        )
+    if settings.fit.tune != "frozen" and settings.network.fusion == "radiomics":
+        raise SettingsError(
+            f"fit.tune {settings.fit.tune!r} needs a backbone, and network.fusion 'radiomics' has none; "
+            "set fit.tune=frozen"
+        )
+
+
+def fit_members(setup: FitSetup) -> list[Fitted]:
+    """The classifiers that ship, fitted to all tiles; they differ in their seed."""
+    first = setup.settings.fit.seed
+    return [
+        setup.fit(f"member {at + 1}", setup.samples, first + at)
+        for at in range(setup.settings.network.members)
+    ]
+
+
+def assembled(settings: TrainSettings, members: Sequence[Fitted]) -> Network:
+    """The network of fitted members and the backbone, tuned or as it was."""
+    backbone = members[0].backbone
+    if backbone is None and settings.network.fusion != "radiomics":
+        backbone = initial_backbone(settings.network, settings.fit.seed)
+    return Network(backbone, [member.classifier for member in members])
+
+
+def describe(
+    samples: Samples, settings: TrainSettings, standardise: Standardiser, taught: HeldOutSummary
+) -> ModelSpec:
+    """What the checkpoint says of itself."""
+    network = settings.network
+    with_backbone = network.fusion != "radiomics"
+    mean, std = input_of(network) if with_backbone else (NO_SIGN, NO_SIGN)
+    data = training_data(samples.tiles, settings)
+    notice = network.notice.replace("{n_tiles}", str(data.n_tiles)).replace("{n_cases}", str(len(data.cases)))
+    training = settings.model_dump(mode="json")
+    del training["data"]["tiles"]  # a place on somebody's machine
+    return ModelSpec(
+        name=network.name,
+        title=network.title,
+        notice=notice,
+        backbone=network.backbone if with_backbone else "",
+        tile_px=settings.crops.tile_px,
+        mpp=settings.crops.mpp_um,
+        mean=mean,
+        std=std,
+        fusion=network.fusion,
+        heads=heads_of(settings.fit),
+        hidden=network.hidden,
+        gate_hidden=network.gate_hidden,
+        dropout=network.dropout,
+        members=network.members,
+        recipe=samples.recipe,
+        standardise=standardise,
+        normalise=settings.crops.normalise,
+        calibration=taught.calibration,
+        ood=taught.ood,
+        trained_on=data,
+        training=training,
+        metrics=dict(taught.metrics),
+        created_with={name: version(name) for name in VERSIONED},
+    )
+
+
+def training_data(tiles: Sequence[LabelledTile], settings: TrainSettings) -> TrainingData:
+    """Where the tiles came from, and which pictures they were."""
+    data = settings.data
+    pictures = tuple(sorted(tile.sha256[:PICTURE_DIGITS] for tile in tiles))
+    return TrainingData(
+        data.source, data.doi, data.licence, data.centre, cases_of(tiles), len(tiles), pictures
+    )
