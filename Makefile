@@ -9,8 +9,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= wsi-necrosis-out
 
-# In one process for each core; one process runs a group of tests that share what is costly to make.
-PYTEST := $(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
+# In one process for each core; a file stays in one process, since its tests share what is costly to make.
+PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup run test test-all checks lint types imports kernels clean
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.helpers.made_once import made_once, shared_base
 from tests.helpers.painted_tiles import CASES, CONFIG, paint
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.cache import VARIABLE
@@ -40,20 +41,18 @@ for name in (distributed.__name__, "bokeh"):
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What takes longest is begun first, longest first: begun last, it would keep one process busy while others wait.
-TRAINED = "pipelines/trained"  # all files that use the fixture `trained`
+# Files that take longest, which are begun first: begun last, one would keep one process busy while others wait.
 DEAR = (
-    "test_analysis", TRAINED, "pipelines/test_run", "training/test_fit", "inference/test_cluster",
-    "packaging/test_wheel", "model/test_tile_model", "training/test_leave_case_out",
-    "pipelines/evaluation/test_plots",
+    "test_analysis.py", "pipelines/evaluation/test_evaluate.py", "training/test_build.py", "pipelines/test_run.py",
+    "training/test_fit.py", "inference/test_dispatch.py", "inference/test_pool.py", "packaging/test_wheel.py",
+    "model/test_loading.py", "training/test_leave_case_out.py", "pipelines/evaluation/test_plots.py",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache folder of this session, also for all processes that it starts, instead of the user's."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder = shared_base(tmp_path_factory) / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(folder))
         yield folder
@@ -112,25 +111,21 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(painted: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoint of the tiny model."""
-    out = tmp_path_factory.mktemp("trained") / "model"
-    train(config, out, [f"data.tiles={painted}"])
-    return out
+
+    def make(folder: Path) -> None:
+        train(config, folder / "model", [f"data.tiles={painted}"])
+
+    return made_once(tmp_path_factory, "trained", make) / "model"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that ask for the data folder are `real`; tests are grouped for processes, and dear groups come first."""
-    trained = {item.path for item in items if "trained" in getattr(item, "fixturenames", ())}
+    """Tests that ask for the data folder are `real`; costly files come first."""
     places = {}
     for item in items:
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
-        name = item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
-        group = (
-            TRAINED if item.path in trained else name
-        )  # one process runs it, and makes once what it shares
-        item.add_marker(pytest.mark.xdist_group(group))
-        places[item] = DEAR.index(group) if group in DEAR else len(DEAR)
+        name = item.path.relative_to(ROOT / "tests").as_posix()
+        places[item] = DEAR.index(name) if name in DEAR else len(DEAR)
     items.sort(key=places.__getitem__)
 
 

@@ -29,8 +29,7 @@ from wsi_necrosis.errors import (
     UsageError,
 )
 from wsi_necrosis.files import locked
-from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.inference.job import slide_normaliser
+from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood_features import describe as describe_tiles
@@ -40,10 +39,7 @@ from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.block_scores import BlockScores, CellState
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.run import load_settings
-from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.slides.phantom import PhantomTruth, phantom_tiles, write_phantom
-from wsi_necrosis.stain.normalise import fit_normaliser
-from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 
 @pytest.fixture(scope="module")
@@ -428,34 +424,6 @@ def test_a_little_unusual_tissue_is_not_said_to_be_none(
         small, tmp_path / "slide", f"model.name={stranger}", f"quantify.max_ood={highest:.9g}"
     ).result
     assert result["warnings"][1].startswith("less than 1 % of the tissue (0.00 mm2) is unlike")
-
-
-def stained(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Pixels (n, n, 3) that mix two stains."""
-    weights = rng.uniform(0.2, 1.2, (n, n, 2))
-    density = weights @ np.array([[0.55, 0.72, 0.43], [0.15, 0.85, 0.5]])
-    return np.clip(256 * np.exp(-density) - 1, 0, 255).astype(np.uint8)
-
-
-def painted_overview() -> tuple[Overview, TissueMask]:
-    """Tissue with small holes of glass in it that the mask counts as tissue, and glass around."""
-    rgb = np.full((80, 80, 3), 243, np.uint8)
-    rgb[10:70, 10:70] = stained(np.random.default_rng(0), 60)
-    rgb[12:68:4, 12:68:4] = 243
-    kind = np.full((80, 80), MaskClass.GLASS, np.uint8)
-    kind[10:70, 10:70] = MaskClass.TISSUE
-    plane, mpp = Box(0, 0, 640, 640), Mpp(4.0, 4.0)
-    return Overview(rgb, kind < 0, plane, (8, 8), mpp), TissueMask(kind, plane, (8, 8), mpp)
-
-
-@pytest.mark.parametrize("method", ["macenko", "reinhard"])
-def test_normalisers_are_fitted_to_tissue_without_its_holes(method: str) -> None:
-    overview, mask = painted_overview()
-    tissue = overview.rgb[(overview.rgb < 240).any(axis=-1)]
-    assert len(tissue) < (mask.kind == MaskClass.TISSUE).sum()
-    found = slide_normaliser(replace(phantom_spec(), normalise=method), overview, mask)
-    assert found == fit_normaliser(method, tissue)
-    assert slide_normaliser(phantom_spec(), overview, mask) is None
 
 
 def test_no_tumour_by_class_still_reads_well(undisturbed: SlideReport) -> None:

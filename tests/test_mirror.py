@@ -5,20 +5,17 @@ from pathlib import Path
 import pytest
 
 # A family of features is a kernel that means something only where extraction calls it.
-KERNELS = ("compiled", "cooccurrence", "neighbours", "planes", "reference", "runs", "sizes", "tile", "zones")
+KERNELS = ("compiled", "cooccurrence", "neighbours", "reference", "runs", "sizes", "tile", "zones")
 WITH_THEIR_CALLERS = {
     **{f"wsi_necrosis/radiomics/{name}.py": "radiomics/test_extraction.py" for name in KERNELS},
     # Numbers of outlines, of which only nuclei are measured.
     "wsi_necrosis/radiomics/nuclei_statistics.py": "radiomics/test_nuclei.py",
     # Where each part of the picture stands: seen in the picture.
     "wsi_necrosis/export/layout.py": "export/test_overlay.py",
-    # Sums that workers report and `perf.json` shows.
-    "wsi_necrosis/inference/stats.py": "export/test_result_json.py",
-    # Both exist to make a tile model, and are checked by what it answers.
-    "wsi_necrosis/model/backend_check.py": "model/test_tile_model.py",
-    "wsi_necrosis/model/loading.py": "model/test_tile_model.py",
-    # The numbers in which the detector measures its distance.
-    "wsi_necrosis/model/octaves.py": "model/test_ood.py",
+    # Written of what a run found, and seen there.
+    "wsi_necrosis/export/result_json.py": "test_analysis.py",
+    # Is told of a run, and seen in runs.
+    "wsi_necrosis/inference/watcher.py": "test_analysis.py",
     # Offsets of compressed tiles, right if the pixels that the reader gives are.
     "wsi_necrosis/slides/jpeg_index.py": "slides/test_jpeg_tiff_reader.py",
     # The parts of a fit, which its figures and its resumption test.

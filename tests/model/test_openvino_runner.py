@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 import threading
@@ -10,11 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
-from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.openvino_convert import write_network
 from wsi_necrosis.model.openvino_runner import OpenVinoRunner
 from wsi_necrosis.model.torch_runner import TorchRunner
@@ -112,21 +108,3 @@ def test_the_interpreter_goes_on_meanwhile(folder: Path) -> None:
     stop.set()
     thread.join()
     assert during > 10
-
-
-class Odd(nn.Module):
-    def forward(self, tiles: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.linalg.eigvals(tiles[..., 0].double()).real[:, :3], z
-
-
-def test_what_cannot_be_converted_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"OpenVINO cannot convert this model.*model.backend=torch"):
-        write_network(Odd(), tmp_path, SIDE, FEATURES)
-
-
-def test_a_conversion_that_fails_leaves_the_log_as_it_is(tmp_path: Path) -> None:
-    root = logging.getLogger()
-    before = root.level, list(root.filters), list(root.handlers)
-    with pytest.raises(ModelError):
-        write_network(Odd(), tmp_path, SIDE, FEATURES)
-    assert (root.level, root.filters, root.handlers) == before

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.executors import Inline
+from tests.helpers.made_once import made_once
 from wsi_necrosis.model.spec import ModelSpec, load_spec
 from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
@@ -44,12 +45,14 @@ def evaluation(
 
     No processes: `test_comparison` compares a pool of them with none, and the slow comparison on real tiles has one.
     """
-    out = tmp_path_factory.mktemp("evaluation")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluating, "ProcessPoolExecutor", Inline)
-        said = evaluate(Options(str(trained), painted, out, tuned=True), rules)
-    (out / "said.txt").write_text(said, encoding="utf-8")
-    return out
+
+    def make(out: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evaluating, "ProcessPoolExecutor", Inline)
+            said = evaluate(Options(str(trained), painted, out, tuned=True), rules)
+        (out / "said.txt").write_text(said, encoding="utf-8")
+
+    return made_once(tmp_path_factory, "evaluation", make)
 
 
 @pytest.fixture(scope="session")

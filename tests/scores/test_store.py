@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.scores.block_scores import BlockScores, CellState, empty_block, unreadable_block
+from wsi_necrosis.scores.block_scores import BlockScores, CellState, empty_block
 from wsi_necrosis.scores.store import ScoreStore
-from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
+from wsi_necrosis.tiling.grid import Block, TileGrid
 
 GRID = TileGrid(Box(0, 0, 500, 300), (2.0, 2.0), Mpp(1.0, 1.0), 32, 32, 3)
 PLAN = {"inputs": {"slide": "abc"}, "features": ("mean", "energy")}
@@ -162,17 +162,3 @@ class StoreMachine(RuleBasedStateMachine):
 TestStoreMachine = StoreMachine.TestCase
 
 TestStoreMachine.settings = hypothesis_settings(max_examples=8, stateful_step_count=8, deadline=None)
-
-
-def test_an_unreadable_block_keeps_every_pixel_and_scores_none() -> None:
-    px = np.random.default_rng(0).integers(0, 9, (3, 4, 4), np.uint32)
-    px[0, 0, PixelCount.TISSUE], px[1, 1, PixelCount.TISSUE] = 0, 5
-    before = px.copy()
-    found = unreadable_block(px, 2)
-    assert np.array_equal(px, before)
-    assert np.array_equal(found.px.sum(axis=-1), px.sum(axis=-1))
-    assert not found.px[..., PixelCount.TISSUE].any()
-    assert np.array_equal(found.state == CellState.UNREADABLE, px[..., PixelCount.TISSUE] > 0)
-    assert found.state[0, 0] == CellState.NO_TISSUE
-    assert np.isnan(found.prob).all()
-    assert found.radiomics.shape == (3, 4, 2)

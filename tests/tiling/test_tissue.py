@@ -218,15 +218,6 @@ def test_a_slide_of_which_nothing_is_readable() -> None:
     assert (find_tissue(nothing, SETTINGS).kind == MaskClass.UNREADABLE).all()
 
 
-def test_areas_add_up_to_the_plane() -> None:
-    rng = np.random.default_rng(3)
-    rgb = np.repeat(np.repeat(rng.integers(90, 256, (20, 30, 3), np.uint8), 9, axis=0), 9, axis=1)
-    mask = masked(rgb)
-    assert set(mask.area_mm2()) == {kind.name.lower() for kind in MaskClass}
-    assert sum(mask.area_mm2().values()) == pytest.approx(180 * 270 * mask.px_mm2)
-    assert mask.px_mm2 == pytest.approx(16e-6)
-
-
 @settings(max_examples=8, deadline=None)
 @given(strip=st.integers(40, 200), seed=st.integers(0, 99))
 def test_strips_leave_no_trace(strip: int, seed: int) -> None:

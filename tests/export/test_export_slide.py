@@ -1,0 +1,48 @@
+import filecmp
+import re
+from pathlib import Path
+
+import pytest
+
+from wsi_necrosis.export.export_slide import caption_of, export_slide
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.quantify.percentage import measure
+from wsi_necrosis.report.slide_report import open_results
+from wsi_necrosis.scores.slide_folder import EXPORTS
+from wsi_necrosis.settings.run import load_settings
+
+
+@pytest.fixture(scope="module")
+def again(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything exported anew from what the folder holds; the slide is not opened."""
+    report, out = open_results(job.folder, load_settings()), tmp_path_factory.mktemp("again")
+    scores = report.scores()
+    score = measure(scores, report.settings.quantify)
+    export_slide(out, report.result, report.tissue(), scores, score, report.settings)
+    return out
+
+
+def files_of(place: Path) -> list[str]:
+    return sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_without_the_slide_the_same_bytes_come_out(job: Job, again: Path, name: str) -> None:
+    one, other = job.folder / name, again / name
+    if one.is_dir():
+        names = files_of(one)
+        assert names == files_of(other)
+        assert filecmp.cmpfiles(one, other, names, shallow=False)[1:] == ([], [])
+    else:
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_nothing_else_is_written(again: Path) -> None:
+    assert {path.name for path in again.iterdir()} == set(EXPORTS)
+
+
+def test_a_caption_names_slide_model_and_pixel_size(job: Job) -> None:
+    caption = caption_of(open_results(job.folder).result)
+    assert caption.slide == job.slide.name
+    assert re.fullmatch(r"phantom \([0-9a-f]{8}\)", caption.model)
+    assert caption.pixel_size == "0.5 um (TIFF resolution)"

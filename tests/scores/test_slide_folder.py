@@ -1,0 +1,72 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.runs import OUTPUTS
+from wsi_necrosis.errors import ResultsDifferError, StoreError
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.scores import slide_folder
+from wsi_necrosis.scores.slide_folder import RESULT, SlideFolder
+
+
+@pytest.fixture
+def folder(job: Job, tmp_path: Path) -> SlideFolder:
+    """A copy of a finished folder."""
+    return SlideFolder(shutil.copytree(job.folder, tmp_path / "slide"))
+
+
+def test_every_output_has_its_name_here() -> None:
+    names = {value for key, value in vars(slide_folder).items() if key.isupper() and isinstance(value, str)}
+    assert names - {"log.txt"} == OUTPUTS
+
+
+def test_a_finished_folder_is_whole_and_says_what_it_was_made_from(folder: SlideFolder, job: Job) -> None:
+    assert folder.has_scores
+    assert folder.is_complete
+    result = folder.result()
+    assert folder.finished_with(result["provenance"]["fingerprints"]) == result
+    assert folder.inputs() == result["provenance"]["inputs"]
+    assert folder.inputs()["slide"]["fingerprint"] == job.fingerprint
+    assert folder.scores().grid == job.grid
+    assert folder.tissue().mask.plane == job.grid.plane
+
+
+@pytest.mark.parametrize("name", sorted(OUTPUTS - {"blocks"}))
+def test_a_folder_that_lacks_a_file_is_not_whole(folder: SlideFolder, name: str) -> None:
+    prints = folder.result()["provenance"]["fingerprints"]
+    lost = folder.path / name
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    assert not folder.is_complete
+    assert folder.finished_with(prints) is None
+
+
+def test_other_fingerprints_are_not_finished(folder: SlideFolder) -> None:
+    prints = folder.result()["provenance"]["fingerprints"]
+    assert folder.finished_with({**prints, "export": "other"}) is None
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"schema_version": 1}'])
+def test_a_damaged_result_is_no_result(folder: SlideFolder, text: str) -> None:
+    (folder.path / RESULT).write_text(text, encoding="utf-8")
+    assert folder.finished_with({}) is None
+    with pytest.raises(StoreError, match=r"result\.json .*run the slide again"):
+        folder.result()
+
+
+def test_inputs_that_differ_are_named(folder: SlideFolder, tmp_path: Path) -> None:
+    inputs = json.loads(json.dumps(folder.inputs()))
+    folder.require_inputs(inputs)
+    SlideFolder(tmp_path / "none").require_inputs(inputs)  # nothing there is no fault
+    with pytest.raises(ResultsDifferError, match=r"grid\.block_cells: 4 -> 5"):
+        folder.require_inputs({**inputs, "grid": {**inputs["grid"], "block_cells": 5}})
+    with pytest.raises(ResultsDifferError, match="another slide of this name"):
+        folder.require_inputs({**inputs, "slide": {**inputs["slide"], "fingerprint": "other"}})
+
+
+def test_a_reader_cannot_write(folder: SlideFolder) -> None:
+    reader = folder.score_reader()
+    assert not hasattr(reader, "write_block")
+    with pytest.raises((ValueError, OSError), match=r"read.only"):
+        reader._array("prob")[:] = 0
