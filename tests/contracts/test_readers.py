@@ -16,10 +16,9 @@ import tifffile
 import zarr
 from PIL import Image
 
-from wsi_necrosis.analysis import Request, analyse
+from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.overview import read_overview
@@ -352,6 +351,6 @@ def test_a_run_measures_it(stored, phantom, tmp_path):
     path = tmp_path / stored[1].name
     stored[1].write(path, pixels)
     settings = load_settings(overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.1"])
-    result = analyse(Request(path, path.name, tmp_path / "out"), settings, QuietWatcher()).result
+    result = analyse(path, tmp_path / "out", settings).result
     assert result["percent_viable"] == pytest.approx(truth.percent_viable, abs=2)
     assert result["ledger"]["mm2"]["viable"] == pytest.approx(truth.area_mm2["viable"], rel=0.05)

@@ -22,7 +22,7 @@ CAPTION = Caption("slide", "model", "0.5 µm per pixel")
 WRITERS: dict[str, Callable[[Path, Any], None]] = {
     "tiles.parquet": lambda path, s: write_tiles_table(path, s.scores),
     "heatmap.ome.zarr": lambda path, s: write_ome_zarr(path, s.heatmap, "slide"),
-    "regions.geojson": lambda path, s: write_regions(path, s.scores, s.heatmap, s.info, "f"),
+    "regions.geojson": lambda path, s: write_regions(path, s.scores, s.heatmap, "f"),
     "overlay.png": lambda path, s: write_overlay(path, s.layers, s.score, CAPTION, SETTINGS),
     "thumbnail.png": lambda path, s: write_thumbnail(path, s.layers.overview, SETTINGS),
 }

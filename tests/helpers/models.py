@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
@@ -14,7 +15,10 @@ from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.ood import NUMBERS, OodDetector
 from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.model.tile_model import Prediction, TileModel
+from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.radiomics.recipe import find_recipe
+from wsi_necrosis.tiling.foreground import foreground
 
 NOTHING = {"recipe": find_recipe("none"), "standardise": Standardiser((), (), (), 5.0)}
 KINDS: dict[str, dict[str, Any]] = {
@@ -42,3 +46,9 @@ def save_watchful_model(folder: Path, limit: float) -> None:
     detector = OodDetector((0.0,) * NUMBERS, (1.0,) * NUMBERS, unit, limit)
     spec = replace(phantom_spec(), ood=detector)
     save_checkpoint(folder, spec, phantom_network(spec).tensors())
+
+
+def predict_tiles(model: TileModel, pixels: np.ndarray) -> Prediction:
+    """What a model says of tiles, with the radiomics of its recipe."""
+    features, _ = extract(pixels, foreground(pixels), model.spec.recipe, model.spec.mpp)
+    return model.predict(pixels, features)

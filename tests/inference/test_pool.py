@@ -60,8 +60,8 @@ def test_an_address_is_used_and_left_running_and_late_workers_help(job: Job, tmp
         1, 1, processes=False, dashboard_address=":0", memory_limit=0, protocol="tcp"
     ) as cluster:
         settings = local(scheduler=cluster.scheduler_address)
-        WorkerPool(settings).require_scheduler()
-        with started(settings) as pool:
+        with WorkerPool(settings) as pool:
+            pool.require_scheduler()
             scoring = pool.score(elsewhere, blocks_of(elsewhere))
             next(scoring)
             cluster.scale(2)
@@ -80,3 +80,17 @@ def test_an_address_is_used_and_left_running_and_late_workers_help(job: Job, tmp
 def test_an_address_without_a_scheduler_is_named() -> None:
     with pytest.raises(UsageError, match="foo://nowhere"):
         WorkerPool(local(scheduler="foo://nowhere")).require_scheduler()
+
+
+def test_what_one_thread_started_another_may_end(job: Job, tmp_path: Path) -> None:
+    """A slide is prepared in a thread of its own, which is the first to ask for the scheduler."""
+    elsewhere = fresh(job, tmp_path)
+    with (
+        LocalCluster(
+            1, 1, processes=False, dashboard_address=":0", memory_limit=0, protocol="tcp"
+        ) as cluster,
+        WorkerPool(local(scheduler=cluster.scheduler_address)) as pool,
+    ):
+        with ThreadPoolExecutor(1) as ahead:
+            ahead.submit(pool.require_scheduler).result()
+        assert len(list(pool.score(elsewhere, blocks_of(elsewhere)))) == len(blocks_of(job))

@@ -29,3 +29,10 @@ def tiles() -> dict[str, np.ndarray]:
     """24 tiles of each material that the phantom's model knows."""
     rng = np.random.default_rng(7)
     return {material: phantom_tiles(material, 24, 32, rng) for material in (*CLASSES, "glass")}
+
+
+@pytest.fixture(scope="package")
+def painted() -> dict[str, np.ndarray]:
+    """30 tiles of each class."""
+    rng = np.random.default_rng(3)
+    return {name: phantom_tiles(name, 30, 40, rng) for name in CLASSES}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import pickle
 from pathlib import Path
 
@@ -46,11 +47,28 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_finds_a_device_and_a_missing_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("auto") in {"cpu", "cuda", "mps"}
     assert choose_device("cpu") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(room, "has_cuda", lambda: False)
     with pytest.raises(UsageError, match="'cuda' is not available"):
         choose_device("cuda")
     with pytest.raises(UsageError, match="no device 'gpu'"):
         choose_device("gpu")
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_torch_is_asked_for_a_gpu_only_where_a_driver_is(
+    driver: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing torch takes seconds."""
+
+    def load(name: str | None) -> None:
+        if not driver:
+            raise OSError(name)
+
+    asked = []
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append("torch") or True)
+    assert room.has_cuda() is driver
+    assert bool(asked) is driver
 
 
 def test_the_rule_is_openvino_where_it_is_and_something_gains(
@@ -92,10 +110,10 @@ def test_what_is_not_there_is_refused_with_the_way_out(
     processor: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_backend(Backend("openvino", "cpu", "float32"))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(room, "has_cuda", lambda: False)
     with pytest.raises(UsageError, match="'cuda' is not available"):
         require_backend(Backend("torch", "cuda", "bfloat16"))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(room, "has_cuda", lambda: True)
     with pytest.raises(UsageError, match="openvino runs on the processor, not on cuda"):
         require_backend(Backend("openvino", "cuda", "float32"))
     without_openvino(monkeypatch)
@@ -104,7 +122,7 @@ def test_what_is_not_there_is_refused_with_the_way_out(
 
 
 def test_openvino_never_takes_over_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(room, "has_cuda", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     settings = load_settings(overrides=["model.device=auto"]).model
     assert preferred_backend(settings, has_backbone=True) == Backend("torch", "cuda", "bfloat16")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.models import save_random_model
+from tests.helpers.models import predict_tiles, save_random_model
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.backend import Backend
 from wsi_necrosis.model.backend_check import DIFFERENCE_FILE, fixed_tiles
@@ -15,7 +15,6 @@ from wsi_necrosis.model.loading import largest_difference, load_model
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.model.tile_model import TileModel
-from wsi_necrosis.training.fit import predict
 
 OPENVINO = Backend("openvino", "cpu", "float32")
 BFLOAT16 = Backend("torch", "cpu", "bfloat16")
@@ -27,11 +26,11 @@ def test_a_network_is_converted_once(
     """Later loads do not build it in torch, and the same checkpoint elsewhere is the same model."""
     monkeypatch.setenv("WSI_NECROSIS_CACHE", str(tmp_path / "cache"))
     spec = save_random_model(tmp_path / "one", "image")
-    first = predict(load_model(tmp_path / "one", OPENVINO), tiles["viable"])
+    first = predict_tiles(load_model(tmp_path / "one", OPENVINO), tiles["viable"])
     save_random_model(tmp_path / "two", "image")
     with monkeypatch.context() as patch:
         patch.setattr(Network, "of", lambda _: pytest.fail("built again"))
-        again = predict(load_model(tmp_path / "two", OPENVINO), tiles["viable"])
+        again = predict_tiles(load_model(tmp_path / "two", OPENVINO), tiles["viable"])
     np.testing.assert_array_equal(again.prob, first.prob)
     (folder,) = (tmp_path / "cache").iterdir()
     told = json.loads((folder / DIFFERENCE_FILE).read_text())
@@ -65,7 +64,7 @@ def test_a_backend_that_disagrees_is_refused_with_its_figure(
         - load_model(tmp_path / "model").predict(*fixed_tiles(model.spec)).prob
     )
     assert np.abs(shift).max() == pytest.approx(difference)
-    monkeypatch.setattr("wsi_necrosis.model.backend_check.TOLERANCE", {"bfloat16": 1e-4})
+    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"bfloat16": 1e-4})
     with pytest.raises(
         ModelError, match=f"by up to {difference:.2g}, more than the 0.0001.*model.backend=torch"
     ):

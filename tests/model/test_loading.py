@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.models import KINDS, save_random_model
+from tests.helpers.models import KINDS, predict_tiles, save_random_model
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError
@@ -17,7 +17,6 @@ from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.loading import choose_backend, largest_difference, load_model
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.settings.run import load_settings
-from wsi_necrosis.training.fit import predict
 
 OPENVINO = Backend("openvino", "cpu", "float32")
 PURE = (*CLASSES, "glass")
@@ -66,7 +65,7 @@ def test_openvino_agrees_with_torch_on_models_of_every_kind(
     save_random_model(tmp_path / "model", kind)
     pixels = np.concatenate([tiles[name][:4] for name in PURE])
     plain, found = (
-        predict(load_model(tmp_path / "model", backend), pixels) for backend in (REFERENCE, OPENVINO)
+        predict_tiles(load_model(tmp_path / "model", backend), pixels) for backend in (REFERENCE, OPENVINO)
     )
     assert np.ptp(plain.prob, axis=0).max() > 1e-3
     np.testing.assert_allclose(found.prob, plain.prob, atol=1e-5)
@@ -80,7 +79,7 @@ def test_a_model_that_bfloat16_would_change_too_much_keeps_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, dtype: str
 ) -> None:
     monkeypatch.setattr("wsi_necrosis.model.backend.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("wsi_necrosis.model.backend_check.TOLERANCE", {"bfloat16": allowed})
+    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"bfloat16": allowed})
     save_random_model(tmp_path / "model", "gate")
     settings = load_settings(
         overrides=[f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.backend=torch"]
@@ -93,7 +92,7 @@ def test_a_model_that_openvino_would_change_too_much_stays_with_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, name: str
 ) -> None:
     """Unless OpenVINO is asked for by name."""
-    monkeypatch.setattr("wsi_necrosis.model.backend_check.TOLERANCE", {"float32": allowed})
+    monkeypatch.setattr("wsi_necrosis.model.loading.TOLERANCE", {"float32": allowed})
     save_random_model(tmp_path / "model", "gate")
     given = [f"model.name={tmp_path / 'model'}", "model.device=cpu", "model.dtype=float32"]
     assert choose_backend(load_settings(overrides=given).model) == Backend(name, "cpu", "float32")
@@ -119,6 +118,6 @@ def test_the_shipped_default_model_runs() -> None:
     model = load_model("default")
     side = model.spec.tile_px
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
-    found = predict(model, pixels)
+    found = predict_tiles(model, pixels)
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-5)
     assert "not for clinical use" in model.spec.notice

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.models import KINDS, save_random_model
+from tests.helpers.models import KINDS, predict_tiles, save_random_model
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import ModelError
@@ -16,18 +16,13 @@ from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood_features import describe
 from wsi_necrosis.model.spec import load_spec
-from wsi_necrosis.model.tile_model import Prediction, TileModel
+from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.tiling.foreground import foreground
 
 SIDE = 32
 PURE = (*CLASSES, "glass")
-
-
-def predict(model: TileModel, pixels: np.ndarray) -> Prediction:
-    features, _ = extract(pixels, foreground(pixels), model.spec.recipe, model.spec.mpp)
-    return model.predict(pixels, features)
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, cut: int) -> np.ndarray:
@@ -38,7 +33,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray, cut: int) -> np.ndarray:
 def test_the_phantom_model_knows_pure_tiles(
     model: TileModel, tiles: dict[str, np.ndarray], material: str
 ) -> None:
-    found = predict(model, tiles[material])
+    found = predict_tiles(model, tiles[material])
     assert found.prob[:, CLASSES.index(material)].min() > 0.99
     assert found.prob.dtype == found.gate.dtype == np.float32
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
@@ -50,7 +45,7 @@ def test_the_phantom_model_knows_pure_tiles(
 def test_the_phantom_model_is_not_misled_by_glass(
     model: TileModel, tiles: dict[str, np.ndarray], material: str, cut: int
 ) -> None:
-    found = predict(model, side_by_side(tiles["glass"], tiles[material], cut))
+    found = predict_tiles(model, side_by_side(tiles["glass"], tiles[material], cut))
     assert found.prob[:, CLASSES.index(material)].min() > 0.99
 
 
@@ -62,12 +57,14 @@ def test_borders_of_the_phantom_are_unbiased(
 ) -> None:
     """A border that sweeps through a tile gives each class half of the area, soft and hard."""
     left, right = tiles[CLASSES[one]], tiles[CLASSES[other]]
-    prob = np.concatenate([predict(model, side_by_side(left, right, cut)).prob for cut in range(SIDE + 1)])
+    prob = np.concatenate(
+        [predict_tiles(model, side_by_side(left, right, cut)).prob for cut in range(SIDE + 1)]
+    )
     soft = prob.mean(axis=0)
     hard = np.bincount(prob.argmax(axis=1), minlength=3) / len(prob)
     np.testing.assert_allclose(soft[[one, other]], 0.5, atol=0.01)
     np.testing.assert_allclose(hard[[one, other]], 0.5, atol=0.01)
-    half = predict(model, side_by_side(left, right, SIDE // 2)).prob.mean(axis=0)
+    half = predict_tiles(model, side_by_side(left, right, SIDE // 2)).prob.mean(axis=0)
     np.testing.assert_allclose(half[[one, other]], 0.5, atol=0.1)
 
 
@@ -119,12 +116,12 @@ def test_models_of_every_kind_predict(tmp_path: Path, tiles: dict[str, np.ndarra
     save_random_model(tmp_path / "model", kind)
     model = load_model(tmp_path / "model")
     pixels = np.concatenate([tiles[name][:4] for name in PURE])
-    found = predict(model, pixels)
+    found = predict_tiles(model, pixels)
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
     assert found.prob.dtype == found.gate.dtype == found.ood.dtype == np.float32
     assert np.ptp(found.prob, axis=0).max() > 1e-3  # it looks at them
     assert not found.ood.any()
-    np.testing.assert_array_equal(found.prob, predict(model, pixels).prob)
+    np.testing.assert_array_equal(found.prob, predict_tiles(model, pixels).prob)
     sums = {"concat": np.nan, "image": 1, "radiomics": 1}.get(kind, 1)
     np.testing.assert_allclose(found.gate.sum(axis=1), sums, atol=1e-6)
     if kind in {"image", "radiomics"}:
@@ -151,8 +148,8 @@ def test_members_are_averaged(tmp_path: Path, tiles: dict[str, np.ndarray]) -> N
             if name.startswith(("backbone.", f"members.{member}."))
         }
         save_checkpoint(tmp_path / member, replace(spec, members=1), own)
-        alone.append(predict(load_model(tmp_path / member), tiles["viable"]))
-    both = predict(load_model(tmp_path / "both"), tiles["viable"])
+        alone.append(predict_tiles(load_model(tmp_path / member), tiles["viable"]))
+    both = predict_tiles(load_model(tmp_path / "both"), tiles["viable"])
     assert not np.allclose(alone[0].prob, alone[1].prob)
     np.testing.assert_allclose(both.prob, (alone[0].prob + alone[1].prob) / 2, atol=1e-6)
     np.testing.assert_allclose(both.gate, (alone[0].gate + alone[1].gate) / 2, atol=1e-6)
@@ -164,7 +161,7 @@ def test_temperature_changes_probabilities_and_nothing_else(
 ) -> None:
     save_random_model(tmp_path / "raw", kind)
     save_random_model(tmp_path / "sharp", kind, calibration=Temperature(0.25))
-    raw, found = (predict(load_model(tmp_path / name), tiles["viable"]) for name in ("raw", "sharp"))
+    raw, found = (predict_tiles(load_model(tmp_path / name), tiles["viable"]) for name in ("raw", "sharp"))
     for one, other in ((VIABLE, NON_VIABLE), (VIABLE, NON_TUMOUR)):
         odds = [np.log(of.prob[:, one] / of.prob[:, other]) for of in (raw, found)]
         np.testing.assert_allclose(odds[1], odds[0] / 0.25, rtol=1e-3, atol=1e-4)
@@ -178,10 +175,12 @@ def test_novelty_is_that_of_the_tiles_and_changes_no_probability(tiles: dict[str
     known = np.concatenate([describe(tiles[name]) for name in CLASSES])
     detector = OodDetector.fit(known, limit=2.0, shrinkage=0.1)
     spec = replace(phantom_spec(), ood=detector)
-    plain = predict(TileModel(phantom_spec(), TorchRunner(phantom_network(phantom_spec()))), tiles["viable"])
-    found = predict(TileModel(spec, TorchRunner(phantom_network(spec))), tiles["viable"])
+    plain = predict_tiles(
+        TileModel(phantom_spec(), TorchRunner(phantom_network(phantom_spec()))), tiles["viable"]
+    )
+    found = predict_tiles(TileModel(spec, TorchRunner(phantom_network(spec))), tiles["viable"])
     np.testing.assert_array_equal(found.prob, plain.prob)
     np.testing.assert_array_equal(found.ood, detector.of(tiles["viable"]))
     assert found.ood.max() < 1
-    inverted = predict(TileModel(spec, TorchRunner(phantom_network(spec))), 255 - tiles["viable"])
+    inverted = predict_tiles(TileModel(spec, TorchRunner(phantom_network(spec))), 255 - tiles["viable"])
     assert inverted.ood.min() > 1

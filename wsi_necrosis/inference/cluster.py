@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ WORKER_ENVIRONMENT = {
 def connected(settings: ClusterSettings, device: str = "cpu") -> Iterator[Client]:
     """A client of the cluster that the settings name; local workers end with the context.
 
+    It may be entered in one thread and left in another, which Dask's own context of a client may not.
+
     Parameters
     ----------
     settings : ClusterSettings
@@ -46,12 +48,12 @@ def connected(settings: ClusterSettings, device: str = "cpu") -> Iterator[Client
         The scheduler does not answer, or has no worker.
     """
     if settings.scheduler:
-        with _remote(settings.scheduler) as client:
+        with closing(_remote(settings.scheduler)) as client:
             yield client
     else:
         with (
             local_cluster(worker_shapes(settings, cuda_devices(device))) as cluster,
-            Client(cluster) as client,
+            closing(Client(cluster)) as client,
         ):
             yield client
 
@@ -140,7 +142,7 @@ def _remote(address: str) -> Client:
         )
     with ExitStack() as unless_it_works:
         try:
-            client = unless_it_works.enter_context(Client(address, timeout=PATIENCE_S))
+            client = unless_it_works.enter_context(closing(Client(address, timeout=PATIENCE_S)))
             client.wait_for_workers(1, timeout=PATIENCE_S)
         except (OSError, ValueError) as error:
             raise UsageError(

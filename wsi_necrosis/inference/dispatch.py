@@ -61,7 +61,7 @@ class BlockDispatcher:
 
     def results(self) -> Iterator[BlockDone]:
         """Blocks as they are done; more are sent as there is room."""
-        done = as_completed()
+        done = as_completed(loop=self._workers.client.loop)
         self._send(done)
         for future in done:
             pending = self._sent.pop(future)
