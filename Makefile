@@ -1,6 +1,6 @@
 # make run [SLIDE=slide.svs]   measure a slide; without SLIDE, a synthetic one of known truth
 # make test                    lint, types, imports and tests but the slow ones: minutes, for daily work
-# make test-all                all tests: the gate
+# make test-all                all tests
 # make setup                   the environment alone (.venv)
 
 PYTHON ?= python3.11

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -368,6 +369,11 @@ def listed(chosen: npt.NDArray[np.bool_]) -> str:
     return ", ".join(f"`{name}`" for name, is_in in zip(RECIPE.names, chosen, strict=True) if is_in) or "none"
 
 
+def wrapped(text: str) -> str:
+    """Lines of a paragraph."""
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+
+
 def verdict(columns: dict[str, Numbers], keep: npt.NDArray[np.bool_]) -> str:
     """How many features the rule keeps, and which of the cheap ones."""
     flat, shaky = np.isnan(columns["least"]), columns["least"] < LEAST_ICC
@@ -380,10 +386,12 @@ def verdict(columns: dict[str, Numbers], keep: npt.NDArray[np.bool_]) -> str:
 no median absolute deviation, so that the network gets
 nothing from them.
 
-Of those kept, a smallest ICC below {LEAST_ICC} is found for {", ".join(fewer)}.
+{wrapped(f"Of those kept, a smallest ICC below {LEAST_ICC} is found for {', '.join(fewer)}.")}
 
 Of the {cheap.sum()} features that are cheap enough for `fast` (all but run and zone
-matrices) the rule keeps {(cheap & keep).sum()}. It drops {listed(cheap & ~keep)}."""
+matrices) the rule keeps {(cheap & keep).sum()}. It drops:
+
+{wrapped(listed(cheap & ~keep))}."""
 
 
 def method(tiles: Sequence[LabelledTile], compared: dict[str, Pair]) -> str:

@@ -19,6 +19,7 @@ import argparse
 import heapq
 import json
 import math
+import textwrap
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -465,7 +466,7 @@ def disk_line(costs: Costs) -> str:
 def section(costs: Costs) -> str:
     """All tables, as they stand in docs/scale.md."""
     parts = [
-        f"Unit costs, measured: {costs.tree['stamp']}.",
+        textwrap.fill(f"Unit costs, measured: {costs.tree['stamp']}.", 118, break_on_hyphens=False),
         cost_table(costs),
         "The simulation beside the measured runs of that slide:",
         validation_table(costs),

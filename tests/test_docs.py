@@ -1,7 +1,10 @@
+import ast
 import re
 from pathlib import Path
 
 import pytest
+
+import wsi_necrosis
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -16,6 +19,16 @@ PAGES = [
     "docs/training.md",
     "benchmarks/RESULTS.md",
 ]
+# Written by `wsi-necrosis evaluate`, with sentences of a checkpoint that may be of any length.
+GENERATED = {"MODEL_CARD.md", "docs/evaluation/ablation.md"}
+HAND_WRITTEN = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in (".", "docs", "benchmarks", "configs")
+    for pattern in ("*.md", "*.yaml", "Makefile")
+    for path in (ROOT / folder).glob(pattern)
+    if path.relative_to(ROOT).as_posix() not in GENERATED
+)
+LONGEST_LINE = 120
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -33,3 +46,18 @@ def test_the_readme_names_every_command_and_exit_code() -> None:
         assert f"wsi-necrosis {command}" in text
     for code in ("0 done", "1 failure", "2 usage", "130 interrupted"):
         assert code in text
+
+
+@pytest.mark.parametrize("page", HAND_WRITTEN)
+def test_lines_are_short_but_in_tables(page: str) -> None:
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > LONGEST_LINE and not line.startswith("|")] == []
+
+
+def test_the_readme_has_a_notebook_of_public_names() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    attributes = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Attribute))
+    used = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "wn"}
+    assert used
+    assert used <= set(wsi_necrosis.__all__)
