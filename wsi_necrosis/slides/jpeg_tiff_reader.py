@@ -44,6 +44,7 @@ class JpegTiffLevels:
         self._file = os.open(path, os.O_RDONLY)
         self._cache = _TileCache()
         self.stored = len(self._levels)
+        # Stored level and shrink of each level.
         self._sources = [*((index, 1) for index in range(self.stored)), *levels_between(self._downsamples)]
         self.downsamples = tuple(self._downsamples[index] * shrink for index, shrink in self._sources)
         self.sizes = tuple(_divided(self._levels[index].size, shrink) for index, shrink in self._sources)
