@@ -1,4 +1,4 @@
-"""Make files that are costly and always the same once, and keep them in the user's cache folder."""
+"""A cache of files that are costly to make, in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def cached_folder(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _put(folder: Path, make: Callable[[Path], None]) -> None:
-    """Make the folder beside its place and move it there, unless another process did so meanwhile."""
+    """Make the folder under a temporary name and rename it, unless another process has made it meanwhile."""
     with suppress(_AlreadyMadeError), atomic_write(folder) as partial:
         _fill(partial, make)
         if _is_whole(folder):  # another process may be reading it, so it is not replaced

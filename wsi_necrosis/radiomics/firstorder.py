@@ -46,7 +46,7 @@ def _order_statistics(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
     bucket_of = np.searchsorted(ends, ranks, side="right")
     wanted = np.zeros(BUCKETS, np.uint8)
     wanted[bucket_of] = 1
-    wanted[0] = 0  # holds copies of the lowest value only, and often many
+    wanted[0] = 0  # bucket 0 holds only copies of the lowest value, often many
     held, n_held = np.empty(n + 1, np.float32), 0
     for i in range(n):
         held[n_held] = values[i]

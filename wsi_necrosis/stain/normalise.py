@@ -38,9 +38,7 @@ TARGET_STRENGTHS = (1.3400, 1.2975)  # 99th percentiles of their densities
 TARGET_MEAN = (64.44, 28.48, -5.02)  # of lightness, a and b (CIELAB)
 TARGET_SD = (12.79, 10.17, 4.51)
 
-STRONGEST_PERCENT = (
-    99  # percentile of a stain's density that is its strength; the densest pixels are often dirt
-)
+STRONGEST_PERCENT = 99  # percentile of a stain's density that is its strength; denser pixels are often dirt
 MOST_CHANGE = (
     3.0  # largest scaling, 1 over it the smallest; a slide that needs more holds hardly any of the stain
 )
