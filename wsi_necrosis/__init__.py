@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from lazy_loader import attach_stub
 
-# The public names stand in __init__.pyi, where editors and type checkers read them. Each is imported when it is first
-# used, so that who asks for one does not wait for torch.
+# The public names are listed in __init__.pyi, where editors and type checkers find them. Each is imported on its first
+# use, so that `import wsi_necrosis` does not wait for torch.
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
 __version__ = version("wsi-necrosis")

@@ -1,4 +1,4 @@
-"""Slides from file to report, on one page."""
+"""Analyse slides: find tissue, score tiles, measure, export and report."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Request:
     slide : Path
         The slide's file.
     folder : Path
-        Of the slide's results.
+        Folder of the slide's results.
     slide_id : str
-        Its name in tables: the path relative to the batch, with the extension. By default the file's name.
+        The slide's name in tables, by default the file's name.
     mpp : Mpp or None
         Pixel size that overrides the file's own.
     overwrite : bool
@@ -98,9 +98,9 @@ def analyse(
     out : str or Path
         Folder of the slide's results.
     settings : Settings, optional
-        By default those that ship; `load_settings(overrides=["model.name=phantom"])` makes others.
+        By default the shipped ones; `load_settings(overrides=["model.name=phantom"])` makes others.
     watcher : Watcher, optional
-        Is told of progress.
+        Receives progress.
     mpp : float or Mpp, optional
         Size of a level-0 pixel in um, instead of what the file says.
     slide_id : str
@@ -111,7 +111,7 @@ def analyse(
     Returns
     -------
     SlideReport
-        The number, and what it rests on.
+        Percent viable tumour, warnings, and access to all results.
 
     Raises
     ------
@@ -141,19 +141,19 @@ def analyse(
 def analyse_all(
     requests: Iterable[Request], settings: Settings | None = None, watcher: Watcher | None = None
 ) -> Iterator[tuple[Request, SlideReport | WsiNecrosisError]]:
-    """Analyse slides one after another, by the same workers, who keep the model.
+    """Analyse slides one after another, on the same workers, which keep the model loaded.
 
     While one slide is scored the next one is opened and its tissue found, so that no worker waits for it; no
-    more than these two are held in memory.
+    more than these two are in memory.
 
     Parameters
     ----------
     requests : iterable of Request
-        Taken one ahead of the slide that is scored.
+        Each is taken while the slide before it is scored.
     settings : Settings, optional
-        Of all slides.
+        The same for all slides; by default the shipped ones.
     watcher : Watcher, optional
-        Is told of each slide in turn.
+        Receives the progress of each slide in turn.
 
     Yields
     ------
@@ -183,7 +183,7 @@ def analyse_all(
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known of a slide before its folder is touched; `tissue` is None where its results are up to date."""
+    """A checked slide whose folder is still unchanged; `tissue` is None where its results are up to date."""
 
     request: Request
     plan: Plan
@@ -202,12 +202,10 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared
             if folder.finished_with(plan.fingerprints) is not None:
                 return Prepared(request, plan, stats)
             folder.require_inputs(plan.inputs)
-        from wsi_necrosis.tiling.tissue import (
-            find_tissue,  # scipy, which a slide that is up to date does without
-        )
+        from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
 
         with stats.stage("model"):
-            load_model(plan.model, plan.backend)  # a damaged one stops here, not in the workers
+            load_model(plan.model, plan.backend)  # refuses a damaged model here, not in the workers
             prepare(plan.spec.recipe, plan.grid.mpp.side, plan.engine)
         require_writable(request.folder)
         pool.require_scheduler()
@@ -223,7 +221,7 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
     if tissue is None:
         log.info("results of %s are up to date", request.slide)
         return SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
-    # zarr, pyarrow and shapely, which a slide that is up to date does without
+    # imports zarr, pyarrow and shapely, which results that are up to date do not need
     from wsi_necrosis.export.export_slide import export_slide
 
     with locked(request.folder):
@@ -249,7 +247,7 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
 def _one_ahead(
     ahead: ThreadPoolExecutor, requests: Iterable[Request], settings: Settings, pool: WorkerPool
 ) -> Iterator[tuple[Request, Future[Prepared]]]:
-    """Requests, each given when the next one has been begun."""
+    """Requests and their preparation; each is yielded once preparation of the next one has begun."""
     current: tuple[Request, Future[Prepared]] | None = None
     for request in requests:
         upcoming = request, ahead.submit(_prepare, request, settings, pool)
@@ -262,7 +260,7 @@ def _one_ahead(
 
 def _open_store(request: Request, plan: Plan, tissue: Tissue, px: NDArray[np.uint32]) -> ScoreStore:
     """The store to fill: an interrupted one with the same inputs, or a new one."""
-    # zarr, as in `_complete`
+    # imports zarr, as in `_complete`
     from wsi_necrosis.scores.store import ScoreStore
     from wsi_necrosis.scores.tissue_store import write_tissue
 

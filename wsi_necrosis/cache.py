@@ -1,4 +1,4 @@
-"""What is costly to make and the same every time: made once, and kept in the user's cache folder."""
+"""A cache of files that are costly to make, in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.files import atomic_write, write_json
 
-VARIABLE = "WSI_NECROSIS_CACHE"
-SEAL = "files.json"
+VARIABLE = "WSI_NECROSIS_CACHE"  # environment variable that names another cache folder
+SEAL = "files.json"  # SHA-256 of every other file of a cached folder; written last
 log = logging.getLogger(__name__)
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where things are kept: WSI_NECROSIS_CACHE, or `wsi-necrosis` in XDG_CACHE_HOME or in ~/.cache."""
+    """Path of the cache: WSI_NECROSIS_CACHE, or `wsi-necrosis` in XDG_CACHE_HOME or in ~/.cache."""
     if environment.get(VARIABLE):
         return Path(environment[VARIABLE])
     parent = environment.get("XDG_CACHE_HOME")
@@ -31,20 +31,20 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 def cached_folder(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
     """A folder of files that are made on the first call and found on later ones.
 
-    Several processes may ask at once; each sees no folder or a whole one. One whose files are not as they were
-    written is made again. Where the cache cannot be written, the folder is made for this once.
+    Several processes may call this at once; each finds no folder or a complete one. A folder whose files have
+    changed since they were written is made again. Where the cache cannot be written, a temporary folder is made.
 
     Parameters
     ----------
     key : str
-        Name of the folder; another for everything that would give other files.
+        Name of the folder; it must differ wherever the files would differ.
     make : callable
-        Writes the files into a folder, which is there and empty.
+        Writes the files into an empty folder, which exists.
 
     Yields
     ------
     Path
-        The folder; to be read inside the context.
+        The folder, to be read inside the context only.
     """
     folder = cache_folder() / key
     if not _is_whole(folder):
@@ -53,24 +53,26 @@ def cached_folder(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
             _put(folder, make)
         except (OSError, StoreError) as error:
             if not _is_whole(folder):  # else another process was quicker
-                log.warning("%s; set %s to a writable folder to have this made once", error, VARIABLE)
-                with TemporaryDirectory() as once:
-                    _fill(Path(once) / key, make)
-                    yield Path(once) / key
+                log.warning(
+                    "%s; set %s to a writable folder, so that this is made only once", error, VARIABLE
+                )
+                with TemporaryDirectory() as temporary:
+                    _fill(Path(temporary) / key, make)
+                    yield Path(temporary) / key
                 return
     yield folder
 
 
 def _put(folder: Path, make: Callable[[Path], None]) -> None:
-    """Make the folder beside its place and move it there, unless another process did so meanwhile."""
-    with suppress(_ThereError), atomic_write(folder) as partial:
+    """Make the folder under a temporary name and rename it, unless another process has made it meanwhile."""
+    with suppress(_AlreadyMadeError), atomic_write(folder) as partial:
         _fill(partial, make)
-        if _is_whole(folder):  # and perhaps being read
-            raise _ThereError
+        if _is_whole(folder):  # another process may be reading it, so it is not replaced
+            raise _AlreadyMadeError
 
 
-class _ThereError(Exception):
-    """What was made is there already."""
+class _AlreadyMadeError(Exception):
+    """Another process has made the folder meanwhile."""
 
 
 def _fill(folder: Path, make: Callable[[Path], None]) -> None:
@@ -80,7 +82,7 @@ def _fill(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether all files are there and as they were written."""
+    """Whether all files are there and unchanged since they were written."""
     try:
         sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         whole = bool(sealed == _hashes(folder))
@@ -95,6 +97,6 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file but the seal."""
+    """SHA-256 of each file except `SEAL`, by name."""
     files = sorted(path for path in folder.iterdir() if path.name != SEAL)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -14,9 +14,9 @@ class TumourClass:
     name : str
         In code, settings and result files.
     title : str
-        In what people read.
+        In reports, maps and tables for readers.
     qupath : str
-        QuPath's own class for it, so that its users see what they know.
+        QuPath's predefined class for it, which its users know.
     colour : tuple of int
         Red, green and blue, 0 to 255: QuPath's colour of that class.
     column : str
@@ -36,5 +36,5 @@ TUMOUR_CLASSES = (
     TumourClass("non_viable", "Non-viable tumour", "Necrosis", (50, 50, 50), "prob_NonViableTumor"),
     TumourClass("viable", "Viable tumour", "Tumor", (200, 0, 0), "prob_ViableTumor"),
 )
-NON_TUMOUR, NON_VIABLE, VIABLE = range(3)  # indices into it
+NON_TUMOUR, NON_VIABLE, VIABLE = range(3)  # indices into TUMOUR_CLASSES
 CLASSES = tuple(tumour_class.name for tumour_class in TUMOUR_CLASSES)

@@ -1,6 +1,6 @@
-"""Everything raised on purpose. Each class carries the exit code of the command that it ends.
+"""The errors that this package raises on purpose, each class with the exit code of the command that it ends.
 
-A message names the thing, the fact and the way out: "slide X carries no pixel size; give --mpp".
+A message names the object, the problem and a remedy: "slide X carries no pixel size; give --mpp".
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class StoreError(WsiNecrosisError):
 
 
 class UsageError(WsiNecrosisError):
-    """The request cannot be carried out as given; another option would mend it."""
+    """The request cannot be carried out as given; other options would help."""
 
     exit_code = 2
 
 
 class SettingsError(UsageError):
-    """A setting is unknown or out of range; the message carries its dotted name."""
+    """A setting is unknown or out of range; the message gives its dotted key."""
 
 
 class PixelSizeError(UsageError):
-    """The pixel size is unknown, absurd, or too coarse for the model."""
+    """The pixel size is unknown, implausible, or too coarse for the model."""
 
 
 class ResultsDifferError(UsageError):

@@ -1,4 +1,4 @@
-"""Write beside, then rename: a file or folder is there as a whole, or as it was before."""
+"""Atomic writes: a file or folder is written under a temporary name beside its path, then renamed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises
     ------
     StoreError
-        The disk refused, for instance because it is full. Nothing is left beside.
+        Writing failed, for instance because the disk is full. The temporary file is removed.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     remove(partial)
@@ -60,7 +60,7 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make a folder this process's own; leftovers of killed processes in it are deleted.
+    """Lock a folder for this process, and delete temporary files that killed processes left in it.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def write_text(path: Path, text: str) -> None:
     Raises
     ------
     StoreError
-        The disk refused.
+        It cannot be written.
     """
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -104,13 +104,13 @@ def write_json(path: Path, facts: Mapping[str, Any]) -> None:
     Raises
     ------
     StoreError
-        The disk refused.
+        It cannot be written.
     """
     write_text(path, json.dumps(facts, indent=2, allow_nan=False) + "\n")
 
 
 def _swap(partial: Path, path: Path) -> None:
-    """Rename over `path`; a folder in the way steps aside first, since only files are replaced at once."""
+    """Rename over `path`; an existing folder is renamed first, since only files can be replaced in one step."""
     if not path.is_dir() or path.is_symlink():
         partial.replace(path)
         return

@@ -1,4 +1,4 @@
-"""How loops over pixels are compiled."""
+"""Compile loops over pixels with numba."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ EPSILON = 2.0**-52  # inside logarithms and divisors, as in pyradiomics
 def compiled(function: F) -> F:
     """Compile a function of arrays and numbers with numba, on its first call.
 
-    It releases the interpreter's lock, so that blocks in threads do not wait for one another, and its
-    machine code is kept beside the module, in the user's cache where that is read-only, and nowhere
-    where that is too. The cache follows the function's own file: a kernel calls no kernel of another file,
-    and whoever changes this one removes the caches (`*.nbi`).
+    It releases the interpreter's lock (GIL), so that threads score blocks in parallel. numba caches the
+    machine code beside the module, or in the user's cache folder where the module's is read-only, or not
+    at all where neither can be written. It compiles anew only when the function's own file changes: so a
+    kernel calls no kernel of another file, and after a change of this file the caches (`*.nbi`) must be deleted.
     """
     return cast(F, _compiled(function))
 
 
 def compiled_sum(function: F) -> F:
-    """As `compiled`, and sums may be taken in any order: several at once, several times as fast.
+    """As `compiled`, with sums in any order, so that vector instructions make them several times as fast.
 
-    The order is fixed when the kernel is compiled, so that one processor gives one answer.
+    The order is fixed when the kernel is compiled, so that results repeat exactly on one processor.
     """
     return cast(F, _compiled(function, fastmath={"reassoc", "nsz"}))
 
@@ -39,13 +39,13 @@ def _compiled(function: Callable[..., object], **options: Any) -> Any:
     try:
         return numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
     except RuntimeError:  # numba finds no folder that it may write to
-        _say_that_nothing_is_kept()
+        _warn_of_no_cache()
         return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
 
 @cache
-def _say_that_nothing_is_kept() -> None:
-    """Once, not for every kernel."""
+def _warn_of_no_cache() -> None:
+    """Warn once per process, not for every kernel."""
     log.warning(
         "loops over pixels are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder"
     )

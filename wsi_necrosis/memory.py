@@ -1,8 +1,8 @@
-"""How this process uses memory.
+"""Memory of this process: keep freed memory for reuse, and report the peak.
 
-glibc hands large blocks back to the system and takes them again page by page, and gives each thread a
-heap of its own that it cuts back. For a small network that means 80,000 page faults a batch and half
-the speed. One heap that keeps what it has costs nothing but the memory of the largest moment.
+By default glibc returns freed large blocks to the system and takes new ones page by page, and gives each
+thread a heap of its own, which it trims. For a small network that means 80,000 page faults per batch and half
+the speed. One heap that keeps freed memory avoids this; the process then holds its peak memory until it ends.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 KEPT_BYTES = 1 << 30
-OLD_LIMIT_BYTES = 1 << 25  # the most that glibc before 2.35 takes
-# The same for processes that are still to be started; Dask's workers would otherwise trim eagerly.
+OLD_LIMIT_BYTES = 1 << 25  # largest threshold that glibc before 2.35 accepts
+# The same settings for processes started later; Dask by default sets a low trim threshold for its workers.
 ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
     "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
@@ -27,7 +27,7 @@ ENVIRONMENT = {
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory in one heap; for the whole process, and safe to repeat.
 
-    It serves threads that start after it. Elsewhere than on glibc nothing happens.
+    It takes effect for threads that start afterwards. Without glibc nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -40,7 +40,7 @@ def keep_freed_memory() -> None:
 
 
 def this_process() -> str:
-    """A name that no other process has, on this machine or another."""
+    """Host name and process id, which together no other process has."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

@@ -1,4 +1,4 @@
-"""What made a result: fingerprints of the files that went in."""
+"""Provenance of a result: versions of packages, digests of inputs, and where inputs differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 VERSION = package_version("wsi-necrosis")
 RESULT_VERSION = 2  # schema of result.json
-SCORE_VERSION = 5  # raised by hand whenever the same slide and model would score otherwise
+SCORE_VERSION = 5  # raised by hand whenever the same slide and model would get other scores
 NUMERIC_PACKAGES = (
     "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "numba", "pyradiomics-bhklab",
     "openslide-python", "openslide-bin", "pillow",

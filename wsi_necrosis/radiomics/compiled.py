@@ -1,4 +1,4 @@
-"""The compiled engine: every matrix and feature by machine code that releases the interpreter's lock."""
+"""The compiled engine: every matrix and feature in code compiled by numba, which releases the interpreter's lock."""
 
 from __future__ import annotations
 

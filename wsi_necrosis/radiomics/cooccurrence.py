@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from wsi_necrosis.jit import EPSILON, compiled, compiled_sum
 
-MCC = 19  # its place among the features
+MCC = 19  # its index in `families.GLCM`
 NOISE = 1e-28  # squared eigenvalues below it are rounding
-SQUARINGS = 30  # more tell no eigenvalues apart that differ in the first nine digits
+SQUARINGS = 30  # enough to separate eigenvalues that differ within their first nine digits
 
 Levels = npt.NDArray[np.uint8]
 
@@ -21,7 +21,7 @@ Levels = npt.NDArray[np.uint8]
 def glcm(
     levels: Levels, pad: int, n_levels: int, n_held: int, offsets: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """GLCM features in the order of `recipe.GLCM`; 0 where no two pixels of the mask meet.
+    """GLCM features in the order of `families.GLCM`; 0 where no two pixels of the mask meet.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def _symmetric(count: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def _count(levels: Levels, pad: int, n_levels: int, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Pairs by offset, level, and level of the partner, 0 where it lies outside: (n, n_levels + 1, n_levels + 1).
 
-    Offsets are taken by fours (each distance has four times as many), so that one count need not wait for
-    the one before it.
+    Offsets are taken by fours (their number is a multiple of four), so that the processor need not finish
+    one count before it begins the next.
     """
     height, width = levels.shape
     counts = np.zeros((len(offsets), n_levels + 1, n_levels + 1), np.int64)
@@ -159,13 +159,13 @@ def _features(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         [
             auto, prominence, shade, tendency, distance_squared, correlation, distance, distance_entropy,
             distance_variance, nearness, nearness_squared, relative_squared, relative, imc1, imc2,
-            inverse_squared, mean, energy, h_xy, _second_correlation(p, px), top, total, total_entropy, variance,
+            inverse_squared, mean, energy, h_xy, _maximal_correlation(p, px), top, total, total_entropy, variance,
         ]
     )  # fmt: skip
 
 
 @compiled
-def _second_correlation(p: npt.NDArray[np.float64], px: npt.NDArray[np.float64]) -> float:
+def _maximal_correlation(p: npt.NDArray[np.float64], px: npt.NDArray[np.float64]) -> float:
     """Maximal correlation coefficient: root of the second largest eigenvalue of Q.
 
     Q = (P / (px px^T + epsilon)) P. But for epsilon it is similar to the square of the symmetric
@@ -178,12 +178,12 @@ def _second_correlation(p: npt.NDArray[np.float64], px: npt.NDArray[np.float64])
     if n < 2:
         return 0.0
     root = np.sqrt(px[present])
-    s = np.zeros((-(-n // 4) * 4, -(-n // 4) * 4))  # filled up for `_square`
+    s = np.zeros((-(-n // 4) * 4, -(-n // 4) * 4))  # padded to a multiple of 4 for `_square`
     for i in range(n):
         for j in range(n):
             s[i, j] = p[present[i], present[j]] / (root[i] * root[j]) - root[i] * root[j]
     vector = _first_eigenvector(s)[:n]
-    vector = _unit(vector - (root * vector).sum() * root)  # all else that is left of the first
+    vector = _unit(vector - (root * vector).sum() * root)  # without rounding remains of the first
     quotient = 0.0
     for k in range(n):
         left, right = 0.0, 0.0
@@ -197,10 +197,10 @@ def _second_correlation(p: npt.NDArray[np.float64], px: npt.NDArray[np.float64])
 
 @compiled
 def _first_eigenvector(s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The eigenvector of the eigenvalue of largest size, of a symmetric matrix that is used up; 0 if there is none.
+    """Eigenvector of the eigenvalue of largest size of a symmetric matrix, which is overwritten; 0 if there is none.
 
-    Squares of the matrix, each scaled to trace 1, tend to the projection on it; once that has nine tenths of
-    their weight, a few steps of the power method take the rest away.
+    Repeated squares of the matrix, each scaled to trace 1, tend to the projection on it; once their sum of
+    squares exceeds 0.9, a few steps of the power method remove the other eigenvectors.
     """
     square = np.empty_like(s)
     for _ in range(SQUARINGS):

@@ -1,4 +1,4 @@
-"""Radiomics: numbers that describe a tile's stain, texture and nuclei. Arrays in, array out."""
+"""Radiomic features of tiles: numbers that describe stain, texture and nuclei."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def extract(
 
 def _image_engine(engine: Engine) -> MeasureImage:
     if engine == "compiled":
-        from wsi_necrosis.radiomics.compiled import measure_image  # numba, as in `extract`
+        from wsi_necrosis.radiomics.compiled import measure_image  # imports numba, as in `extract`
 
         return measure_image
     from wsi_necrosis.radiomics import reference  # pyradiomics takes a second to import
@@ -106,8 +106,8 @@ def _image_engine(engine: Engine) -> MeasureImage:
 def prepare(recipe: Recipe, mpp: float, engine: Engine = "compiled") -> None:
     """Load the engine, so that the first block does not wait for it.
 
-    The first call on a machine compiles the kernels, which takes some seconds and is said in the log;
-    later processes load them from numba's cache.
+    The first call on a machine compiles the kernels, which takes up to half a minute and is logged; later
+    processes load them from numba's cache.
     """
     if not recipe.features:
         return

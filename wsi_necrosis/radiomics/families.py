@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# Names are pyradiomics's own. TotalEnergy is Energy times the area of a pixel, which is 1 here, and
-# SumAverage is twice JointAverage: both can be asked for, and no shipped recipe does.
+# Names are pyradiomics's own. TotalEnergy is Energy times the area of a pixel, which is 1 here, and SumAverage
+# is twice JointAverage: of the shipped recipes only `paper` has one of them, TotalEnergy.
 FIRST_ORDER = (
     "10Percentile", "90Percentile", "Energy", "Entropy", "InterquartileRange", "Kurtosis", "Maximum",
     "Mean", "MeanAbsoluteDeviation", "Median", "Minimum", "Range", "RobustMeanAbsoluteDeviation",
@@ -40,13 +40,13 @@ GLDM = (
     "SmallDependenceHighGrayLevelEmphasis", "SmallDependenceLowGrayLevelEmphasis",
 )  # fmt: skip
 NGTDM = ("Busyness", "Coarseness", "Complexity", "Contrast", "Strength")
-_OF_NUCLEI = tuple(
+_NUCLEUS_STATISTICS = tuple(
     f"{property_}_{statistic}"
     for property_ in ("area_um2", "eccentricity", "solidity", "od")
     for statistic in ("mean", "std", "10Percentile", "Median", "90Percentile")
 )
 NUCLEI = (
-    "density_per_mm2", "area_fraction", *_OF_NUCLEI, "neighbour_um_mean", "neighbour_um_std", "pale_share",
+    "density_per_mm2", "area_fraction", *_NUCLEUS_STATISTICS, "neighbour_um_mean", "neighbour_um_std", "pale_share",
 )  # fmt: skip
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
 """First-order statistics of the values under a mask, equal to pyradiomics's.
 
-Of the values only those are sorted that fall into the same narrow buckets as the percentiles.
+Values are counted in narrow buckets, and only those in the buckets of the percentiles are sorted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LARGEST = np.finfo(np.float32).max
 
 
 def first_order(values: npt.NDArray[np.float32], counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """First-order features in the order of `recipe.FIRST_ORDER`; all 0 where there is no value.
+    """First-order features in the order of `families.FIRST_ORDER`; all 0 where there is no value.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ def _order_statistics(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
         ranks[2 * q] = int(quantile * (n - 1))
         ranks[2 * q + 1] = min(ranks[2 * q] + 1, n - 1)
     buckets, lowest = _bucketed(values)
-    counts = np.zeros((2, BUCKETS), np.int64)  # of every other value, which may go on at once
+    counts = np.zeros((2, BUCKETS), np.int64)  # of even and odd indices, so that two counts run at once
     for i in range(n):
         counts[i % 2, buckets[i]] += 1
     ends = (counts[0] + counts[1]).cumsum()
     bucket_of = np.searchsorted(ends, ranks, side="right")
     wanted = np.zeros(BUCKETS, np.uint8)
     wanted[bucket_of] = 1
-    wanted[0] = 0  # one value, and often that of many
+    wanted[0] = 0  # bucket 0 holds only copies of the lowest value, often many
     held, n_held = np.empty(n + 1, np.float32), 0
     for i in range(n):
         held[n_held] = values[i]

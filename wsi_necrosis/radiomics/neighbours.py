@@ -9,14 +9,14 @@ from wsi_necrosis.jit import compiled
 from wsi_necrosis.radiomics.sizes import entries, size_features
 
 Levels = npt.NDArray[np.uint8]
-# Places among those of `sizes.size_features`, in the order of `recipe.GLDM`.
+# Indices into the features of `sizes.size_features`, in the order of `families.GLDM`.
 ORDER = (13, 8, 9, 15, 0, 2, 3, 4, 5, 6, 7, 10, 11, 12)
 
 
 def gldm_and_ngtdm(
     levels: Levels, pad: int, n_levels: int, offsets: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Features in the orders of `recipe.GLDM` and `recipe.NGTDM`; 0 where the mask is empty.
+    """Features in the orders of `families.GLDM` and `families.NGTDM`; 0 where the mask is empty.
 
     A pixel depends on the neighbours of its own level (`gldm_a = 0` in pyradiomics).
 

@@ -21,7 +21,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 class _PixelRule(NamedTuple):
-    """A `NucleusRule` in pixels of one size.
+    """A `NucleusRule` converted to pixels.
 
     Attributes
     ----------
@@ -54,11 +54,11 @@ def find_nuclei(
     """Find the nuclei of a tile and number them.
 
     A nucleus is a connected region that is rich in haematoxylin, both absolutely and against the tissue
-    around it, is not the red of blood, holds a small disc, and has the size of a nucleus. Touching
+    around it, is not red like blood cells, holds a small disc, and has the size of a nucleus. Touching
     nuclei of one dark clump count as one; pixels touch along a side.
 
-    Planes continue beyond the tile's edge as in a mirror for the blur and the surroundings, and as no
-    nucleus for the disc, as scipy does it.
+    Beyond the tile's edge, planes are mirrored for the blur and the surroundings, and hold no nucleus for
+    the disc, as in scipy.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def _opened(dark: Bytes, disc: Integers) -> Bytes:
 
 @compiled
 def _numbered(mask: Bytes, rule: _PixelRule) -> Labels:
-    """Number the regions of a nucleus's size; uses `mask` up."""
+    """Number the regions of a nucleus's size; clears `mask`."""
     pad = rule.disc.size // 2 + 1
     height, width = mask.shape[0] - 2 * pad, mask.shape[1] - 2 * pad
     labels = np.zeros((height, width), np.int32)

@@ -25,7 +25,7 @@ def describe_nuclei(
     """Statistics of the nuclei of a tile; all 0 where there is no nucleus or no tissue.
 
     A nucleus cut by the tile's edge counts as a half in the density, because the neighbouring tile sees
-    its other part, and takes no part in sizes, shapes and stain. Eccentricity is that of the ellipse of
+    its other part, and is left out of sizes, shapes and stain. Eccentricity is that of the ellipse of
     the same second moments, as in scikit-image. Solidity is the area over that of the convex hull, pixels
     being squares; scikit-image draws the hull in pixels and comes a few percent higher. Stain ("od") is a
     nucleus's mean density, and pale is a nucleus below `rule.pale_od`. "neighbour_um" is the distance
@@ -133,7 +133,7 @@ def _add_run(sums: Numbers, box: Integers, y: int, first: int, stop: int) -> Non
 def _eccentricity(sums: Numbers) -> float:
     """sqrt(1 - b^2 / a^2) of the ellipse with the region's second moments; 0 for one pixel.
 
-    Sums are whole numbers, so that nothing cancels; b^2 and a^2 are the moments' sum minus and plus
+    Sums are whole numbers, so that their differences are exact; b^2 and a^2 are the moments' sum minus and plus
     their spread.
     """
     area, y, x = sums[0], sums[1], sums[2]

@@ -1,4 +1,4 @@
-"""A tile as planes of numbers: densities of its stains, and the levels that texture is made of."""
+"""Planes of a tile: optical densities of its stains, and the grey levels that texture is computed from."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def to_levels(
     """
     height, row_width = values.shape
     levels = np.zeros((height + 2 * pad, row_width + 2 * pad), np.uint8)
-    counts = np.zeros((2, bins + 1), np.int64)  # of every other pixel, which may go on at once
+    counts = np.zeros((2, bins + 1), np.int64)  # of even and odd columns, so that two counts run at once
     highest, one = np.int32(bins - 1), np.int32(1)
     for y in range(height):
         row = levels[y + pad, pad : pad + row_width]
@@ -181,5 +181,5 @@ def _inside(values: Plane, mask: Mask) -> Plane:
 
 
 def plain(plane: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Return the array itself, or a copy that is contiguous and writable: one kind, so one compilation."""
+    """Return the array itself, or a copy that is contiguous and writable, so that numba compiles for one kind only."""
     return np.require(plane, requirements=("C", "W"))

@@ -1,7 +1,7 @@
 """Recipes: which features, of which channel, over which mask, with which bins.
 
-A recipe says what is measured and nothing about how. It travels in the model's checkpoint, because a
-network understands only the features that it was trained with.
+A recipe says what is measured, not how it is computed. It is saved in the model's checkpoint, because a
+network needs the features that it was trained with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHANNELS = (*OD_CHANNELS, "luminance")
 MASKS = ("tissue", "nuclei")
 
 MOST_BINS = 255  # levels are kept in a byte, and 0 is outside the mask
-FARTHEST = 8
+FARTHEST = 8  # largest distance, in pixels
 STAIN_VECTORS = "fixed"  # those of Ruifrok and Johnston; a checkpoint's fingerprint covers the name
 REDUNDANT = ("TotalEnergy", "SumAverage")
 
@@ -50,10 +50,10 @@ class Feature:
     mask: str = "tissue"
 
     def __post_init__(self) -> None:
-        _known("family", self.family, FAMILIES)
-        _known(f"{self.family} feature", self.name, FAMILIES[self.family])
-        _known("channel", self.channel, CHANNELS)
-        _known("mask", self.mask, MASKS)
+        _require_known("family", self.family, FAMILIES)
+        _require_known(f"{self.family} feature", self.name, FAMILIES[self.family])
+        _require_known("channel", self.channel, CHANNELS)
+        _require_known("mask", self.mask, MASKS)
         if self.family == "nuclei" and (self.channel, self.mask) != ("haematoxylin", "nuclei"):
             raise SettingsError(
                 f"radiomics: nuclei feature {self.name!r} is of channel 'haematoxylin' and mask 'nuclei', "
@@ -203,10 +203,10 @@ class Recipe:
         SettingsError
             A key is unknown or missing, or a value is out of range.
         """
-        _same_keys("recipe", tree, _keys(cls) | {"stains"})
+        _require_keys("recipe", tree, _keys(cls) | {"stains"})
         for feature in tree["features"]:
-            _same_keys("feature", feature, _keys(Feature))
-        _same_keys("nucleus", tree["nucleus"], _keys(NucleusRule))
+            _require_keys("feature", feature, _keys(Feature))
+        _require_keys("nucleus", tree["nucleus"], _keys(NucleusRule))
         if tree["stains"] != STAIN_VECTORS:
             raise SettingsError(
                 f"radiomics recipe {tree['name']!r}: stains can only be {STAIN_VECTORS!r}, not {tree['stains']!r}; "
@@ -235,35 +235,35 @@ def find_recipe(name: str) -> Recipe:
     >>> len(find_recipe("fast").names)
     239
     """
-    _known("recipe", name, RECIPES)
+    _require_known("recipe", name, RECIPES)
     return RECIPES[name]
 
 
-def _known(kind: str, value: str, values: Iterable[str]) -> None:
+def _require_known(kind: str, value: str, values: Iterable[str]) -> None:
     if value not in values:
         raise SettingsError(f"radiomics {kind} {value!r} is unknown; known are {', '.join(values)}")
 
 
-def _keys(noun: type) -> set[str]:
-    return {field.name for field in fields(noun)}
+def _keys(schema: type) -> set[str]:
+    return {field.name for field in fields(schema)}
 
 
-def _same_keys(kind: str, tree: Mapping[str, Any], expected: set[str]) -> None:
+def _require_keys(kind: str, tree: Mapping[str, Any], expected: set[str]) -> None:
     for problem, keys in (("unknown", set(tree) - expected), ("missing", expected - set(tree))):
         if keys:
             raise SettingsError(f"radiomics {kind}: {problem} {', '.join(sorted(keys))}")
 
 
 def _features(
-    families: Iterable[str], channels: Iterable[str], mask: str = "tissue", but: Iterable[str] = REDUNDANT
+    families: Iterable[str], channels: Iterable[str], mask: str = "tissue", without: Iterable[str] = REDUNDANT
 ) -> tuple[Feature, ...]:
-    """Every feature of these families, of each channel under one mask, but for some."""
+    """Every feature of these families, of each channel under one mask, without some names."""
     return tuple(
         Feature(family, name, channel, mask)
         for channel in channels
         for family in families
         for name in FAMILIES[family]
-        if name not in but
+        if name not in without
     )
 
 
@@ -274,11 +274,12 @@ _FULL = (
     + _features(("firstorder", *TEXTURE), ("haematoxylin",), "nuclei")
     + _features(("nuclei",), ("haematoxylin",), "nuclei")
 )
-# Chosen in docs/radiomics.md: run and zone matrices cost most and add least; what clipping decides is left out, and
-# what of the nuclei a slight change of stain, compression or pixel size undoes at 1.0 um per pixel.
-_QUICK = ("firstorder", "glcm", "gldm", "ngtdm")
+# Reasons are in docs/radiomics.md: run and zone matrices cost most and add least. Also left out are features that
+# clipping determines, and features of nuclei that a slight change of stain, compression or pixel size alters at
+# 1.0 um per pixel.
+_FAST_FAMILIES = ("firstorder", "glcm", "gldm", "ngtdm")
 _CLIPPED = ("Minimum", "Maximum", "Range")
-_FRAGILE = (
+_UNSTABLE = (
     "area_um2_10Percentile", "eccentricity_std", "eccentricity_10Percentile", "eccentricity_Median",
     "solidity_mean", "solidity_std", "solidity_10Percentile", "solidity_Median", "solidity_90Percentile",
     "neighbour_um_std",
@@ -286,15 +287,15 @@ _FRAGILE = (
 _FAST = tuple(
     feature
     for feature in _FULL
-    if feature.family in {*_QUICK, "nuclei"} and feature.name not in {*_CLIPPED, *_FRAGILE}
+    if feature.family in {*_FAST_FAMILIES, "nuclei"} and feature.name not in {*_CLIPPED, *_UNSTABLE}
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "full": Recipe("full", _FULL),
         "fast": Recipe("fast", _FAST),
-        # arXiv 2601.09416, over tissue in place of the whole tile with its glass
-        "paper": Recipe("paper", _features(("firstorder",), ("luminance",), but=())),
+        # as in arXiv 2601.09416, but over tissue and not over the whole tile with its glass
+        "paper": Recipe("paper", _features(("firstorder",), ("luminance",), without=())),
         "none": Recipe("none", ()),
         "phantom": Recipe(
             "phantom", tuple(Feature("firstorder", "Mean", channel) for channel in OD_CHANNELS)

@@ -26,9 +26,9 @@ from wsi_necrosis.radiomics.planes import Image
 
 Numbers = npt.NDArray[np.float64]
 
-# pyradiomics remarks on every tile that SumAverage is redundant, which the recipe's author knows. This
-# logger belongs to nobody's tree, so that the user's own pyradiomics stays as loud as they set it.
-_SILENCE = logging.Logger("silence", level=logging.CRITICAL + 1)
+# pyradiomics logs for every tile that SumAverage is redundant. This logger is not in the tree of loggers, so
+# that the user's own settings of pyradiomics's logging stay as they are.
+_SILENT_LOGGER = logging.Logger("silence", level=logging.CRITICAL + 1)
 
 
 def measure_image(image: Image, families: Collection[str], distances: tuple[int, ...]) -> dict[str, Numbers]:
@@ -61,8 +61,8 @@ def _measure(
     return found
 
 
-class _OfLevels:
-    """pyradiomics's classes, for an image whose levels are known: counted from 1, 0 outside the mask.
+class _KnownLevels:
+    """Mixin for pyradiomics's classes, for an image of known levels: counted from 1, 0 outside the mask.
 
     pyradiomics's own binning finds the extremes in a Python loop over pixels, which takes longer than
     most matrices.
@@ -80,14 +80,14 @@ class _OfLevels:
 
     def features(self, names: Collection[str]) -> Numbers:
         """Features by name, float64 (n,)."""
-        self.logger = _SILENCE
+        self.logger = _SILENT_LOGGER
         with np.errstate(invalid="ignore"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
             self._initCalculation()  # type: ignore[attr-defined]  # of the class mixed in
             return np.array([float(np.squeeze(getattr(self, f"get{name}FeatureValue")())) for name in names])
 
 
-class _Cooccurrence(_OfLevels, RadiomicsGLCM):  # type: ignore[misc]  # the package carries no types
+class _Cooccurrence(_KnownLevels, RadiomicsGLCM):  # type: ignore[misc]  # the package carries no types
     """pyradiomics's GLCM, but for two roots of a difference that rounding can make negative.
 
     pyradiomics then leaves that direction out of Imc2 and MCC with a warning; the value is 0.
@@ -115,8 +115,8 @@ _CLASSES: Mapping[str, type[Any]] = MappingProxyType(
     {
         "glcm": _Cooccurrence,
         **{
-            family: type(family, (_OfLevels, theirs), {})
-            for family, theirs in (
+            family: type(family, (_KnownLevels, base), {})
+            for family, base in (
                 ("firstorder", RadiomicsFirstOrder),
                 ("glrlm", RadiomicsGLRLM),
                 ("glszm", RadiomicsGLSZM),

@@ -10,12 +10,12 @@ from wsi_necrosis.radiomics.sizes import entries, size_features
 
 Levels = npt.NDArray[np.uint8]
 DIRECTIONS = ((0, 1), (1, -1), (1, 0), (1, 1))
-# Places among those of `sizes.size_features`, in the order of `recipe.GLRLM`.
+# Indices into the features of `sizes.size_features`, in the order of `families.GLRLM`.
 ORDER = (0, 1, 2, 3, 4, 5, 6, 7, 13, 8, 9, 14, 15, 10, 11, 12)
 
 
 def glrlm(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.float64]:
-    """GLRLM features in the order of `recipe.GLRLM`, the mean over directions; 0 where there is none.
+    """GLRLM features in the order of `families.GLRLM`, the mean over directions; 0 where there is none.
 
     A direction counts, as in pyradiomics, where some line along it holds two pixels of the mask.
 
@@ -41,8 +41,8 @@ def glrlm(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.float64]:
 def _count(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.int32]:
     """Runs by direction, level and length.
 
-    Without branches on pixels, which a processor could not foresee: a pixel that ends no run is counted
-    too, in the row of level 0, which nobody reads.
+    Without branches on pixels, which a processor could not predict: a pixel that ends no run is counted
+    too, in the row of level 0, which is not used.
     """
     height, width = levels.shape
     side, one, nowhere = np.int32(max(height, width) + 1), np.int32(1), np.int32(0)

@@ -35,7 +35,7 @@ def entries(counts: npt.NDArray[np.integer]) -> Entries:
 
 @compiled
 def size_features(counted: Entries) -> npt.NDArray[np.float64]:
-    """Features in the order of `recipe.GLSZM` from level, size and count of each entry, int64 (n, 3).
+    """Features in the order of `families.GLSZM` from level, size and count of each entry, int64 (n, 3).
 
     Levels and sizes are 1 or more, and no pair comes twice; there is at least one entry.
     """

@@ -10,11 +10,11 @@ from wsi_necrosis.radiomics.sizes import entries, size_features
 
 Levels = npt.NDArray[np.uint8]
 SMALL = 64  # zones up to this size are counted in a table, larger ones are few and are sorted
-LEVEL = 2**32  # in the key of a large zone
+LEVEL = 2**32  # factor of the level in the key of a large zone
 
 
 def glszm(levels: Levels, pad: int, n_levels: int) -> npt.NDArray[np.float64]:
-    """GLSZM features in the order of `recipe.GLSZM`; 0 where the mask is empty.
+    """GLSZM features in the order of `families.GLSZM`; 0 where the mask is empty.
 
     Parameters
     ----------

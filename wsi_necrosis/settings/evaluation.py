@@ -14,7 +14,7 @@ from wsi_necrosis.settings.train import TrainSettings
 
 
 class Variant(Section):
-    """One way of making a model, as settings over those of the training; a probe has but a linear classifier."""
+    """One way of making a model, by the training settings that it changes; a probe is a linear classifier alone."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ class EvaluationSettings(Section):
 
 
 def variant_settings(settings: TrainSettings, variant: Variant) -> TrainSettings:
-    """The settings of a training with those of a variant laid over them.
+    """Training settings with those of a variant laid over them.
 
     Raises
     ------
@@ -58,6 +58,6 @@ def load_evaluation_settings(
     Raises
     ------
     SettingsError
-        A file is missing or no YAML, a key is unknown, or a value is out of range.
+        A file is missing or not YAML, a key is unknown, or a value is out of range.
     """
     return validated(EvaluationSettings, overlaid(shipped_yaml("evaluation.yaml"), config, overrides))

@@ -1,7 +1,7 @@
-"""The schema of `configs/*.yaml`, and the only reader of YAML.
+"""Read settings from YAML, lay them over one another, and validate them against a schema.
 
-`default.yaml` is complete: no number has a second home in the code. A preset, a user's file and
-`section.key=value` strings are laid over it in that order; unknown keys are refused by name.
+`default.yaml` is complete: no setting of a run has a default in the code. A preset, a user's file and
+`section.key=value` strings override it, in that order; an unknown key is an error that names it.
 """
 
 from __future__ import annotations

@@ -26,14 +26,14 @@ class TissueSettings(Section):
 
 
 class GridSettings(Section):
-    """How cells, tiles and blocks are laid."""
+    """How cells, tiles and blocks are laid out."""
 
     stride_tiles: Annotated[float, Field(gt=0, le=1)]
     block_cells: Count
 
 
 class ModelSettings(Section):
-    """Which model scores, and where."""
+    """Which model scores tiles, and on which device and backend."""
 
     name: str
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -43,13 +43,13 @@ class ModelSettings(Section):
 
 
 class RadiomicsSettings(Section):
-    """How radiomic features are computed; which ones is the model's."""
+    """How radiomic features are computed; the model's recipe says which ones."""
 
     engine: Literal["compiled", "reference"]
 
 
 class ClusterSettings(Section):
-    """Where blocks run."""
+    """Where blocks are scored."""
 
     workers: Annotated[int, Field(ge=0)]
     processes: bool
@@ -99,7 +99,7 @@ def load_settings(
     Raises
     ------
     SettingsError
-        A file is missing or no YAML, a key is unknown, or a value is out of range.
+        A file is missing or not YAML, a key is unknown, or a value is out of range.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What every schema of settings is made of."""
+"""Field types and the base class of all settings."""
 
 from __future__ import annotations
 
@@ -7,17 +7,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
-
-
 NotNegative = Annotated[float, Field(ge=0)]
-
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
 Count = Annotated[int, Field(ge=1)]
-
-
 Seed = Annotated[int, Field(ge=0)]
 
 

@@ -134,7 +134,7 @@ def load_train_settings(config: str | Path | None = None, overrides: Iterable[st
     Raises
     ------
     SettingsError
-        A file is missing or no YAML, a key is unknown, or a value is out of range.
+        A file is missing or not YAML, a key is unknown, or a value is out of range.
     """
     return validated(TrainSettings, overlaid(shipped_yaml("train.yaml"), config, overrides))
 

@@ -47,6 +47,6 @@ def _kernel(side: int) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
                         total += np.uint32(sums[(col * side + place) * 3 + channel])
                     out[row, col, channel] = total // area
 
-    # Numba names its cache's files by this; two processes that compile for two sides may not meet in one file.
+    # numba names its cache files by this: kernels of different sides need files of their own.
     means.__qualname__ = f"block_mean_of_{side}"
     return compiled(means)

@@ -16,13 +16,9 @@ PIECE_BYTES = 2**16
 FINGERPRINT_HEX = 32
 TIFF_HEADS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 TIFF_TYPE_BYTES = dict.fromkeys((1, 2, 6, 7), 1) | dict.fromkeys((3, 8), 2) | dict.fromkeys((4, 9, 11, 13), 4)
-
-
 TIFF_TYPE_BYTES |= dict.fromkeys((5, 10, 12, 16, 17, 18), 8)
-
-
-SUB_IFDS = 330
-# Damaged files, and NDPI files beyond 4 GiB, lead to garbage; these bound what is read of it.
+SUB_IFDS = 330  # TIFF tag of the offsets of further directories
+# Offsets in damaged files, and in NDPI files beyond 4 GiB, may point anywhere; these limits bound what is read.
 MOST_ENTRIES = 1_000  # in a directory
 MOST_VALUE_BYTES = 2**20  # of one tag; enough for the tile offsets of 131,000 tiles
 MOST_BYTES = 2**26  # of all directories and values
@@ -31,10 +27,9 @@ MOST_BYTES = 2**26  # of all directories and values
 def slide_fingerprint(files: Sequence[Path]) -> str:
     """Fingerprint of a slide's content, quick for files of any size.
 
-    Of each file enter its size, its TIFF directories with their values if it is a TIFF, and 64 evenly
-    spaced pieces of 64 KiB; a file of up to 4 MiB enters whole. Names, places and dates do not, so
-    that a copy has the same fingerprint. A change that spares the directories and falls between the
-    pieces is not noticed.
+    It covers of each file the size, the TIFF directories with their values if it is a TIFF, and 64 evenly
+    spaced pieces of 64 KiB; a file of up to 4 MiB is covered in full. It does not cover names, paths and
+    dates, so that a copy has the same fingerprint. A change outside directories and pieces is not noticed.
 
     Parameters
     ----------
@@ -49,7 +44,7 @@ def slide_fingerprint(files: Sequence[Path]) -> str:
     Raises
     ------
     SlideError
-        A file is gone, or the disk refused.
+        A file is missing or cannot be read.
     """
     try:
         digests = sorted(_file_digest(file) for file in files)
@@ -78,7 +73,7 @@ def _file_digest(path: Path) -> bytes:
 def _directories(stream: BinaryIO) -> Iterator[bytes]:
     """Raw bytes of every TIFF directory, and of the values that its tags point to; none if no TIFF.
 
-    Offsets beyond 4 GiB that a classic NDPI cannot hold lead to other bytes of the file, but always
+    Offsets beyond 4 GiB, which a classic NDPI cannot hold, lead to wrong bytes of the file, but always
     to the same ones.
     """
     order, big = TIFF_HEADS.get(stream.read(4), ("", False))
@@ -109,7 +104,7 @@ def _directories(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _seek(stream: BinaryIO, position: int) -> None:
-    """Go to a position that a file names, at most to its end."""
+    """Go to a position that a file states, at most to its end."""
     end = stream.seek(0, os.SEEK_END)
     stream.seek(min(position, end))
 

@@ -1,4 +1,4 @@
-"""What a slide says about itself, and whether its pixel size can be believed."""
+"""Metadata of a slide, and checks of its pixel size."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from wsi_necrosis.geometry import Box, Mpp
 
 logger = logging.getLogger(__name__)
 
-FINEST_UM, COARSEST_UM = 0.05, 20.0  # beyond these a pixel size is a default of some writer, not a scan
+FINEST_UM, COARSEST_UM = 0.05, 20.0  # beyond these a pixel size is some writer's default, not a scanner's
 ANISOTROPY = 4.0  # no scanner has pixels longer than this in one direction
-DOUBT = 0.05  # a given pixel size this far from the slide's own deserves a warning
+MPP_TOLERANCE = 0.05  # a given pixel size that differs more from the slide's own is logged as a warning
 
 
 @dataclass(frozen=True)
 class SlideInfo:
-    """What a slide says about itself; sizes are (width, height).
+    """Metadata of a slide; sizes are (width, height).
 
     Attributes
     ----------
     path : Path
-        The file that was named.
+        The file that was opened.
     files : tuple of Path
         Every file of the slide, sorted.
     vendor : str
@@ -77,22 +77,22 @@ class SlideInfo:
         if self.mpp_source == "unknown":
             raise PixelSizeError(f"{self.path} carries no pixel size; give --mpp X[,Y]")
         raise PixelSizeError(
-            f"{self.path} carries no pixel size but {self.mpp_source}; believable are {FINEST_UM:g} to "
+            f"{self.path} carries no pixel size but {self.mpp_source}; plausible are {FINEST_UM:g} to "
             f"{COARSEST_UM:g} um, sides within a factor of {ANISOTROPY:g}; give --mpp X[,Y]"
         )
 
 
 def check_given_mpp(given: Mpp | None) -> None:
-    """Refuse a pixel size of the user's that no scan has.
+    """Refuse a pixel size given by the user that no scanner has.
 
     Raises
     ------
     PixelSizeError
-        It is out of range, stretched or not finite.
+        It is out of range, too different along x and y, or not finite.
     """
     if given is not None and not _is_plausible(given):
         raise PixelSizeError(
-            f"--mpp {given} is not believable; give um per pixel, {FINEST_UM:g} to {COARSEST_UM:g}, "
+            f"--mpp {given} is not plausible; give um per pixel, {FINEST_UM:g} to {COARSEST_UM:g}, "
             f"sides within a factor of {ANISOTROPY:g}"
         )
 
@@ -105,11 +105,11 @@ def settle_mpp(path: Path, stated: Mpp | None, source: str, given: Mpp | None) -
     path : Path
         Named in messages.
     stated : Mpp or None
-        What the file says; it is taken only if it is plausible.
+        What the file states; it is taken only if it is plausible.
     source : str
-        Where the file says it.
+        Where the file states it.
     given : Mpp or None
-        What the user says; it goes before.
+        What the user states; it takes precedence.
     """
     if given is not None:
         if stated is not None and _is_plausible(stated) and _differ(given, stated):
@@ -122,12 +122,13 @@ def settle_mpp(path: Path, stated: Mpp | None, source: str, given: Mpp | None) -
 
 
 def _is_plausible(mpp: Mpp) -> bool:
-    """Within the range of scanners, and not stretched; NaN fails the first comparison."""
+    """Within the range of scanners, along both axes and in their ratio; NaN fails the first comparison."""
     in_range = all(FINEST_UM <= side <= COARSEST_UM for side in (mpp.x, mpp.y))
     return in_range and max(mpp.x, mpp.y) <= ANISOTROPY * min(mpp.x, mpp.y)
 
 
 def _differ(given: Mpp, stated: Mpp) -> bool:
     return not all(
-        math.isclose(mine, own, rel_tol=DOUBT) for mine, own in ((given.x, stated.x), (given.y, stated.y))
+        math.isclose(one, other, rel_tol=MPP_TOLERANCE)
+        for one, other in ((given.x, stated.x), (given.y, stated.y))
     )

@@ -7,18 +7,18 @@ import simplejpeg
 from numpy.typing import NDArray
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # markers of the frames that are read: baseline, extended, progressive
-SCAN = 0xDA  # marker after which there are pixels
+FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # markers of the supported frames: baseline, extended, progressive
+SCAN = 0xDA  # marker that pixel data follow
 FILL = 0xFF  # may come before a marker, any number of times
-# Adobe's marker, which ends with what the samples are.
-SAMPLES = {
+# Adobe's APP14 segment, whose last byte tells the colour space of the samples.
+APP14 = {
     name: b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + code
     for name, code in (("RGB", b"\0"), ("YCbCr", b"\1"))
 }
 
 
 def head_of(tables: bytes | None) -> bytes | None:
-    """Give what a tile's stream begins with, from TIFF's JPEGTables; None if these are no tables."""
+    """The start of a tile's JPEG stream, from TIFF's JPEGTables; None if these are malformed."""
     if not tables:
         return SOI
     return tables[: -len(EOI)] if tables.startswith(SOI) and tables.endswith(EOI) else None
@@ -27,24 +27,24 @@ def head_of(tables: bytes | None) -> bytes | None:
 def decode_tile(data: bytes, head: bytes, colour: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
     """Decode a stored tile to RGB.
 
-    As with OpenSlide, a tile is damaged as soon as libjpeg warns: what it would give instead of the pixels that are
-    lost looks like tissue or glass.
+    As in OpenSlide, a tile counts as damaged as soon as libjpeg warns: the pixels that libjpeg would fill in look
+    like tissue or glass.
 
     Parameters
     ----------
     data : bytes
         The tile as it is stored.
     head : bytes
-        What comes before it in the place of its first marker; see `head_of`.
+        Replaces its first marker; see `head_of`.
     colour : {"RGB", "YCbCr"}
-        What the samples are, whatever the stream says of itself (but a JFIF marker, which stands for YCbCr).
+        Colour space of the samples; overrides what the stream states, except a JFIF marker, which means YCbCr.
     size : tuple of int
         Width and height of the tile.
 
     Returns
     -------
     uint8 array (height, width, 3) or None
-        None if the tile is damaged, cut, or of another size.
+        None if the tile is damaged, truncated, or of another size.
     """
     if not data.startswith(SOI):
         return None
@@ -54,7 +54,7 @@ def decode_tile(data: bytes, head: bytes, colour: str, size: tuple[int, int]) ->
         return None
     at = frame[0]
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(stream[:at] + SAMPLES[colour] + stream[at:], "RGB")
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(stream[:at] + APP14[colour] + stream[at:], "RGB")
     except ValueError:
         return None
     return pixels

@@ -15,7 +15,7 @@ from wsi_necrosis.slides.window import Window
 
 JPEG = 7  # TIFF's compression tag
 COLOURS = {2: "RGB", 6: "YCbCr"}  # by TIFF's photometric tag
-MCU_PX = 16  # TIFF's tiles are whole numbers of it, and so of all SHRINKS of jpeg_tiff
+MCU_PX = 16  # sides of tiles are multiples of it, and so of all `jpeg_tiff_reader.SHRINKS`
 
 
 class UnfitError(Exception):
@@ -31,11 +31,11 @@ class StoredLevel:
     size, tile : tuple of int
         Width and height of the level and of its tiles.
     offsets, lengths : int64 array (rows, cols)
-        Bytes of every tile; an empty tile is white.
+        Position and number of bytes of every tile; a tile of 0 bytes is white.
     head : bytes
-        What every tile's stream begins with.
+        Start of every tile's JPEG stream.
     colour : {"RGB", "YCbCr"}
-        What its samples are.
+        Colour space of its samples.
     """
 
     size: tuple[int, int]
@@ -70,10 +70,12 @@ def _level(page: Any) -> StoredLevel:
     rows, cols = -(-height // tile[1]), -(-width // tile[0])
     head, colour = head_of(page.jpegtables), COLOURS.get(page.photometric)
     layout = page.samplesperpixel, page.bitspersample, page.planarconfig, page.imagedepth
-    _demand(page.compression == JPEG, f"its compression is number {int(page.compression)} of TIFF's")
-    _demand(layout == (3, 8, 1, 1), "it is not 8-bit RGB, pixel by pixel")
-    _demand(tile[0] % MCU_PX == 0 and tile[1] % MCU_PX == 0, f"its tiles are {tile[0]} x {tile[1]} px")
-    _demand(len(page.dataoffsets) == len(page.databytecounts) == rows * cols, "its list of tiles is odd")
+    _require(page.compression == JPEG, f"its compression is number {int(page.compression)} of TIFF's")
+    _require(layout == (3, 8, 1, 1), "it is not 8-bit RGB, pixel by pixel")
+    _require(tile[0] % MCU_PX == 0 and tile[1] % MCU_PX == 0, f"its tiles are {tile[0]} x {tile[1]} px")
+    _require(
+        len(page.dataoffsets) == len(page.databytecounts) == rows * cols, f"its tiles are not {rows} x {cols}"
+    )
     if head is None or colour is None:
         raise UnfitError("its JPEG tables or its colours are unusual")
     offsets, lengths = (
@@ -83,7 +85,7 @@ def _level(page: Any) -> StoredLevel:
 
 
 def _only(pages: list[Any]) -> Any:
-    _demand(len(pages) == 1, f"{len(pages)} of its tiled pictures have the size of one level")
+    _require(len(pages) == 1, f"{len(pages)} of its tiled pictures have the size of one level")
     return pages[0]
 
 
@@ -91,6 +93,6 @@ def _size(page: Any) -> tuple[int, int]:
     return page.imagewidth, page.imagelength
 
 
-def _demand(holds: bool, otherwise: str) -> None:  # noqa: FBT001  # a condition, not an option
-    if not holds:
-        raise UnfitError(otherwise)
+def _require(condition: bool, reason: str) -> None:  # noqa: FBT001  # a condition, not an option
+    if not condition:
+        raise UnfitError(reason)

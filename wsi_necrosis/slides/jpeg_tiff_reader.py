@@ -1,9 +1,9 @@
 """The fast reader: JPEG-tiled TIFF slides (most SVS, generic TIFF), averaged tile by tile.
 
 Stored tiles are found with tifffile and decoded by libjpeg-turbo. Averages over squares of their pixels,
-taken while a tile is in the processor's cache, are levels between the stored ones. OpenSlide stays the
-judge of what the pixels are: where the file's structure is unusual, or a sample of its tiles differs,
-OpenSlide reads.
+taken while a tile is in the processor's cache, are levels between the stored ones. OpenSlide is the
+reference: a file of unusual structure, or with a sampled tile that differs from OpenSlide's, is read by
+OpenSlide.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 SHRINKS = (2, 4, 8, 16)  # sides of squares whose means are levels; stored tiles are whole numbers of them
 VENDORS = frozenset({"aperio", "generic-tiff"})  # whose tiles lie side by side, without overlap or offsets
 ROUNDING = 2  # grey levels by which two decoders may differ
-CACHE_BYTES = 2**25  # of tiles that neighbouring blocks share; a row of blocks of most slides
+CACHE_BYTES = 2**25  # of tiles that neighbouring blocks share; enough for a row of blocks of most slides
 # What tifffile (its TiffFileError is a ValueError) raises on damage.
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, struct.error)
 
@@ -44,15 +44,16 @@ class JpegTiffLevels:
         self._file = os.open(path, os.O_RDONLY)
         self._cache = _TileCache()
         self.stored = len(self._levels)
-        self._views = [*((index, 1) for index in range(self.stored)), *levels_between(self._downsamples)]
-        self.downsamples = tuple(self._downsamples[index] * shrink for index, shrink in self._views)
-        self.sizes = tuple(_divided(self._levels[index].size, shrink) for index, shrink in self._views)
-        self.tiles = tuple(_divided(self._levels[index].tile, shrink) for index, shrink in self._views)
+        # Stored level and shrink of each level.
+        self._sources = [*((index, 1) for index in range(self.stored)), *levels_between(self._downsamples)]
+        self.downsamples = tuple(self._downsamples[index] * shrink for index, shrink in self._sources)
+        self.sizes = tuple(_divided(self._levels[index].size, shrink) for index, shrink in self._sources)
+        self.tiles = tuple(_divided(self._levels[index].tile, shrink) for index, shrink in self._sources)
 
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
         """Decode a window inside the level to RGB; None if a tile fails.
 
-        Tiles that the window cuts are kept for a while: the next window may need the other part.
+        Tiles of which the window takes a part are cached: the next window may need the other part.
         """
         width, height = self.tiles[level]
         decoded = 0
@@ -76,12 +77,12 @@ class JpegTiffLevels:
         return type(self)(self._path, self._levels, self._downsamples)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._file)
 
     def _tile(self, level: int, row: int, col: int) -> NDArray[np.uint8] | None:
         """One stored tile at a level's scale; None if it cannot be decoded."""
-        index, shrink = self._views[level]
+        index, shrink = self._sources[level]
         stored, (width, height) = self._levels[index], self.tiles[level]
         length = int(stored.lengths[row, col])
         if length == 0:
@@ -95,35 +96,35 @@ class JpegTiffLevels:
         if tile is None or shrink == 1:
             return tile
         inside = stored.window(row, col)
-        tile[inside.height :], tile[:, inside.width :] = 255, 255  # beyond the level, as everywhere
-        # numba takes half a second to import, for which who only reads a slide's description need not wait.
+        tile[inside.height :], tile[:, inside.width :] = 255, 255  # white beyond the level, as in all readers
+        # numba takes half a second to import; reading a slide's metadata does not need it
         from wsi_necrosis.slides.block_mean import block_mean
 
         return block_mean(tile, shrink)
 
 
-def open_jpeg_tiff(info: SlideInfo, arbiter: OpenSlideLevels) -> JpegTiffLevels | None:
-    """Open a slide with the fast reader, if that sees in it what OpenSlide sees.
+def open_jpeg_tiff(info: SlideInfo, reference: OpenSlideLevels) -> JpegTiffLevels | None:
+    """Open a slide with the fast reader, if that gives the pixels that OpenSlide gives.
 
     Parameters
     ----------
     info : SlideInfo
-        The slide by OpenSlide.
-    arbiter : OpenSlideLevels
-        The same slide by OpenSlide.
+        Its metadata as read by OpenSlide.
+    reference : OpenSlideLevels
+        The same slide as opened by OpenSlide.
 
     Returns
     -------
     JpegTiffLevels or None
-        None where OpenSlide must read; the log says why.
+        None where OpenSlide must read the slide; the log gives the reason.
     """
     try:
-        stored = _understood(info)
+        stored = _usable_levels(info)
         levels = JpegTiffLevels(info.path, stored, info.downsamples)
     except (UnfitError, *DAMAGE) as reason:
         logger.info("%s is read by OpenSlide: %s", info.path, reason)
         return None
-    differing = _first_difference(levels, stored, arbiter)
+    differing = _first_difference(levels, stored, reference)
     if differing is None:
         return levels
     levels.close()
@@ -166,15 +167,15 @@ class _TileCache:
                 self._bytes -= self._tiles.popitem(last=False)[1].nbytes
 
 
-def _understood(info: SlideInfo) -> list[StoredLevel]:
-    """The stored levels, if nothing about them is unusual."""
+def _usable_levels(info: SlideInfo) -> list[StoredLevel]:
+    """The stored levels, if the fast reader supports all that they are made of."""
     if info.vendor not in VENDORS:
         raise UnfitError(f"its format is {info.vendor}")
     if not hasattr(os, "pread"):
         raise UnfitError("this system cannot read a file from several threads at once")
     levels = find_levels(info.path, info.levels)
     empty = any((level.lengths == 0).any() for level in levels)
-    if empty and info.vendor == "aperio" and len(levels) > 1:  # OpenSlide makes them up from finer ones
+    if empty and info.vendor == "aperio" and len(levels) > 1:  # OpenSlide fills them from finer levels
         raise UnfitError("some of its tiles are empty")
     return levels
 
@@ -184,37 +185,38 @@ def _divided(size: tuple[int, int], shrink: int) -> tuple[int, int]:
 
 
 def _first_difference(
-    levels: JpegTiffLevels, stored: Sequence[StoredLevel], arbiter: OpenSlideLevels
+    levels: JpegTiffLevels, stored: Sequence[StoredLevel], reference: OpenSlideLevels
 ) -> str | None:
     """Name the first of the sampled tiles that OpenSlide decodes to something else; None if there is none."""
-    judge = arbiter.reopened()
+    openslide = reference.reopened()
     try:
         for index, level in enumerate(stored):
             for row, col in _sample(level.lengths):
                 window = level.window(row, col)
                 ours, theirs = (np.empty((window.height, window.width, 3), np.uint8) for _ in range(2))
                 we_fail, they_fail = (
-                    some.fetch(index, window, out) is None for some, out in ((levels, ours), (judge, theirs))
+                    some.fetch(index, window, out) is None
+                    for some, out in ((levels, ours), (openslide, theirs))
                 )
-                if they_fail:  # for ever
-                    judge.close()
-                    judge = arbiter.reopened()
-                reach = int(arbiter.interpolates(index))
-                if we_fail != they_fail or not (we_fail or _alike(ours, theirs, reach)):
+                if they_fail:  # OpenSlide's handle then fails for ever
+                    openslide.close()
+                    openslide = reference.reopened()
+                reach = int(reference.interpolates(index))
+                if we_fail != they_fail or not (we_fail or _match(ours, theirs, reach)):
                     return f"tile {row}, {col} of level {index}"
     finally:
-        judge.close()
+        openslide.close()
     return None
 
 
 def _sample(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Rows and columns of the first, the middle, the last and the richest tile."""
+    """Row and column of the first, the middle and the last tile, and of that with the most bytes."""
     picks = {0, lengths.size // 2, lengths.size - 1, int(lengths.argmax())}
     return [divmod(pick, lengths.shape[1]) for pick in sorted(picks)]
 
 
-def _alike(ours: NDArray[np.uint8], theirs: NDArray[np.uint8], reach: int) -> bool:
-    """Whether every pixel of theirs lies between our pixels up to `reach` around it; edges are left out.
+def _match(ours: NDArray[np.uint8], theirs: NDArray[np.uint8], reach: int) -> bool:
+    """Whether every pixel of theirs lies within the range of our pixels up to `reach` around it; edges are left out.
 
     OpenSlide may interpolate, by less than a pixel.
     """

@@ -39,23 +39,23 @@ class OmeTiffLevels:
     """Stored levels of one image of an OME-TIFF, by its index in the file; may be shared by threads."""
 
     def __init__(self, path: Path, series: int) -> None:
-        import zarr
+        import zarr  # slow to import; most slides do not need it
 
         self._path, self._series = path, series
         try:
             self._tiff = tifffile.TiffFile(path)
         except DAMAGE as error:
-            raise _unopened(path, error) from error
+            raise _cannot_open(path, error) from error
         try:
             image = self._tiff.series[series]
             self._is_planar = image.axes == "SYX"
-            # Two workers stand for any number: each tile is decoded in a thread of its own.
+            # With more than one worker, however many, each tile is decoded in a thread of its own.
             self._store = image.aszarr(multiscales=True, maxworkers=2)
             group = zarr.open_group(self._store, mode="r", zarr_format=2)
             arrays = [group[str(level)] for level in range(len(image.levels))]
         except DAMAGE as error:
             self._tiff.close()
-            raise _unopened(path, error) from error
+            raise _cannot_open(path, error) from error
         self._arrays: list[Any] = sorted(arrays, key=lambda array: -array.size)
         self.sizes = tuple(self._across(array.shape) for array in self._arrays)
         self.downsamples = tuple(
@@ -67,8 +67,8 @@ class OmeTiffLevels:
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
         """Decode a window inside the level to RGB on white; None if a tile fails.
 
-        Stored tiles are asked for one by one, which costs nothing. When one of several fails, zarr
-        leaves the others running, and they would open the file again after it was closed.
+        Stored tiles are read one by one, which is no slower. When one of several fails, zarr leaves
+        the others running, and they would open the file again after it was closed.
         """
         array = self._arrays[level]
         for part in window.by_tile(self.tiles[level]):
@@ -86,7 +86,7 @@ class OmeTiffLevels:
         return type(self)(self._path, self._series)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._store.close()  # other files that the image is spread over
         self._tiff.close()
 
@@ -192,9 +192,9 @@ def _files(tiff: tifffile.TiffFile, series: int) -> tuple[Path, ...]:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Undo the XML parser's habit of leaving a single child out of its list."""
+    """A list of children; the XML parser gives a single child without one."""
     return value if isinstance(value, list) else [value]
 
 
-def _unopened(path: Path, error: Exception) -> SlideError:
+def _cannot_open(path: Path, error: Exception) -> SlideError:
     return SlideError(f"{path} is an OME-TIFF that cannot be opened ({error})")

@@ -1,4 +1,4 @@
-"""A slide as OpenSlide sees it: its files, its properties, its levels. The only user of OpenSlide."""
+"""Read slides with OpenSlide: their files, properties and levels. The only module that imports OpenSlide."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class OpenSlideLevels:
         return type(self)(self._path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._handle.close()
 
     def _tile(self, level: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The whole plane of a slide, small."""
+"""The whole plane of a slide at low resolution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIECE_PX = 2048  # side, in level pixels, of the pieces that an overview is read
 
 @dataclass(frozen=True)
 class Overview:
-    """The whole plane, small.
+    """The whole plane of a slide at low resolution.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
     PixelSizeError
         The slide's pixel size is unknown.
     SlideError
-        Not one pixel can be read.
+        No pixel can be read.
 
     Examples
     --------

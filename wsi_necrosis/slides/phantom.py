@@ -1,4 +1,4 @@
-"""Synthetic slides of painted tissue whose truth is known to the pixel.
+"""Synthetic slides of painted tissue, with the true class of every pixel.
 
 Each material has one mean colour and a texture of its own whose mean is zero, so the mean colour of a
 tile is the mixture of its materials. The four means (glass included) are affinely independent: a
@@ -28,12 +28,12 @@ MATERIALS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {"non_tumour": (233, 183, 163), "non_viable": (236, 203, 231), "viable": (133, 113, 183)}
 )
 TEXTURE_UM = (6.0, 10.0, 3.0)  # grain of each material: fibres, ghosts of cells, dense nuclei
-TEXTURE_GREY = (5.0, 4.0, 14.0)  # standard deviation in grey levels; three of them clip nowhere
+TEXTURE_GREY = (5.0, 4.0, 14.0)  # standard deviation in grey levels; three of them never clip a channel
 PATCH_PX = 1024
 LEVEL_FACTOR = 4
 SMALLEST_LEVEL_PX = 1024
 STORED_TILE_PX = 256
-FOCUS_UM = 28.0  # the shape that is smaller than a tile of the phantom's model (32 um)
+FOCUS_UM = 28.0  # diameter of the viable focus: smaller than a tile of the phantom's model (32 um)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def write_phantom(
     """Write a pyramidal TIFF of painted tissue, and its truth beside it as `<stem>.truth.json`.
 
     A piece of non-viable tumour with a viable part and a small viable focus inside, and one piece of
-    each class on glass; shapes and places vary with `rng` and are aligned with nothing.
+    each class on glass; shapes and places vary with `rng` and follow no grid.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def write_phantom(
     rng : numpy.random.Generator, optional
         Decides shapes and texture; by default one of seed 0.
     side_mm : float
-        Side of the square slide; shapes scale with it, but for the focus.
+        Side of the square slide; all shapes but the focus scale with it.
     mpp : Mpp
         Size of a level-0 pixel; 0.5 um unless given.
 

@@ -1,7 +1,7 @@
 """The levels of a slide, and how pixels of any size are averaged from them.
 
 A working pixel is the mean of the level pixels under it. Reads ask a level for whole pixels, so
-that nothing is interpolated on the way; what cannot be decoded is found, stays white and is named.
+that nothing is interpolated on the way; tiles that cannot be decoded stay white and are reported.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Region:
 class Levels(Protocol):
     """A file's levels; sizes and tiles are (width, height) in level pixels.
 
-    The first `stored` ones lie in the file, finest first. What follows are means of squares of their
-    pixels, in the same order, and serve where the wanted pixels are such means: what is read does not
-    depend on what there is in between.
+    The first `stored` ones lie in the file, finest first. Those that follow are means of squares of their
+    pixels, in the same order. They are used only where the wanted pixels are exactly these means, so that
+    the pixels of a read do not depend on them.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -62,7 +62,7 @@ class Levels(Protocol):
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
         """Decode a window inside the level to RGB (height, width, 3), on white.
 
-        The number of stored tiles decoded for it; None if one fails, and then perhaps for ever, and
+        Returns the number of stored tiles decoded. None if one fails: later calls may then fail too, and
         `out` may hold anything. A pixel does not depend on the window that it is fetched with.
         """
         ...
@@ -72,26 +72,27 @@ class Levels(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
 class Pyramid:
-    """Levels that average, and that survive a tile which cannot be decoded; may be shared by threads."""
+    """Averages of level pixels; reads go on where a stored tile cannot be decoded; may be shared by threads."""
 
     def __init__(self, levels: Levels) -> None:
         self._levels = levels
-        self._readers: Counter[Levels] = Counter()  # of the levels in use, and of failed ones before them
+        # Reads under way, by levels: those in use, and failed ones that they replaced.
+        self._readers: Counter[Levels] = Counter()
         self._closed = False
-        self._traffic = threading.Condition()  # guards all three
+        self._condition = threading.Condition()  # guards all three
 
     def close(self) -> None:
-        """Let go of the file when the reads under way have ended; closing twice does no harm."""
-        with self._traffic:
+        """Close the file when the reads under way have ended; closing twice does no harm."""
+        with self._condition:
             if self._closed:
                 return
             self._closed = True
-            self._traffic.wait_for(lambda: not self._readers)
+            self._condition.wait_for(lambda: not self._readers)
             self._levels.close()
 
     def read(
@@ -143,8 +144,8 @@ class Pyramid:
 
     @contextmanager
     def _reading(self) -> Iterator[Levels]:
-        """Keep levels open meanwhile; OpenSlide aborts the process if it is closed under a reader."""
-        with self._traffic:
+        """Keep levels open during a read; OpenSlide aborts the process if it is closed meanwhile."""
+        with self._condition:
             if self._closed:
                 raise SlideError("the slide is closed; open it again")
             levels = self._levels
@@ -152,13 +153,13 @@ class Pyramid:
         try:
             yield levels
         finally:
-            with self._traffic:
+            with self._condition:
                 self._readers[levels] -= 1
                 if not self._readers[levels]:
                     del self._readers[levels]
-                    if levels is not self._levels:  # failed, and its last reader leaves
+                    if levels is not self._levels:  # they failed, and this was their last read
                         levels.close()
-                self._traffic.notify_all()
+                self._condition.notify_all()
 
     def _gather(
         self, levels: Levels, level: int, window: Window, needed: Sequence[Window]
@@ -183,7 +184,7 @@ class Pyramid:
 
     def _replace(self, failed: Levels) -> None:
         """Open the file anew for later reads; threads that shared the failed levels do it once."""
-        with self._traffic:
+        with self._condition:
             if self._levels is failed:
                 self._levels = failed.reopened()
 
@@ -198,7 +199,7 @@ def nominal_downsample(size_l0: tuple[int, int], size: tuple[int, int], stated: 
     """Level-0 pixels per level pixel.
 
     Writers reduce by a whole number and cut or fill the last pixel, so that a ratio of sizes such as
-    2.0005 means 2. `stated` stands where no whole number explains both sides.
+    2.0005 means 2. `stated` is kept where no whole number explains both sides.
     """
     whole = max(1, round(stated))
     explained = all(abs(full / whole - part) < 1 for full, part in zip(size_l0, size, strict=True))
@@ -245,8 +246,8 @@ def _salvage(
 ) -> tuple[list[Window], int]:
     """Fetch the rest by halves, down to stored tiles, so that only bad tiles are lost.
 
-    The levels are opened for this alone, since other reads may spoil shared ones. The result is the
-    windows that failed, and the number of tiles decoded.
+    The file is opened for this alone, since a failure in another thread would make shared levels fail
+    too. Returns the windows that failed, and the number of tiles decoded.
     """
     failed: list[Window] = []
     decoded = 0

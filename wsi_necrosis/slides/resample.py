@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 BAND_PX = 64  # rows averaged at once, so that floats stay in the processor's cache
-DRIFT_PX = 0.05  # a ratio is whole if over the whole read it strays by less than this
-FORGIVEN_PX = 1e-6  # of a wanted pixel: what divisions leave over
+DRIFT_PX = 0.05  # level pixels by which a ratio that counts as whole may drift over the whole read
+TOLERANCE_PX = 1e-6  # wanted pixels; tolerance for rounding errors of divisions
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Span:
 
     def under(self, start: float, stop: float) -> tuple[int, int]:
         """First and end level pixel under the wanted pixels that [start, stop) touches."""
-        begin = min(self.count, max(0, math.floor(start + FORGIVEN_PX)))
-        end = min(self.count, max(begin, math.ceil(stop - FORGIVEN_PX)))
+        begin = min(self.count, max(0, math.floor(start + TOLERANCE_PX)))
+        end = min(self.count, max(begin, math.ceil(stop - TOLERANCE_PX)))
         left, right = (self.offset + self.ratio * edge for edge in (begin, end))
         return self.first + math.floor(left), self.first + min(self.length, math.ceil(right))
 
     def weights(self) -> csr_array:
         """Share of each level pixel (columns) in each wanted pixel (rows); rows sum to 1."""
-        from scipy.sparse import csr_array  # takes a while to import, and few slides need it
+        from scipy.sparse import csr_array  # slow to import; few slides need it
 
         edges = self.offset + self.ratio * np.arange(self.count + 1)
         reach = math.ceil(self.ratio) + 1

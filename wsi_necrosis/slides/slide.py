@@ -1,4 +1,4 @@
-"""Open a slide and read its pixels at a resolution; one doorway for every format."""
+"""Open a slide of any format and read its pixels at a resolution."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Slide(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -72,7 +72,7 @@ def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | N
     mpp : float or Mpp, optional
         Pixel size of level 0 in um, instead of what the file states.
     reader : {"jpeg-tiff", "openslide", "tiatoolbox", "tifffile"}, optional
-        Read with this one or fail; by default the file alone decides which.
+        Read with this one or fail; by default it is chosen by the file.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | N
     info, levels = _opened(file, given, reader)
     if reader not in {None, info.reader}:
         levels.close()
-        raise SlideError(f"{path} cannot be read with {reader}; leave the choice to the file: {info.reader}")
+        raise SlideError(f"{path} cannot be read with {reader}; leave it to the default, {info.reader}")
     return _PyramidSlide(info, levels)
 
 

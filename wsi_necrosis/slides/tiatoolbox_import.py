@@ -1,4 +1,4 @@
-"""Import tiatoolbox's readers, and keep what they do to logging, warnings and the terminal to themselves."""
+"""Import tiatoolbox's readers without their effects on logging, warnings and the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from wsi_necrosis.errors import MissingExtraError
 
-NO_OPENJPEG = "0.0.0"  # glymur's version of a library that it has not found
+NO_OPENJPEG = "0.0.0"  # the version that glymur reports where it has not found the library
 ONE_AT_A_TIME = threading.Lock()
 
 
@@ -55,7 +55,7 @@ def reader_class(kind: str, name: str) -> Any:
 def find_openjpeg() -> None:
     """Let glymur use the OpenJPEG that imagecodecs brings, where the system has none.
 
-    glymur looks for the library once, when it is imported, and first in a file of settings.
+    glymur looks for the library once, when it is imported, and first at the path in its configuration file.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def find_openjpeg() -> None:
     with alone_and_quiet():
         if importlib.import_module("glymur.version").openjpeg_version != NO_OPENJPEG:
             return
-        brought = [file.locate() for file in files("imagecodecs") or () if "openjp2" in file.name]
-        if not brought:
+        bundled = [file.locate() for file in files("imagecodecs") or () if "openjp2" in file.name]
+        if not bundled:
             raise MissingExtraError(
                 "JPEG 2000 slides need the library OpenJPEG; install it (Debian: libopenjp2-7; conda: openjpeg)"
             )
@@ -75,7 +75,7 @@ def find_openjpeg() -> None:
         with tempfile.TemporaryDirectory() as folder, _environment("XDG_CONFIG_HOME", folder):
             settings = Path(folder, "glymur", "glymurrc")
             settings.parent.mkdir()
-            settings.write_text(f"[library]\nopenjp2: {brought[0]}\n", "utf-8")
+            settings.write_text(f"[library]\nopenjp2: {bundled[0]}\n", "utf-8")
             importlib.import_module("glymur")
 
 
@@ -93,10 +93,10 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def alone_and_quiet() -> Iterator[None]:
-    """Let one thread at a time use a foreign reader, and keep its warnings and guesses to ourselves.
+    """Let one thread at a time use tiatoolbox or glymur, with their warnings and messages below errors hidden.
 
-    glymur keeps the parameters of a read in the open image, and both it and this change how warnings are
-    shown, which is one for all threads. tiatoolbox tells the root logger what it guesses, which is not used.
+    glymur keeps the parameters of a read in the open image; and glymur and this function change the filters
+    of warnings, which all threads share. tiatoolbox logs guesses of metadata, which are not used here.
     """
     root = logging.getLogger()
     with ONE_AT_A_TIME, warnings.catch_warnings():

@@ -1,9 +1,9 @@
-"""JPEG 2000 files and OME-Zarr folders, which neither OpenSlide nor tifffile opens; the only user of tiatoolbox.
+"""JPEG 2000 files and OME-Zarr folders, which neither OpenSlide nor tifffile opens, read with tiatoolbox.
 
-tiatoolbox's readers open the slide. Pixels are taken level by level from the arrays that these hold, since the
-regions that they give themselves are resampled and padded. JPEG 2000 is decoded by OpenJPEG; a level there is
-what the wavelets leave, whose pixels lie up to half a level pixel from the means of squares. Of OME-Zarr
-(OME-NGFF) tiatoolbox 2.1 reads version 0.4, with metadata `omero`, and arrays that are named by numbers.
+tiatoolbox's readers open the slide. Pixels are taken level by level from the arrays in these readers, since the
+regions that the readers return are resampled and padded. JPEG 2000 is decoded by OpenJPEG; its levels are those of
+the wavelet transform, whose pixels lie up to half a level pixel from means of squares. Of OME-Zarr (OME-NGFF)
+tiatoolbox 2.1 reads version 0.4, with metadata `omero`, and arrays whose names are numbers.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from wsi_necrosis.slides.window import Window
 logger = logging.getLogger(__name__)
 
 JPEG_2000_HEAD = b"\0\0\0\x0cjP  \r\n\x87\n"  # the signature box of ISO/IEC 15444-1
-SRGB, ENUMERATED = 16, 1  # JPEG 2000's numbers; its YCC is handed on by OpenJPEG as it is stored
+SRGB, ENUMERATED = 16, 1  # JPEG 2000's numbers; OpenJPEG returns its YCC unconverted
 BLOCK = 512  # side of what is decoded at once where tiles are larger, or not whole at a level
 LEAST_BLOCK = 128  # each read goes through the file's tile headers, so that small tiles are read together
 ZARR_FILES = (".zattrs", ".zgroup", "zarr.json")
 NGFF_VERSION = "0.4"
 RGB = ["FF0000", "00FF00", "0000FF"]
 UM_PER_UNIT = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
-# What glymur, zarr, its codecs and tiatoolbox raise on damage, or what their own errors are kinds of.
+# What glymur, zarr, its codecs and tiatoolbox raise on damage, or the base classes of their own errors.
 DAMAGE = (
     *(
         OSError,
@@ -68,7 +68,7 @@ class _Picture(Protocol):
         ...
 
     def stated(self) -> tuple[Mpp | None, float | None]:
-        """Pixel size and magnification by the slide's own word."""
+        """Pixel size and magnification that the slide states."""
         ...
 
     def reopened(self) -> Self: ...
@@ -101,7 +101,7 @@ class TiatoolboxLevels:
         return type(self)(self._picture.reopened())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._picture.close()
 
 
@@ -136,7 +136,7 @@ class _Jpeg2000:
         return pixels
 
     def stated(self) -> tuple[Mpp | None, float | None]:
-        """Pixel size and magnification; an Aperio or Omnyx description goes before the capture resolution."""
+        """Pixel size and magnification; an Aperio or Omnyx description precedes the capture resolution."""
         size = None
         for box in self._boxes("jp2h", "res ", "resc"):
             size = Mpp(1e6 / box.horizontal_resolution, 1e6 / box.vertical_resolution)
@@ -155,7 +155,7 @@ class _Jpeg2000:
         return type(self)(self.path)
 
     def close(self) -> None:
-        """Nothing is open between reads."""
+        """Do nothing: no file is open between reads."""
 
 
 class _OmeZarr:
@@ -229,7 +229,7 @@ def is_jpeg_2000(path: Path) -> bool:
 
 
 def is_zarr(path: Path) -> bool:
-    """Tell whether a path is a folder that says that it is zarr's."""
+    """Tell whether a path is a folder with the metadata file of a zarr array or group."""
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
@@ -284,7 +284,7 @@ def _opened(
         raise SlideError(f"{path} is {kind} that tiatoolbox cannot open ({reason})") from error
     if not picture.is_rgb:
         picture.close()
-        raise SlideError(f"{path} is {kind} of another kind than 8-bit RGB; only that is read")
+        raise SlideError(f"{path} is {kind} but not 8-bit RGB; only that is read")
     mpp, source = settle_mpp(path, stated, "metadata", given)
     levels = TiatoolboxLevels(picture)
     info = SlideInfo(

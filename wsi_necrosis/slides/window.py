@@ -81,7 +81,7 @@ class TileSet:
     inside : Window
         Pixels of the level that may be read.
     needed : iterable of Window
-        Pixels that are needed; what lies outside `inside` is left away.
+        Pixels that are needed; what lies outside `inside` is ignored.
     """
 
     def __init__(self, tile: tuple[int, int], inside: Window, needed: Iterable[Window]) -> None:

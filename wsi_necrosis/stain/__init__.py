@@ -1,1 +1,1 @@
-"""Optical density, its stains, and how they are changed."""
+"""Optical density, its separation into stains, and how colours are normalised and augmented."""

@@ -30,19 +30,22 @@ Numbers = npt.NDArray[np.float64]
 
 # The standard: medians over the 23 slides of 48 tiles of Osteosarcoma-Tumor-Assessment (Leavey P et al.,
 # The Cancer Imaging Archive, CC BY 3.0, doi 10.7937/tcia.2019.bvhjhdas). Tiles are averaged to 1 um per pixel,
-# every fifth pixel of `tissue.foreground` counts, and the tiles of a slide are fitted as one; then the median
-# of each number is taken, and stain vectors are brought back to length one, as in tests/test_normalise.py.
+# every fifth pixel of `tiling.foreground` counts, and the tiles of a slide are fitted as one; then the median
+# of each number is taken, and stain vectors are brought back to length one, as in
+# tests/stain/test_normalise.py.
 TARGET_STAINS = ((0.5115, 0.7257, 0.4600), (0.1526, 0.8186, 0.5537))  # haematoxylin and eosin
 TARGET_STRENGTHS = (1.3400, 1.2975)  # 99th percentiles of their densities
 TARGET_MEAN = (64.44, 28.48, -5.02)  # of lightness, a and b (CIELAB)
 TARGET_SD = (12.79, 10.17, 4.51)
 
-STRONGEST_PERCENT = 99  # percentile of a stain's density that is its strength; the very densest is dirt
-MOST_CHANGE = 3.0  # a slide that needs more of it, or less than a third, holds next to none of the stain
-MOST_PIXELS = 500_000  # that a fit looks at, evenly thinned
+STRONGEST_PERCENT = 99  # percentile of a stain's density that is its strength; denser pixels are often dirt
+MOST_CHANGE = (
+    3.0  # largest scaling, 1 over it the smallest; a slide that needs more holds hardly any of the stain
+)
+MOST_PIXELS = 500_000  # used by a fit, evenly chosen
 
-LINEAR_STEPS = 65_535  # of light, when it becomes grey levels: within 0.03 of one
-KNEE = 6 / 29  # cube root below which CIELAB goes on as a straight line
+LINEAR_STEPS = 65_535  # of light in the table that gives grey levels: within 0.03 levels
+KNEE = 6 / 29  # cube root below which CIELAB is linear
 
 # X, Y and Z of linear red, green and blue of sRGB (IEC 61966-2-1), as in skimage.color.
 XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -60,7 +63,7 @@ class Normaliser:
     Attributes
     ----------
     method : {"none", "macenko", "reinhard"}
-        "none" gives the very array back. "macenko" maps the densities of red, green and blue, "reinhard"
+        "none" returns the array itself. "macenko" maps the densities of red, green and blue, "reinhard"
         lightness, a and b.
     matrix : tuple, 3 x 3
         The map: `values @ matrix + offset`.
@@ -89,7 +92,7 @@ class Normaliser:
         """Pixels in standard colours.
 
         White stays white. "reinhard" as published moves every pixel alike and so tints glass; here the
-        change of a pixel is multiplied by its `stain.stained_share`, and fades out with density.
+        change of a pixel is multiplied by its `recolour.stained_share`, and fades out with density.
 
         Parameters
         ----------
@@ -140,7 +143,7 @@ class Normaliser:
 def fit_normaliser(method: Method, tissue_rgb: Pixels) -> Normaliser:
     """The map from a slide's colours to the standard ones.
 
-    "macenko": the slide's stain vectors (`stain.fit_stains`) are replaced by the standard ones, and the
+    "macenko": the slide's stain vectors (`separation.fit_stains`) are replaced by the standard ones, and the
     density of each is scaled so that its 99th percentile is the standard one. What neither stain explains
     keeps its density. Macenko M et al. (2009), ISBI, 1107-1110.
 
@@ -187,7 +190,7 @@ def stain_strengths(rgb: Pixels, stains: Numbers) -> Numbers:
     ----------
     rgb : uint8 array (n, 3)
     stains : float array (3, 3)
-        As `stain.fit_stains` gives them.
+        As `separation.fit_stains` gives them.
 
     Returns
     -------
@@ -239,9 +242,9 @@ def _rows(matrix: Numbers) -> tuple[tuple[float, ...], ...]:
 def _shift_lab(rgb: Pixels, matrix: Numbers, offset: Numbers) -> Pixels:
     """Pixels whose lightness, a and b move towards `lab @ matrix + offset` by their stained share."""
     share = stained_share(rgb)
-    forth, back = np.transpose(LAB), np.linalg.inv(np.transpose(LAB))
-    of_roots = forth @ matrix @ back - np.eye(3)
-    added = (LAB_ORIGIN @ matrix + offset - LAB_ORIGIN) @ back
+    to_lab, to_roots = np.transpose(LAB), np.linalg.inv(np.transpose(LAB))
+    of_roots = to_lab @ matrix @ to_roots - np.eye(3)
+    added = (LAB_ORIGIN @ matrix + offset - LAB_ORIGIN) @ to_roots
     roots = _cube_roots(rgb)
     moved = _mixed(roots, of_roots.T, added)
     return _from_cube_roots([root + share * move for root, move in zip(roots, moved, strict=True)])
@@ -269,7 +272,7 @@ def _from_cube_roots(roots: list[Floats]) -> Pixels:
 
 
 def _mixed(planes: list[Floats], matrix: Numbers, added: Numbers | None = None) -> list[Floats]:
-    """`matrix` times three planes, and a number added to each: sums in one order, whatever the shape."""
+    """`matrix` times three planes, and a number added to each; the order of sums does not depend on the shape."""
     numbers = np.asarray(matrix, np.float32)
     sums = [planes[0] * row[0] + planes[1] * row[1] + planes[2] * row[2] for row in numbers]
     return (
@@ -278,7 +281,7 @@ def _mixed(planes: list[Floats], matrix: Numbers, added: Numbers | None = None) 
 
 
 def _step(plane: Floats) -> npt.NDArray[np.int32]:
-    """Place of light from 0 to 1 in tables of `LINEAR_STEPS` steps."""
+    """Index of light from 0 to 1 in tables of `LINEAR_STEPS` steps."""
     steps = plane * np.float32(LINEAR_STEPS) + np.float32(0.5)
     return np.asarray(np.clip(steps, 0, LINEAR_STEPS).astype(np.int32))
 

@@ -1,4 +1,4 @@
-"""Change the stains of pixels."""
+"""Change the stains of pixels: linear maps of optical density, and stain augmentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DENSITY_STEPS = 11_000  # per unit of density when densities become light: withi
 
 
 def stained_share(rgb: Pixels) -> Floats:
-    """How far pixels are stained and not glass: D^4 / (D^4 + 0.15^4), D the density of the darkest channel.
+    """How far pixels are stain and not glass: D^4 / (D^4 + 0.15^4), D the density of the darkest channel.
 
     It is 0 for white, 0.01 for usual glass (243), 0.5 at `FAINTEST_OD`, and nears 1 in tissue. Shifts of
     colour are multiplied by it, so that glass is not tinted and no edge appears beside it.
@@ -47,7 +47,7 @@ def recolour(
     rgb
         uint8, shape (..., 3).
     matrix
-        float, shape (3, 3), from densities of red, green and blue to such.
+        float, shape (3, 3), which maps densities of red, green and blue.
     shift
         Density added to red, green and blue, float, shape (3,).
 

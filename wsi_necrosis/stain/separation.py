@@ -17,9 +17,9 @@ Pixels = npt.NDArray[np.uint8]
 HAEMATOXYLIN = (0.650, 0.704, 0.286)
 EOSIN = (0.072, 0.990, 0.105)
 
-FAINTEST_OD = 0.15  # in each colour; paler pixels have no certain hue
+FAINTEST_OD = 0.15  # in each channel; the hue of paler pixels is not reliable
 FEWEST_PIXELS = 100
-ALIKE = 0.05  # sine of the angle between two stains below which they are one
+ALIKE = 0.05  # sine of the angle between two stains below which they count as one
 
 
 def optical_density(rgb: npt.NDArray[np.uint8]) -> Floats:

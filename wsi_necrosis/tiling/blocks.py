@@ -42,7 +42,7 @@ class TileBatch:
 
 
 def read_block(slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bool_]) -> TileBatch:
-    """The wanted tiles of a block, cut from one read that decodes no stored tile without need.
+    """The wanted tiles of a block, cut from one read that decodes only the stored tiles they need.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Stained pixels of tiles, without knowledge of the slide."""
+"""Stained pixels of a tile, found from the tile alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ FOREGROUND_DARK = 215
 
 
 def foreground(tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels of tiles that hold stained tissue, without knowledge of the slide.
+    """Pixels of tiles that hold stained tissue.
 
-    For the masks of radiomics at about 1 um per pixel. A tile gives the same answer in training
-    and in a run, so nothing of the slide enters.
+    Masks for radiomics, at about 1 um per pixel. Only the tile itself is used, so that the mask is the
+    same in training, where the rest of the slide is unknown, and in a run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Lay cells, tiles and blocks over the slide's plane; arithmetic only.
+"""Lay cells, tiles and blocks over the slide's plane; no pixel is read.
 
 Cells are stride x stride and partition the plane from its top-left corner. The tile of a cell is
 centred on it, so that it reaches (tile - stride) / 2 beyond it on each side; at the plane's edge it
@@ -21,8 +21,8 @@ from wsi_necrosis.settings.run import GridSettings
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
-COARSEST = 1.10  # slide mpp over model mpp; beyond it pixels would have to be invented
-SNAP = 0.02  # within this, the nearest whole reduction of a level is taken as it is
+COARSEST = 1.10  # slide mpp over model mpp; beyond it pixels would have to be interpolated
+SNAP = 0.02  # relative difference up to which the nearest whole reduction of a level is taken
 
 
 class PixelCount(IntEnum):
@@ -182,7 +182,7 @@ def _snap(ratio: float) -> float:
 
 
 def _ceil(ratio: float) -> int:
-    """Round up, forgiving the last bits of a division."""
+    """Round up, ignoring rounding errors of a division."""
     return max(1, math.ceil(ratio - 1e-9))
 
 

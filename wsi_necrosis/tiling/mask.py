@@ -1,4 +1,4 @@
-"""What each pixel of a slide's plane is, at a few micrometres per pixel."""
+"""The tissue mask: a class for each pixel of a slide's plane, at a few micrometres per pixel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MaskClass(IntEnum):
 
 @dataclass(frozen=True)
 class TissueMask:
-    """The slide's plane at a few micrometres per pixel, every pixel with one kind.
+    """The slide's plane at a few micrometres per pixel, with one class for each pixel.
 
     Attributes
     ----------
@@ -49,14 +49,14 @@ class TissueMask:
         return self.mpp.px_mm2
 
     def area_mm2(self) -> dict[str, float]:
-        """Area in mm2 of every kind, by its name in lower case; the sum is the plane's."""
+        """Area in mm2 of every class, by its name in lower case; the sum is the plane's."""
         counts = np.bincount(self.kind.ravel(), minlength=len(MaskClass))
         return {kind.name.lower(): int(counts[kind]) * self.px_mm2 for kind in MaskClass}
 
 
 @dataclass(frozen=True)
 class Tissue:
-    """The whole plane of a slide, small, and what each of its pixels is; both have the same pixels."""
+    """Overview and tissue mask of a slide's plane, on the same pixels."""
 
     overview: Overview
     mask: TissueMask

@@ -1,10 +1,10 @@
-"""Tell tissue from glass, recall first: pale necrosis and acellular osteoid stay, glass does not come in.
+"""Tell tissue from glass, with high sensitivity: pale necrosis and acellular osteoid are kept, glass is not.
 
-Everything is measured against the slide's own glass. Shading darkens all colours alike, stain does
-not: a place is tissue where its optical density departs from grey (chroma), where it is dark, or
-where its density varies over some breadth (texture). These tests are sensitive, so what they find
-reaches a few pixels beyond an edge; the edge is then put where the light is half-way between glass
-and tissue, which leaves areas unbiased.
+Optical density is relative to the slide's own glass. Shading darkens all colours alike, stain does
+not: a pixel is tissue where its density departs from grey (chroma), where it is dark, or where the
+density around it varies (texture). These tests are sensitive, so what they find reaches a few pixels
+beyond an edge; the edge is then put where the light is half-way between glass and tissue, which
+leaves areas unbiased.
 
 Lengths in pixels below are mask pixels, whose size is `TissueSettings.mpp_um`.
 """
@@ -25,14 +25,14 @@ from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 DEFAULT_GLASS = (243.0, 243.0, 243.0)  # of slides that show no glass; usual after white balance
 PAINTED_WHITE = 252  # in all channels: filled in where nothing was scanned, or saturated glass
-SHARP_PX = 0.6  # sigma against noise where edges are put
-SMOOTH_PX = 0.8  # sigma added to it where colour is judged: 1.0 in all
-STRONG = 3  # times `chroma_od`: stain whose surroundings cannot be judged by averages
-BREADTH_PX = 15  # side of the window that gathers faint colour and texture
+SHARP_PX = 0.6  # sigma of the smoothing with which edges are put
+SMOOTH_PX = 0.8  # sigma of the further smoothing with which colour is tested: 1.0 in all
+STRONG = 3  # times `chroma_od`: stain that is left out of averages over surroundings
+BREADTH_PX = 15  # side of the window over which faint colour and texture are averaged
 EDGE_PX = 4  # how far smoothing and JPEG blocks may carry colour past an edge
 FAINT_EDGE_PX = 8  # how far the window may carry faint findings past an edge
-LEVEL_PX = 15  # side of the window that tells the levels of glass and tissue beside an edge
-HALO_PX = 64  # overlap of strips: more than the reach of all windows but closing, so that no strip shows
+LEVEL_PX = 15  # side of the window that gives the levels of glass and tissue beside an edge
+HALO_PX = 64  # overlap of strips: more than all windows reach but closing, so that strips change no result
 STRIP_PX = 512
 
 
@@ -44,12 +44,12 @@ def find_tissue(overview: Overview, settings: TissueSettings | None = None) -> T
     overview : Overview
         The whole plane of the slide, at about `settings.mpp_um`.
     settings : TissueSettings, optional
-        Thresholds in optical density (base 10), lengths in um and areas in um2; by default those that ship.
+        Thresholds in optical density (base 10), lengths in um and areas in um2; by default the shipped ones.
 
     Returns
     -------
     TissueMask
-        Of the overview's shape. Pieces below `min_piece_um2` are specks, never dropped in silence.
+        Of the overview's shape. Tissue pieces below `min_piece_um2` are marked as specks.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def find_tissue(overview: Overview, settings: TissueSettings | None = None) -> T
     """
     settings = settings or load_settings().tissue
     glass = glass_colour(overview)
-    found = _found(overview, glass, settings)
+    found = _candidates(overview, glass, settings)
     px_um2 = overview.mpp.px_mm2 * 1e6
     kept = _without_small(found, settings.min_piece_um2 / px_um2)
     tissue = ~_without_small(~kept, settings.hole_um2 / px_um2, keep_border=True)
@@ -76,15 +76,15 @@ def find_tissue(overview: Overview, settings: TissueSettings | None = None) -> T
 def glass_colour(overview: Overview) -> NDArray[np.float32]:
     """Colour of the slide's bare glass.
 
-    The commonest hue of bright, flat, not pink places. Where a slide shows none, `DEFAULT_GLASS`;
-    where glass is saturated, white.
+    The commonest hue of bright, even places that are not pink. Where a slide shows none,
+    `DEFAULT_GLASS`; where glass is saturated, white.
 
     Returns
     -------
     float32 array (3,)
         Grey levels of red, green and blue, 0 to 255.
     """
-    mean, spread, white = _flatness(overview)
+    mean, spread, white = _square_statistics(overview)
     pink = (mean[:, 0] + mean[:, 2]) / 2 - mean[:, 1]
     warm = mean[:, 0] - mean[:, 2]
     bright = (mean.min(axis=1) > 180) & (spread < 2.5) & (pink < 8) & (pink > -25) & (abs(warm) < 30)
@@ -98,7 +98,7 @@ def glass_colour(overview: Overview) -> NDArray[np.float32]:
 def _least_pink(
     mean: NDArray[np.float32], pink: NDArray[np.float32], warm: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Median colour of the least pink of the common hues: a large flat pale tissue must not pass for glass."""
+    """Median colour of the least pink of the common hues, so that large even pale tissue is not taken for glass."""
     edges = np.arange(-25, 9.0), np.arange(-30, 31.0)
     counts = ndimage.uniform_filter(np.histogram2d(pink, warm, bins=edges)[0], 3, mode="constant")
     first = int(np.argmax(counts.max(axis=1) >= 0.1 * counts.max()))
@@ -107,7 +107,7 @@ def _least_pink(
     return np.asarray(np.median(mean[near], axis=0), np.float32)
 
 
-def _flatness(
+def _square_statistics(
     overview: Overview, most: int = 500_000
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Mean colour, standard deviation and whiteness of small squares all over the slide."""
@@ -123,11 +123,13 @@ def _flatness(
     return squares.mean(axis=1), squares.std(axis=1).max(axis=1), white
 
 
-def _found(overview: Overview, glass: NDArray[np.float32], settings: TissueSettings) -> NDArray[np.bool_]:
-    """What looks like tissue, with gaps closed, before small pieces are told apart."""
+def _candidates(
+    overview: Overview, glass: NDArray[np.float32], settings: TissueSettings
+) -> NDArray[np.bool_]:
+    """Pixels that look like tissue, with gaps closed; small pieces are still among them."""
     height = len(overview.rgb)
     found = np.empty(overview.rgb.shape[:2], bool)
-    work = partial(_strip, overview, glass, settings)
+    work = partial(_strip_candidates, overview, glass, settings)
     with ThreadPoolExecutor(2) as pool:
         for rows, part in pool.map(work, _strips(height)):
             found[rows] = part
@@ -139,7 +141,7 @@ def _strips(height: int) -> Iterator[slice]:
         yield slice(top, min(top + STRIP_PX, height))
 
 
-def _strip(
+def _strip_candidates(
     overview: Overview, glass: NDArray[np.float32], settings: TissueSettings, rows: slice
 ) -> tuple[slice, NDArray[np.bool_]]:
     radius = settings.close_um / 2 / (overview.mpp.x * overview.mpp.y) ** 0.5
@@ -147,7 +149,7 @@ def _strip(
     top = max(0, rows.start - halo)
     around = slice(top, rows.stop + halo)
     light = _light(overview.rgb[around], overview.unreadable[around], glass)
-    stained, faint = _sensitive(light, settings)
+    stained, faint = _stained_and_faint(light, settings)
     edged = _at_half_level(stained, faint, np.sqrt(((1 - light) ** 2).sum(axis=0)))
     closed = _closed(edged, radius)
     return rows, closed[rows.start - top : rows.stop - top]
@@ -156,7 +158,7 @@ def _strip(
 def _light(
     rgb: NDArray[np.uint8], unreadable: NDArray[np.bool_], glass: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Light let through, (3, h, w), 1 being glass; smoothed. Where nothing was scanned there is glass."""
+    """Transmitted light relative to glass, (3, h, w), smoothed; 1 where nothing was scanned."""
     empty = unreadable | (np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]) >= PAINTED_WHITE)
     light = np.empty((3, *empty.shape), np.float32)
     for channel in range(3):
@@ -166,10 +168,10 @@ def _light(
     return light
 
 
-def _sensitive(
+def _stained_and_faint(
     light: NDArray[np.float32], settings: TissueSettings
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Places that differ from glass by colour or darkness, and those that do so faintly over some breadth."""
+    """Pixels that differ from glass by colour or darkness, and those that differ faintly over a window."""
     smooth = ndimage.gaussian_filter(light, SMOOTH_PX, mode="nearest", truncate=3, axes=(1, 2))
     colour = -np.log10(smooth, out=smooth)
     grey = colour.mean(axis=0)
@@ -178,14 +180,14 @@ def _sensitive(
     dark = grey > settings.dark_od
     stained = dark | (chroma2 > settings.chroma_od**2)
     strong = dark | (chroma2 > (STRONG * settings.chroma_od) ** 2)
-    faint = ~stained & _differs_around(colour, grey, ~_dilated(strong, EDGE_PX), settings)
+    faint = ~stained & _coloured_or_textured(colour, grey, ~_dilated(strong, EDGE_PX), settings)
     return stained, faint & _opened(faint | stained, BREADTH_PX // 2 + 2)
 
 
-def _differs_around(
+def _coloured_or_textured(
     colour: NDArray[np.float32], grey: NDArray[np.float32], free: NDArray[np.bool_], settings: TissueSettings
 ) -> NDArray[np.bool_]:
-    """Whether the free pixels around a pixel are on the whole coloured, or vary in density."""
+    """Whether the `free` pixels in the window around a pixel are coloured on average, or vary in density."""
     weight = free.astype(np.float32)
     mean = partial(ndimage.uniform_filter, size=BREADTH_PX, mode="nearest")
     share = mean(weight)
@@ -201,10 +203,10 @@ def _differs_around(
 def _at_half_level(
     stained: NDArray[np.bool_], faint: NDArray[np.bool_], signal: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Both findings with their edge where `signal` is half-way between glass and tissue.
+    """Union of both masks, its edge put where `signal` is half-way between glass and tissue.
 
-    The level of tissue is the mean of the signal weighted with itself, so that the pixels reached
-    by mistake hardly count. Only a band along the edge can change.
+    The level of tissue is the mean of the signal weighted with itself, so that glass pixels in the
+    mask hardly count. Only a band along the edge can change.
     """
     mean = partial(ndimage.uniform_filter, size=LEVEL_PX, mode="nearest")
     mask = stained | faint
@@ -231,7 +233,7 @@ def _opened(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
 
 
 def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Closing with a disc; beyond the border lies what lies at the border."""
+    """Closing with a disc; the mask continues beyond the border as it is at the border."""
     reach = int(radius)
     if reach < 1:
         return mask
