@@ -37,7 +37,7 @@ def write_network(network: nn.Module, folder: Path, tile_px: int, features: int)
     z = torch.zeros(EXAMPLE_TILES, features)
     try:
         with torch.inference_mode(), _root_logger_restored(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sizes traced as constants; `backend_check` compares the results
+            warnings.simplefilter("ignore")  # of sizes traced as constants; `backend_check` tests the result
             traced = torch.jit.trace(network, (tiles, z), check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino().convert_model(
                 traced, example_input=(tiles, z), input=[(-1, *tiles.shape[1:]), (-1, features)]

@@ -76,10 +76,10 @@ class TorchRunner:
         """Probabilities and gate weights on the device; a GPU may still be computing them when this returns."""
         missing = -len(tiles) % size
         with torch.inference_mode(), precision(self.backend.device, self.backend.dtype):
-            prob, gate = self._network(self._copied(_padded(tiles, missing)), self._copied(_padded(z, missing)))
+            prob, gate = self._network(self._sent(_padded(tiles, missing)), self._sent(_padded(z, missing)))
         return prob, gate
 
-    def _copied(self, array: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
+    def _sent(self, array: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
         """A copy on the device; to a GPU from pinned memory, so that this thread does not wait for it."""
         tensor = torch.tensor(array)
         if self._on_gpu:
