@@ -137,7 +137,7 @@ def require_backend(backend: Backend) -> None:
 def has_bfloat16(device: str) -> bool:
     """Whether a device computes faster in bfloat16: a GPU that has it, or a processor with instructions for it."""
     if device == "cuda":
-        import torch  # takes three seconds; only a GPU is asked through it
+        import torch  # takes three seconds; needed for a GPU only
 
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and bool(BFLOAT16_FLAGS & _processor_flags())
