@@ -1,5 +1,5 @@
-# make run [SLIDE=slide.svs]   measure a slide; without SLIDE, a synthetic one of known truth
-# make test                    lint, types, imports and tests but the slow ones: minutes, for daily work
+# make run [SLIDE=slide.svs]   measure a slide; without SLIDE, a synthetic one with known areas
+# make test                    lint, types, imports and all tests except slow ones: minutes, for daily work
 # make test-all                all tests
 # make setup                   the environment alone (.venv)
 
@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= wsi-necrosis-out
 
-# In one process for each core; a file stays in one process, since its tests share what is costly to make.
+# In one process for each core; a file stays in one process, since its tests share costly fixtures.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup run test test-all checks lint types imports kernels clean
@@ -38,11 +38,11 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-# Compiled once; begun cold, each process of tests would compile them.
+# Compiled once beforehand; otherwise each test process would compile them.
 kernels: $(READY)
 	$(BIN)/python -m tests.helpers.kernels
 
-# Side by side, as none of them keeps more than one core busy.
+# In parallel, as none of them keeps more than one core busy.
 checks: $(READY)
 	$(MAKE) --jobs=2 lint types imports kernels
 

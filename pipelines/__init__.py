@@ -1,1 +1,1 @@
-"""Jobs: what a person asks for on a day."""
+"""The command `wsi-necrosis`: a module for each subcommand."""

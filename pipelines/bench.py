@@ -1,4 +1,4 @@
-"""Job: how fast a user's own slide goes on this machine, and where the time goes; nothing is kept."""
+"""`wsi-necrosis bench`: how fast a slide is analysed on this machine, and where the time goes; nothing is kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY_S = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a run of one slide took.
+    """Cost of a run of one slide.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class Benchmark:
     perf : mapping
         The run's `perf.json`.
     inputs : mapping
-        What was chosen by rule: the slide's reader and the network's backend.
+        Inputs of the scores; the slide's reader and the network's backend among them.
     wall_seconds : float
-        From the opened command to the last file; imports are not counted.
+        From opening the slide to writing the last file; imports are not counted.
     cores_busy : float or None
-        Processor seconds of this machine per second of the run; unknown where a cluster did the work.
+        Processor seconds of this machine per second of the run; None where a cluster did the work.
     """
 
     slide: str
@@ -55,7 +55,7 @@ class Benchmark:
 
 
 def bench(slide: Path, settings: Settings, mpp: Mpp | None, watcher: Watcher) -> Benchmark:
-    """Run a slide into a folder that is thrown away.
+    """Analyse a slide into a temporary folder.
 
     Raises
     ------
@@ -96,6 +96,6 @@ def describe(found: Benchmark) -> str:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of children that have ended."""
+    """Processor seconds of this process and of child processes that have ended."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system

@@ -1,6 +1,6 @@
-"""The command: a doorman that reads options and calls a job.
+"""The command line: read options and call the module of the subcommand.
 
-Jobs are imported when they are called, so that `--help` answers at once.
+Those modules are imported when they are called, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def run(
         bool, typer.Option("--overwrite", help="Replace results made from other inputs.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")
     ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -71,6 +71,7 @@ def run(
         "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
     }  # fmt: skip
     settings = settings_of(preset, config, overrides, options)
+    # slow to import; `--help` does not need them
     from . import run as job
     from .console import printout
     from .console.progress import watching
@@ -94,8 +95,9 @@ def demo(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Paint a synthetic slide of known truth, score it with a tiny model, and compare."""
+    """Write a synthetic slide with known areas, score it with a tiny model, and compare."""
     settings = settings_of(None, None, ["model.name=phantom"], {"cluster.workers": workers})
+    # as in `run`
     from . import demo as job
     from .console.progress import watching
 
@@ -117,11 +119,12 @@ def bench(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say how fast a slide goes on this machine, and where the time goes; nothing is kept."""
+    """Measure how fast a slide is analysed on this machine, and where the time goes; nothing is kept."""
     options = {
         "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
     }  # fmt: skip
     settings = settings_of(None, None, overrides, options)
+    # as in `run`
     from . import bench as job
     from .console.progress import watching
     from .console.signals import interruptible
@@ -133,16 +136,16 @@ def bench(
 
 @app.command()
 def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None:
-    """Say what a slide is: format, size, levels, pixel size and where it came from."""
-    from . import info as job
+    """Show a slide's format, size, levels, pixel size and where that came from."""
+    from . import info as job  # as in `run`
 
     typer.echo(job.info(slide, parse_mpp(mpp), as_json=as_json))
 
 
 @app.command()
 def config(preset: Preset = None, config_file: Config = None, overrides: Overrides = None) -> None:
-    """Print the settings: the shipped file with its reasons, or all in force with the options given."""
-    from . import config as job
+    """Print the settings: the shipped file with its comments, or all in force with the options given."""
+    from . import config as job  # as in `run`
 
     typer.echo(job.config(preset, config_file, overrides or []), nl=False)
 
@@ -156,6 +159,7 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
+    # as in `run`
     from . import train as job
     from .console.signals import interruptible
     from .console.slide_log import spoken_log
@@ -184,9 +188,10 @@ def evaluate(
         float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
     ] = None,
 ) -> None:
-    """Judge a model on labelled tiles; on its own training tiles, its way of being made, case by case."""
+    """Evaluate a model on labelled tiles of new cases; on its training tiles, leave each case out in turn."""
     if tiles is None:
         raise SettingsError("evaluate: give the labelled tiles with --tiles")
+    # as in `run`
     from .console.signals import interruptible
     from .console.slide_log import spoken_log
     from .evaluation import evaluate as job
@@ -199,23 +204,23 @@ def evaluate(
 @models_app.command("ls")
 def models_ls() -> None:
     """List the models that come with the package."""
-    from . import models as job
+    from . import models as job  # as in `run`
 
     typer.echo(job.describe_all())
 
 
 @models_app.command("show")
 def models_show(names: ModelNames = None) -> None:
-    """Say what models are, what they were trained on, and how good they are."""
-    from . import models as job
+    """Describe models: network, training data, and figures on left-out cases."""
+    from . import models as job  # as in `run`
 
     typer.echo(job.show(names or []))
 
 
 @models_app.command("validate")
 def models_validate(names: ModelNames = None) -> None:
-    """Check that models are whole: description, hash, weights, and a first answer."""
-    from . import models as job
+    """Check models: description, hash, weights, and predictions for blank tiles."""
+    from . import models as job  # as in `run`
 
     typer.echo(job.validate(names or []))
 

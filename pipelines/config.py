@@ -1,4 +1,4 @@
-"""Job: print the settings."""
+"""`wsi-necrosis config`: print the settings."""
 
 from __future__ import annotations
 

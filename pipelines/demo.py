@@ -1,4 +1,4 @@
-"""Job: a synthetic slide of known truth, scored by a tiny model, compared with the truth."""
+"""`wsi-necrosis demo`: a synthetic slide with known areas, scored by a tiny model and compared with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .run import run
 
 
 def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
-    """Paint a slide into `out`, run it, and set what was found beside what was painted.
+    """Write a synthetic slide into `out`, analyse it, and compare the result with its known areas.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
     settings : Settings
         With `model.name` set to the phantom's model.
     watcher : Watcher
-        Is told of progress.
+        Receives the progress.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
 
 
 def compare(truth: PhantomTruth, result: Mapping[str, Any]) -> list[str]:
-    """Lines of a table: painted and found areas in mm2 by class, and percent viable."""
+    """Lines of a table: true and found areas in mm2 by class, and percent viable."""
     found = result["ledger"]["mm2"]
     lines = [f"{'':<18}{'painted':>10}{'found':>10}{'error':>9}"]
     for each in TUMOUR_CLASSES:
@@ -61,9 +61,9 @@ def compare(truth: PhantomTruth, result: Mapping[str, Any]) -> list[str]:
 
 
 def describe_focus(truth: PhantomTruth, scores: Scores) -> str:
-    """A line on the viable focus that is smaller than a tile: what its cell says of it.
+    """A line on the viable focus that is smaller than a tile: the probability of its cell.
 
-    No class area can show it; the probability of its cell stands out of the necrosis around.
+    The areas do not show whether it was found; its cell is compared with the necrosis around it.
     """
     focus, (width, height) = truth.shape("focus"), scores.grid.cell_l0
     row, col = int(focus.y_um / truth.mpp.y / height), int(focus.x_um / truth.mpp.x / width)

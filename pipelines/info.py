@@ -1,4 +1,4 @@
-"""Job: say what a slide is."""
+"""`wsi-necrosis info`: describe a slide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsi_necrosis.slides.slide import open_slide
 
 
 def info(slide: Path, mpp: Mpp | None, *, as_json: bool) -> str:
-    """Facts of a slide as text or JSON; a slide without pixel size is described too.
+    """Metadata of a slide as text or JSON, also without a pixel size.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def info(slide: Path, mpp: Mpp | None, *, as_json: bool) -> str:
 
 
 def describe(facts: SlideInfo) -> dict[str, Any]:
-    """What `info` says of a slide, JSON-ready; sizes are (width, height)."""
+    """The metadata that `info` prints, JSON-ready; sizes are (width, height)."""
     mpp = facts.mpp
     width, height = facts.size_l0
     return {

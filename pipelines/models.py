@@ -1,4 +1,4 @@
-"""`wsi-necrosis models`: which models there are, what they say of themselves, and whether they are whole."""
+"""`wsi-necrosis models`: list, describe and check models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def describe_all() -> str:
 
 
 def show(names: Sequence[str]) -> str:
-    """What models say of themselves; the shipped ones without a name.
+    """Descriptions of models; of the shipped ones without a name.
 
     Raises
     ------
@@ -32,12 +32,12 @@ def show(names: Sequence[str]) -> str:
 
 
 def validate(names: Sequence[str]) -> str:
-    """Check descriptions, hashes and weights, and let each model look at blank tiles; the shipped ones without a name.
+    """Check descriptions, hashes, weights and predictions for blank tiles; of the shipped models without a name.
 
     Raises
     ------
     ModelError
-        A model is missing or damaged, or answers with something else than probabilities.
+        A model is missing or damaged, or its predictions are not probabilities.
     """
     return "\n".join(_validated(name) for name in names or list_models())
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what is made of them."""
+"""Options that several commands share, and how they are parsed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def settings_of(
     overrides : sequence of str or None
         What `--set` gives: "a.b=value".
     options : mapping of str to Any
-        Settings that have an option of their own, by their dotted names; None where it is not given.
+        Settings that have their own option, by their dotted names; None where it is not given.
 
     Raises
     ------

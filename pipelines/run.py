@@ -1,4 +1,4 @@
-"""Job: analyse one slide, or say what that would take."""
+"""`wsi-necrosis run`: analyse one slide, or print what would be done."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .console.fit_progress import fit_bar
 
 
 def train(config: Path | None, out: Path, overrides: Iterable[str]) -> None:
-    """Train a model as `training.build.train` does, and show on a terminal how far it is.
+    """Train a model as `training.build.train` does, and show the progress on a terminal.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""What a person sees while a job runs, and at its end."""
+"""Terminal output of the commands: progress, log and result; and how they are interrupted."""

@@ -1,4 +1,4 @@
-"""A bar on the screen that shows how fits come along."""
+"""A progress bar for training."""
 
 from __future__ import annotations
 

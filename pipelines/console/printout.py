@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run."""
+"""The result of a run as text or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress, the log of a slide, and clean interruption."""
+"""Progress of a slide: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BarWatcher(QuietWatcher):
         self._bar.stop()
 
     def scoring(self, tiles: int, done: int) -> None:
-        """Show the bar from the tiles that an earlier run kept."""
+        """Start the bar at the tiles kept from an earlier run."""
         self._start, self._new = time.monotonic(), 0
         self._bar.update(self._known, description="scoring tiles", total=tiles, completed=done)
 
@@ -61,25 +61,25 @@ class BarWatcher(QuietWatcher):
 
 
 class PlainWatcher(QuietWatcher):
-    """A line now and then, where there is no terminal."""
+    """A line every ten seconds, where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def scoring(self, tiles: int, done: int) -> None:
-        """Say how much there is to do."""
-        self._start = self._spoke = time.monotonic()
+        """Print the number of tiles."""
+        self._start = self._printed_s = time.monotonic()
         self._total, self._done, self._new = tiles, done, 0
         kept = f", {done} kept from an earlier run" if done else ""
         self._console.print(f"scoring {tiles} tiles{kept}", highlight=False)
 
     def scored(self, tiles: int) -> None:
-        """Say how far it has come, at most every ten seconds."""
+        """Print the progress, at most every ten seconds."""
         self._done, self._new = self._done + tiles, self._new + tiles
         now = time.monotonic()
-        if now - self._spoke < PLAIN_EVERY_S and self._done < self._total:
+        if now - self._printed_s < PLAIN_EVERY_S and self._done < self._total:
             return
-        self._spoke = now
+        self._printed_s = now
         speed = self._new / max(now - self._start, 1e-3)
         left = (self._total - self._done) / speed
         self._console.print(

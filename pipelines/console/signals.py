@@ -1,4 +1,4 @@
-"""Clean interruption."""
+"""Interrupt a command by Ctrl-C or SIGTERM so that its finished work is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def interruptible() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)  # one is enough: the running blocks finish
+            signal.signal(each, signal.SIG_IGN)  # further signals are ignored while the running blocks finish
         raise InterruptedRunError(
             f"stopped by {signal.Signals(number).name}; finished blocks are kept, the same command resumes"
         )
@@ -26,7 +26,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except InterruptedRunError:
-        raise  # the process ends now; a second signal must not break its ending
+        raise  # the process ends now; a second signal must not interrupt that
     except BaseException:
         _restore(before)
         raise

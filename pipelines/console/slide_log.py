@@ -1,4 +1,4 @@
-"""The log of a slide, and of jobs without one."""
+"""The log file of a slide, and the log on the terminal for commands without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class SlideLog:
-    """Keeps log records until the slide's folder exists, then writes them to its `log.txt`."""
+    """Buffer log records until the slide's folder exists, then write them to its `log.txt`."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -43,7 +43,7 @@ class SlideLog:
             self._file.close()
 
     def folder_ready(self, folder: Path) -> None:
-        """Open `log.txt` and write what was held."""
+        """Open `log.txt` and write the buffered records."""
         self._file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
         formatter = logging.Formatter(FORMAT)
         formatter.converter = time.gmtime
@@ -65,7 +65,7 @@ class SlideLog:
 
 @contextmanager
 def spoken_log() -> Iterator[None]:
-    """Log records of the library on standard error, for jobs without a slide's folder."""
+    """Log records of the library on standard error, for commands without a slide's folder."""
     root = logging.getLogger("wsi_necrosis")
     handler, level = logging.StreamHandler(), root.level
     handler.setFormatter(logging.Formatter("%(message)s"))

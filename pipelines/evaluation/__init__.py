@@ -1,1 +1,1 @@
-"""Judge a model on labelled tiles, and write what is found."""
+"""Evaluate a model on labelled tiles: figures, comparison with variants, plots and model card."""

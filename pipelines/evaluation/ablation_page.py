@@ -1,4 +1,4 @@
-"""What each idea brings, as a page; every number comes from an evaluation."""
+"""The page that compares training variants; every number comes from an evaluation."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ MARGIN = 0.05  # of macro-F1, below which differences mean little with so few ti
 PUBLISHED_TEST = "Case-4"  # of TCIA's tiles
 
 PAGE = """\
-# What each idea brings
+# Comparison of training variants
 
 Written by `wsi-necrosis evaluate`; numbers are not edited. {n_tiles} tiles of {n_cases} cases, one case left out at
-a time, {n_seeds} training seeds. Every variant sees the same tiles, folds and seeds, and has the model's training
-settings (in its `model.json`) but for what it says; each is a single classifier, so that none gains by averaging. No
+a time, {n_seeds} training seeds. Every variant has the same tiles, folds and seeds, and the model's training
+settings (in its `model.json`) except for what its title names; each is a single classifier, without an ensemble. No
 variant and no setting of a variant (`configs/evaluation.yaml`) was chosen or changed by these figures.
 
 **How to read it.** With {n_tiles} tiles of {n_cases} cases, differences of .05 mean little. Two intervals stand beside
-each difference: *by seed* says what other seeds would do on these very tiles; *by tile* (bootstrap) says what other
-tiles of the same cases would do, and is too narrow, as neighbouring tiles are alike. Neither says anything about other
+each difference: *by seed* is the variation with other seeds on the same tiles; *by tile* (bootstrap) that with other
+tiles of the same cases, and is too narrow, as neighbouring tiles are alike. Neither covers the variation between
 cases, where most of the uncertainty lies.
 {missing}
 ## Variants
 
 Means over seeds, +- standard deviation over seeds, of probabilities that are not calibrated. "Viable at 90 %" is the
-sensitivity for viable tumour at 90 % specificity on these very tiles. Brier runs from 0 to 2. "Points off" is the mean
+sensitivity for viable tumour at 90 % specificity on the same tiles. Brier runs from 0 to 2. "Points off" is the mean
 distance between percent viable of a left-out case and that of its labels, by soft and by hard sums, over seeds and
-cases with tumour; "-" where no tumour at all was found in one.
+cases with tumour; "-" where no tumour was predicted in one.
 
 {figure_table}
 
@@ -36,7 +36,7 @@ Difference in macro-F1 from the model's own variant ({confidence:.0f} % interval
 
 {difference_table}
 
-## In words
+## Summary
 
 {verdict}
 
@@ -46,10 +46,10 @@ Macro-F1 over the classes that a case has, and percent viable by soft sums (labe
 
 {case_table}
 
-## What the model looks at
+## Importance of inputs
 
 By how much the log loss of left-out tiles grows when a group of inputs is shuffled among the crops of a case, mean
-over the seeds. About 0: the group tells nothing that others do not; below 0: it misleads on unseen cases.
+over the seeds. About 0: the group adds nothing to the others; below 0: it makes predictions for unseen cases worse.
 
 {importance_table}
 
@@ -89,7 +89,7 @@ def render(facts: Mapping[str, Any]) -> str:
 
 
 def summary(facts: Mapping[str, Any]) -> str:
-    """What a person reads at the end of a comparison."""
+    """Text printed at the end of a comparison."""
     rows = {**facts["frozen"], **facts["tuned"]}
     lines = [f"{name:<22} macro-F1 {pm(row['tile']['macro_f1'], 3)}" for name, row in rows.items()]
     made = "are those of the checkpoint" if facts["reproduced"] else "DIFFER from those of the checkpoint"
@@ -97,7 +97,7 @@ def summary(facts: Mapping[str, Any]) -> str:
 
 
 def new_cases(facts: Mapping[str, Any]) -> str:
-    """What a person reads of a model on cases that it has not seen."""
+    """Text printed at the end of an evaluation on new cases."""
     tile = facts["tile"]
     lines = [
         f"{facts['model']['name']} on {facts['tiles']} tiles of {len(facts['cases'])} cases that it has not seen"
@@ -131,10 +131,10 @@ def _verdict(difference: Mapping[str, Any]) -> str:
         return f"makes no difference that these tiles could show ({mean:+.3f})"
     found = f"is {'better' if mean > 0 else 'worse'} by {abs(mean):.3f}"
     ends = {"other seeds": difference["by_seed"], "other tiles of these cases": difference["by_tile"]}
-    doubts = [what for what, pair in ends.items() if pair is not None and pair[0] <= 0 <= pair[1]]
+    crossed = [what for what, pair in ends.items() if pair is not None and pair[0] <= 0 <= pair[1]]
     return (
-        f"{found}, within what {' or '.join(doubts)} could turn round"
-        if doubts
+        f"{found}, within what {' or '.join(crossed)} could turn round"
+        if crossed
         else f"{found} on these tiles"
     )
 

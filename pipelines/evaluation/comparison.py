@@ -1,4 +1,4 @@
-"""Ways of making a model, compared on the same tiles, folds and seeds."""
+"""Training variants, compared on the same tiles, folds and seeds."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all variants share: the tiles' samples by settings, the model's training settings, and how to compare.
+    """What all variants share: the tiles' samples, the model's training settings, and the settings of the evaluation.
 
-    Fits run in `pool` where one is given. Those of a backbone that learns leave their state in `work`, so that an
-    interrupted comparison need not begin anew.
+    Fits run in `pool` where one is given. Those of a backbone that learns save their state in `work`, so that an
+    interrupted comparison resumes.
     """
 
     cache: SampleCache
@@ -66,7 +66,7 @@ class Comparison:
         log.info("variant %s", variant.name)
         samples = self.cache.samples(settings)
         if variant.kind == "probe":
-            prob = hold_out_probe(samples)[None].repeat(len(seeds), axis=0)  # it has no seed
+            prob = hold_out_probe(samples)[None].repeat(len(seeds), axis=0)  # a probe has no seed
             return Judged(
                 variant, samples, HeldOut(prob, np.full((*prob.shape[:2], 2), np.nan), {}), tuple(seeds)
             )
@@ -81,7 +81,7 @@ class Comparison:
         return variant_settings(self.settings, variant.model_copy(update={"set": changed}))
 
     def setup(self, samples: Samples, settings: TrainSettings) -> FitSetup:
-        """What its fits need; one thread each, as they run side by side, unless training used more."""
+        """The setup of a variant's fits, with as many threads as training used."""
         setup = FitSetup.of(samples, settings, None if settings.fit.tune == "frozen" else self.work)
         return replace(setup, threads=threads_of(self.settings))
 

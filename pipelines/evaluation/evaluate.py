@@ -1,7 +1,7 @@
-"""`wsi-necrosis evaluate`: what a model is worth on labelled tiles.
+"""`wsi-necrosis evaluate`: figures of a model on labelled tiles.
 
-On tiles of cases that the model has not seen, it is judged as it is. On the very tiles that it was trained on, its
-way of being made is: each case is left out in turn, next to other ways. Anything between would flatter and is refused.
+On tiles of new cases the model itself is evaluated. On its training tiles, each case is left out in turn, with its
+training settings and with those of other variants. A mixture of both would give figures that are too good.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for.
+    """Options of the command line.
 
     Attributes
     ----------
@@ -62,9 +62,9 @@ class Options:
     card : Path, optional
         Where the model card is written; `out/MODEL_CARD.md` if not given.
     ood : Path, optional
-        Table of pictures and slides that are none of the model's business.
+        Table of pictures and slides that the model was not made for.
     tuned : bool
-        Compare variants whose backbone learns too, which takes an hour and more.
+        Also compare variants whose backbone learns, which takes an hour and more.
     mpp_um : float, optional
         Pixel size of pictures for which the tiles' source gives none.
     """
@@ -84,14 +84,14 @@ class Options:
 
 
 def evaluate(options: Options, rules: EvaluationSettings | None = None) -> str:
-    """Judge a model, write what was found to `out`, and return it as text.
+    """Evaluate a model, write the figures to `out`, and return a summary as text.
 
     Raises
     ------
     DatasetError
         Some of the tiles or cases, but not all, were in the training.
     UsageError
-        Cases that the model has not seen come with an option, or a folder, of a comparison.
+        For new cases, an option of the comparison or the folder of one is given.
     WsiNecrosisError
         Tiles, model or settings are missing or do not fit.
     """
@@ -103,7 +103,7 @@ def evaluate(options: Options, rules: EvaluationSettings | None = None) -> str:
     field, given = Field(spec.tile_px, spec.mpp), options.mpp_um
     tiles = read_tiles(_sized(settings, given or settings.data.mpp_um), options.out, field)
     if not seen(spec, tiles):
-        if given is None:  # what the training knew of its pictures' size says nothing of these
+        if given is None:  # the pixel size of the training's pictures does not hold for new ones
             tiles = read_tiles(_sized(settings, None), options.out, field)
         return judge_new(options, settings, tiles, rules.calibration_bins)
     if given is not None:
@@ -116,7 +116,7 @@ def _sized(settings: TrainSettings, mpp_um: float | None) -> TileDataSettings:
 
 
 def settings_of(spec: ModelSpec, tiles: Path) -> TrainSettings:
-    """The settings that made a model, for these tiles.
+    """The settings that a model was trained with, for these tiles.
 
     Raises
     ------
@@ -155,21 +155,21 @@ def seen(spec: ModelSpec, tiles: Sequence[LabelledTile]) -> bool:
     if pictures & trained or shared_cases:
         raise DatasetError(
             f"{len(pictures & trained)} of {len(pictures)} tiles were in the training of {spec.name!r}, and the cases "
-            f"{', '.join(shared_cases) or 'none'}; figures on them would flatter: give tiles of other cases, or just "
-            f"the {len(trained)} training tiles to leave their cases out in turn"
+            f"{', '.join(shared_cases) or 'none'}; figures on them would be too good: give tiles of other cases, or "
+            f"just the {len(trained)} training tiles to leave their cases out in turn"
         )
     return False
 
 
 def judge_new(options: Options, settings: TrainSettings, tiles: Sequence[LabelledTile], bins: int) -> str:
-    """Figures of the model as it is, on cases that it has not seen."""
+    """Figures of the model itself, on cases that it was not trained on."""
     _refuse_comparison(options)
     model = load_model(options.model)
     samples = SampleCache(tiles).plain(settings.crops, model.spec.recipe)
     found = predict_padded(model, samples.pixels, samples.features[:, 0], settings.crops.batch)
     prob = found.prob.astype(np.float64)[None]
     facts = {
-        "model": _named(model.spec),
+        "model": _identity(model.spec),
         "tiles": len(tiles),
         "cases": case_table(samples, prob),
         "tile": tile_table(samples, prob, bins),
@@ -189,7 +189,7 @@ def compare(
     Raises
     ------
     ModelError
-        The recipe of its name is no longer the one that the model was trained with.
+        The model's recipe differs from the recipe of the same name in this version.
     """
     spec = load_spec(options.model)
     if recipe_of(settings.network) != spec.recipe:
@@ -213,7 +213,7 @@ def compare(
     remove(fits)
     found = summarise_held_out(main.samples, main.held, settings)
     facts = {
-        "model": _named(spec),
+        "model": _identity(spec),
         "main": rules.main,
         "seeds": list(main.seeds),
         "frozen": frozen,
@@ -224,7 +224,7 @@ def compare(
         "reproduced": _same(found.metrics, spec.metrics) and found.calibration == spec.calibration,
         "gate": _gate(main.samples, main.held),
         "importance": grown,
-        "ood": None if inputs is None else _react_to(inputs, options.model, main.samples, settings),
+        "ood": None if inputs is None else _ood_figures(inputs, options.model, main.samples, settings),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / RESULT, facts)
@@ -250,51 +250,52 @@ def _frozen_rows(comparison: Comparison) -> tuple[Judged, dict[str, Any]]:
 
 
 def _shipped_variants(comparison: Comparison) -> dict[str, str]:
-    """Variants that come with the package as models of their own: those models by the variant's name."""
-    made = {name: load_spec(name).training for name in list_models()}
+    """Shipped models by the name of the variant whose training settings they have; without the main variant."""
+    shipped = {name: load_spec(name).training for name in list_models()}
     variants = [
         variant
         for variant in (*comparison.rules.frozen, *comparison.rules.tuned)
         if variant.kind == "network"
     ]
     wanted = {
-        variant.name: _way(comparison.settings_of(variant).model_dump(mode="json")) for variant in variants
+        variant.name: _model_settings(comparison.settings_of(variant).model_dump(mode="json"))
+        for variant in variants
     }
     return {
         variant: name
-        for variant, way in wanted.items()
-        for name, training in made.items()
-        if training and variant != comparison.rules.main and _way(training) == way
+        for variant, settings in wanted.items()
+        for name, training in shipped.items()
+        if training and variant != comparison.rules.main and _model_settings(training) == settings
     }
 
 
-def _way(training: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the settings decides how a model is made, but for its data and its count of members."""
+def _model_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The training settings without data, texts and number of members."""
     network = {key: value for key, value in training["network"].items() if key not in NAMES}
     return {**{key: training[key] for key in ("crops", "fit", "calibration", "ood")}, "network": network}
 
 
-def _named(spec: ModelSpec) -> dict[str, str]:
+def _identity(spec: ModelSpec) -> dict[str, str]:
     return {"name": spec.name, "sha256": spec.weights_sha256, "fingerprint": spec.fingerprint}
 
 
 def _refuse_comparison(options: Options) -> None:
-    """Refuse what only a comparison can do, and to write half over one."""
+    """Refuse options that only a comparison has, and a folder that holds a comparison."""
     asked = {"--card": options.card, "--ood": options.ood, "--tuned": options.tuned}
-    vain = [name for name, value in asked.items() if value]
-    if vain:
+    unused = [name for name, value in asked.items() if value]
+    if unused:
         raise UsageError(
-            f"{', '.join(vain)}: none of the tiles was in the training of {options.model}, which is then judged as it "
-            "is; give its training tiles, or leave the option out"
+            f"{', '.join(unused)}: none of the tiles was in the training of {options.model}, which is then evaluated "
+            "without a comparison; give its training tiles, or leave the option out"
         )
     if "frozen" in _earlier(options.out):
         raise UsageError(
-            f"{options.out} holds a comparison with other ways of making a model; choose another with -o"
+            f"{options.out} holds a comparison with other training variants; choose another with -o"
         )
 
 
 def _tuned_seeds(rules: EvaluationSettings, seeds: Sequence[int]) -> list[int]:
-    """Those of the seeds of tuned variants that the main variant has too.
+    """Seeds of tuned variants that the main variant has as well.
 
     Raises
     ------
@@ -311,7 +312,7 @@ def _tuned_seeds(rules: EvaluationSettings, seeds: Sequence[int]) -> list[int]:
 
 
 def _key(spec: ModelSpec, rules: EvaluationSettings) -> str:
-    """Hash of all that decides the rows of tuned variants: the model, and the rules but for other variants."""
+    """Hash of everything that determines the rows of tuned variants: the model, and the rules of these variants."""
     variants = [variant.model_dump() for variant in rules.frozen if variant.name == rules.main]
     return digest([spec.fingerprint, rules.model_dump(exclude={"frozen"}), variants])
 
@@ -329,7 +330,7 @@ def _kept(out: Path, key: str) -> dict[str, Any]:
 
 
 def _earlier(out: Path) -> dict[str, Any]:
-    """What an earlier call wrote; empty if there is none."""
+    """The `evaluation.json` of an earlier call; empty if there is none."""
     try:
         facts = json.loads((out / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -342,7 +343,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _gate(samples: Samples, held: HeldOut) -> dict[str, dict[str, float]]:
-    """Quartiles of the weight of the radiomics branch over held-out tiles, by class; none where nothing weighs."""
+    """Quartiles of the weight of the radiomics branch over held-out tiles, by class; empty without a gate."""
     weight = samples.by_tile(held.gate.mean(axis=0))[:, 1]
     found: dict[str, dict[str, float]] = {}
     if not np.isfinite(weight).all():
@@ -358,7 +359,7 @@ def _gate(samples: Samples, held: HeldOut) -> dict[str, dict[str, float]]:
     return found
 
 
-def _react_to(
+def _ood_figures(
     inputs: Sequence[OodInput], model: str, samples: Samples, settings: TrainSettings
 ) -> dict[str, Any]:
     held = hold_out_ood(samples, settings.ood)

@@ -1,4 +1,4 @@
-"""The plots of an evaluation, from what left-out cases showed of the main variant."""
+"""The plots of an evaluation, from predictions of the main variant for left-out cases."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw(
 def _reliability(
     path: Path, main: Judged, found: HeldOutSummary, calibration: CalibrationSettings, bins: int
 ) -> None:
-    """Before and after calibration, over all ensembles of the size that ships."""
+    """Reliability before and after calibration, over all ensembles of as many members as the model has."""
     certain, labels = certain_labels(main.samples.tiles)
     before = main.held.ensembles(found.metrics["members"])
     after = calibrate_nested(before, main.samples, calibration)
@@ -67,7 +67,7 @@ def _reliability(
 
 
 def _columns(epochs: tuple[Epoch, ...]) -> dict[str, list[float]]:
-    """As `learning_plot` takes them; a head weighs exp(-s)."""
+    """Columns for `learning_plot`; the weight of a head is exp(-s)."""
     return {
         "epoch": [float(each.epoch) for each in epochs],
         **{name: [getattr(each, name) for each in epochs] for name in ("loss", "coarse", "fine")},

@@ -1,4 +1,4 @@
-"""The model card: what a model is for, what made it, and its figures as they are."""
+"""The model card: intended use, training and figures of a model."""
 
 from __future__ import annotations
 
@@ -84,32 +84,32 @@ than {mpp:g} um per pixel.
 - Radiomics: {radiomics}
 - {branches} {heads}
 - {members}
-- Loss: {loss}; classes weigh by inverse frequency.
-- {epochs} epochs of AdamW at {learning_rate:g}; crops are turned, mirrored, and their stains varied by
-  {jitter:.0f} %, with radiomics computed on what comes out. Settings were fixed beforehand. {stopping}
+- Loss: {loss}; classes are weighted by inverse frequency.
+- {epochs} epochs of AdamW at {learning_rate:g}; crops are rotated and mirrored, and their stains varied by
+  {jitter:.0f} %, with radiomics computed on the result. Settings were fixed beforehand. {stopping}
 - Calibration: temperature {temperature:.2f}, fitted to left-out cases within 1 / {most_t:g} and {most_t:g}.
-- Unusual tiles: a tile is described by mean and spread of its colours at four scales (15 numbers); it abstains beyond
-  {limit:.2f} from the training crops (Mahalanobis distance over the root of 15), within which {keep:.0f} % of left-out
-  cases' crops lie.
+- Tiles unlike the training tiles: a tile is described by mean and spread of its colours at four scales (15 numbers).
+  The model abstains beyond {limit:.2f} from the training crops (Mahalanobis distance over the root of 15),
+  within which {keep:.0f} % of left-out cases' crops lie.
 - Weights: float16, SHA-256 `{sha256}`.
 
 ## Figures
 
 One case left out at a time, predictions pooled over the cases. {ensembles}
-"Tile" is the mean over the crops of a tile; "crop" is a single crop, which is what one cell of a slide gets.
+"Tile" is the mean over the crops of a tile; "crop" is a single crop, which corresponds to one cell of a slide.
 The temperature of a case is fitted on the other cases.
 
 {figure_table}
 
-Percent viable of a left-out case, every tile counting alike, in percent. Soft sums probabilities, hard counts the
-likeliest class.
+Percent viable of a left-out case, with equal weight for every tile. Soft sums probabilities, hard counts the most
+probable class.
 
 {case_table}
 
-What other ways of making a model reach on the same tiles, folds and seeds, each as a single classifier, is in
+Other training variants on the same tiles, folds and seeds, each as a single classifier, are compared in
 [{page}]({page}). In short:
 
-{arm_table}
+{variant_table}
 
 {verdict}{gate}
 
@@ -123,9 +123,9 @@ What other ways of making a model reach on the same tiles, folds and seeds, each
   tiles, differences of .05 mean little.
 - The table shows how far percent viable of an unseen case may be off. No interval covers this error, as there are
   too few cases to learn it from.
-- False positives set a floor: the model cannot establish that a case has no viable tumour.
-- What recognises tiles unlike the training tiles looks at colour and contrast alone. It was chosen with the pictures of
-  `benchmarks/ood_inputs.csv` in view; another scanner or stain can be far from them, and another tumour near.
+- Because of false positives, the model cannot establish that a case has no viable tumour.
+- Tiles unlike the training tiles are recognised by colour and contrast alone, with a method chosen on the pictures of
+  `benchmarks/ood_inputs.csv`. It may refuse osteosarcoma from another scanner or stain, and accept another tumour.
 
 ## Reproduction
 
@@ -154,7 +154,7 @@ OWN_COMMANDS = """\
 
 
 def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluation/ablation.md") -> str:
-    """The card of a model that was compared with others, in Markdown; `page` is where it finds the comparison."""
+    """The card of a model that was compared with variants, in Markdown; `page` is the link to the comparison."""
     data, metrics, training = spec.trained_on, facts["metrics"], spec.training
     fit, detector = training["fit"], spec.ood
     return CARD.format(
@@ -174,7 +174,7 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
         limit=0.0 if detector is None else detector.limit,
         ensembles=_ensembles(metrics),
         figure_table=_figure_table(metrics), case_table=_case_table(metrics),
-        arm_table=_arm_table(facts), verdict=_verdict(facts), gate=_gate(facts["gate"]),
+        variant_table=_variant_table(facts), verdict=_verdict(facts), gate=_gate(facts["gate"]),
         abstained=_abstained(metrics), ood=_ood(facts["ood"]),
         commands=SHIPPED_COMMANDS if spec.name == "default" else OWN_COMMANDS,
         reproduced=REPRODUCED[facts["reproduced"]],
@@ -183,7 +183,7 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
 
 
 def _source_mpp(mpp: float | None) -> str:
-    return "" if mpp is None else f", at {mpp:g} um per pixel where the source says nothing else"
+    return "" if mpp is None else f", at {mpp:g} um per pixel where the source gives no pixel size"
 
 
 def _backbone(spec: ModelSpec) -> str:
@@ -270,7 +270,7 @@ def _case_table(metrics: Mapping[str, Any]) -> str:
     return markdown(header, rows)
 
 
-def _arm_table(facts: Mapping[str, Any]) -> str:
+def _variant_table(facts: Mapping[str, Any]) -> str:
     rows = {**facts["frozen"], **facts["tuned"]}
     lines = [
         (
@@ -281,7 +281,7 @@ def _arm_table(facts: Mapping[str, Any]) -> str:
         )
         for name, row in rows.items()
     ]
-    return markdown(("way", "macro-F1", "AUC", "macro-F1, difference from the model"), lines)
+    return markdown(("variant", "macro-F1", "AUC", "macro-F1, difference from the model"), lines)
 
 
 def _difference(name: str, row: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -298,7 +298,7 @@ def _verdict(facts: Mapping[str, Any]) -> str:
 
 
 def _gate(gate: Mapping[str, Any]) -> str:
-    """How much the radiomics branch has to say, in a sentence; nothing where no gate weighs it."""
+    """The weight of the radiomics branch in a sentence; empty without a gate."""
     if not gate:
         return ""
     titles = {each.name: each.title.lower() for each in TUMOUR_CLASSES}
@@ -319,7 +319,7 @@ def _abstained(metrics: Mapping[str, Any]) -> str:
     )
     return (
         f"Of left-out cases' crops with tissue, {100 * metrics['abstained_share']:.1f} % are abstained on, as the "
-        f"limit is set so: {shares}; in brackets with the limit that the other cases alone would set."
+        f"limit is set so: {shares}; in brackets with the limit from the other cases alone."
     )
 
 

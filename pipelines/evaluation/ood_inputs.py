@@ -1,4 +1,4 @@
-"""What a model makes of pictures and slides that it was not made for: a run on each."""
+"""Run a model on pictures and slides that it was not made for, and measure how many cells it abstains on."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ TILE_PX = 256
 
 @dataclass(frozen=True)
 class OodInput:
-    """A picture or slide; `expected` is "ood" where the model should abstain, and "open" where nothing is asked.
+    """A picture or slide; `expected` is "ood" where the model should abstain, and "open" where both are acceptable.
 
-    `mpp` is None where the slide's own holds.
+    `mpp` is None where the slide states its pixel size.
     """
 
     path: Path
@@ -44,7 +44,10 @@ class OodInput:
 
 @dataclass(frozen=True)
 class Reaction:
-    """What a run made of it: the result, and for every cell with tissue the distance over the limit, and areas."""
+    """The run on an input: its result, the number of cells without tissue, and the distances of cells with tissue.
+
+    `distance` is over the model's limit.
+    """
 
     input: OodInput
     result: dict[str, Any]
@@ -84,13 +87,13 @@ def read_ood_inputs(table: Path) -> tuple[OodInput, ...]:
     Raises
     ------
     DatasetError
-        The table cannot be read, lacks a column, names a missing file, or says something else than it may.
+        The table cannot be read, lacks a column, names a missing file, or holds an invalid value.
     """
-    return tuple(_unknown(row, table) for row in read_rows(table, COLUMNS))
+    return tuple(_parsed(row, table) for row in read_rows(table, COLUMNS))
 
 
 def react(inputs: Sequence[OodInput], settings: Settings) -> Iterator[Reaction]:
-    """Run the model on each, as on any slide."""
+    """Run the model on each input as on any slide."""
     with TemporaryDirectory() as scratch:
         for at, each in enumerate(inputs):
             folder = Path(scratch) / str(at)
@@ -101,7 +104,7 @@ def react(inputs: Sequence[OodInput], settings: Settings) -> Iterator[Reaction]:
 
 
 def summarise(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> dict[str, Any]:
-    """Rows of all, and figures over those expected to be out of distribution.
+    """Rows of all inputs, and figures over those expected to be out of distribution.
 
     Parameters
     ----------
@@ -114,23 +117,24 @@ def summarise(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> d
     -------
     dict
         `rows`; `auroc` of the distance by group and over all that are expected to be out of distribution, against the
-        familiar crops; `held_off`, the share of their cells that are masked or abstained on; `familiar_abstained`.
+        familiar crops; `held_off`, the share of cells of the expected ones that are masked or abstained on;
+        `familiar_abstained`, the share of familiar crops beyond the limit.
     """
     groups = dict.fromkeys(each.input.group for each in reactions)
     by_group = {group: [each for each in reactions if each.input.group == group] for group in groups}
-    odd = [each for each in reactions if each.input.expected == "ood"]
-    cells = sum(each.masked_cells + len(each.distance) for each in odd)
+    expected = [each for each in reactions if each.input.expected == "ood"]
+    cells = sum(each.masked_cells + len(each.distance) for each in expected)
     return {
         "rows": [each.row() for each in reactions],
         "auroc": {group: _auroc(some, familiar) for group, some in by_group.items()}
-        | {"all that should be refused": _auroc(odd, familiar)},
-        "held_off": round(sum(each.held_off for each in odd) / cells, 4) if cells else None,
-        "held_off_cells": [sum(each.held_off for each in odd), cells],
+        | {"all that should be refused": _auroc(expected, familiar)},
+        "held_off": round(sum(each.held_off for each in expected) / cells, 4) if cells else None,
+        "held_off_cells": [sum(each.held_off for each in expected), cells],
         "familiar_abstained": round(float((familiar > 1).mean()), 4),
     }
 
 
-def _unknown(row: Mapping[str, str], table: Path) -> OodInput:
+def _parsed(row: Mapping[str, str], table: Path) -> OodInput:
     path = table.parent / os.path.expandvars(row["file"])
     if not path.is_file():
         raise DatasetError(f"{table} names {path}, which is not there; correct the table")
@@ -168,9 +172,9 @@ def _as_slide(source: OodInput, scratch: Path) -> Iterator[Path]:
 
 
 def _cells(scores: Scores) -> tuple[int, NDArray[np.float32]]:
-    """Cells without tissue, and the distances of those with; unreadable ones are neither."""
-    bare = np.isin(scores.state, (CellState.SCORED, CellState.UNREADABLE), invert=True)
-    return int(bare.sum()), scores.ood[scores.state == CellState.SCORED]
+    """Number of cells without tissue, and distances of those with tissue; unreadable cells are neither."""
+    without_tissue = np.isin(scores.state, (CellState.SCORED, CellState.UNREADABLE), invert=True)
+    return int(without_tissue.sum()), scores.ood[scores.state == CellState.SCORED]
 
 
 def _auroc(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> float | None:

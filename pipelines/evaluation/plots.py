@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: PNG, 1800 px wide, made to be read at 900. Equal input, equal bytes."""
+"""The plots of an evaluation: PNG, 1800 px wide, legible at 900. Equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def confusion_plot(path: Path, table: ArrayLike, title: str, caption: str) -> No
     Parameters
     ----------
     path : Path
-        The PNG to write; one that exists is replaced. So for all pictures here.
+        The PNG to write; one that exists is replaced. This holds for all plots here.
     table : array (3, 3)
         Tiles, or their mean over seeds; rows are true classes.
     title : str
         Above the table.
     caption : str
-        Below: seeds, tiles and how they were judged. So for all pictures here.
+        Below the plot: seeds, tiles and how they were evaluated. This holds for all plots here.
 
     Raises
     ------
     StoreError
-        The file cannot be written. So for all pictures here.
+        The file cannot be written. This holds for all plots here.
     """
     counts = np.asarray(table, dtype=np.float64)
     n_true = counts.sum(axis=1)
@@ -102,7 +102,7 @@ def roc_plot(path: Path, curves: Mapping[str, Curve], aucs: Mapping[str, float |
         As for `confusion_plot`.
     curves : mapping of (float array, float array)
         By name of class: false positive rate and sensitivity, as `metrics.curves.roc_curve` gives them.
-        A class without a curve is named as such.
+        The legend names a class without a curve.
     aucs : mapping of float or None
         By class: area under the curve.
     """
@@ -136,7 +136,7 @@ def reliability_plot(path: Path, before: Reliability, after: Reliability, captio
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1.2, label="perfect calibration")
         for bins, name, colour, style in ((before, "before", GREY, "--"), (after, "after", BLUE, "-")):
-            label = f"{name}, ECE {_bare(bins.ece)}"
+            label = f"{name}, ECE {_decimals(bins.ece)}"
             line = {"color": colour, "linestyle": style, "linewidth": 1.6, "label": label}
             axes.plot(bins.confidence, bins.accuracy, **line, zorder=3)
             size = 400 * bins.count / bins.count.sum() + 12
@@ -148,7 +148,7 @@ def reliability_plot(path: Path, before: Reliability, after: Reliability, captio
 
 
 def learning_plot(path: Path, history: Mapping[str, Mapping[str, ArrayLike]], caption: str) -> None:
-    """Draw losses and weights of the heads by epoch: the mean over fits, in a band from least to most.
+    """Draw losses and weights of the heads by epoch: the mean over fits, in a band from minimum to maximum.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def learning_plot(path: Path, history: Mapping[str, Mapping[str, ArrayLike]], ca
     history : mapping of mapping of arrays (epochs,)
         By fit, for instance a case left out: `epoch`, `loss` of the training, cross-entropy of the
         `coarse` and the `fine` head, and `s_coarse`, `s_fine`, whose heads weigh exp(-s). Fits may stop at
-        different epochs, and later means are over the rest; a structured array will do as well.
+        different epochs, and later means are over the rest; structured arrays are accepted as well.
     """
     with _picture(path, 4.6, caption) as figure:
         losses, weights = figure.subplots(1, 2)
@@ -176,7 +176,7 @@ def learning_plot(path: Path, history: Mapping[str, Mapping[str, ArrayLike]], ca
 
 
 def gate_plot(path: Path, gate: NDArray[np.floating], labels: NDArray[np.int64], caption: str) -> None:
-    """Draw how much the radiomics branch weighs, by true class; a line marks the median.
+    """Draw the weight of the radiomics branch by true class; a line marks the median.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def gate_plot(path: Path, gate: NDArray[np.floating], labels: NDArray[np.int64],
         panels = figure.subplots(len(TUMOUR_CLASSES), 1, sharex=True, sharey=True)
         for axes, at in zip(panels, (VIABLE, NON_VIABLE, NON_TUMOUR), strict=True):
             weight = gate[labels == at, 1]
-            median = f", median {_bare(float(np.median(weight)))}" if weight.size else ""
+            median = f", median {_decimals(float(np.median(weight)))}" if weight.size else ""
             title = f"{TUMOUR_CLASSES[at].title}, {_tiles(weight.size)}{median}"
             axes.set_title(title, loc="left", color=_line_colour(at), pad=6)
             height = 100 * np.histogram(weight, edges)[0] / max(weight.size, 1)
@@ -205,7 +205,7 @@ def gate_plot(path: Path, gate: NDArray[np.floating], labels: NDArray[np.int64],
 
 @contextmanager
 def _picture(path: Path, high: float, caption: str) -> Iterator[Any]:
-    """Give an empty figure, and write it with its caption at the end.
+    """Yield an empty figure, and write it with its caption at the end.
 
     The metadata name no version of matplotlib, so that bytes depend on what is drawn alone.
     """
@@ -246,7 +246,7 @@ def _rule(axes: Any, n: int) -> None:
 
 
 def _beside() -> dict[str, Any]:
-    """Where a legend stands right of a square."""
+    """Position of a legend to the right of a square plot."""
     return {"loc": "center left", "bbox_to_anchor": (1.04, 0.5), "labelspacing": 0.9}
 
 
@@ -266,11 +266,11 @@ def _fill_colour(at: int) -> tuple[float, ...]:
 
 
 def _area(value: float | None) -> str:
-    return "no curve" if value is None else f"AUC {_bare(value)}"
+    return "no curve" if value is None else f"AUC {_decimals(value)}"
 
 
-def _bare(value: float) -> str:
-    """Two digits without the leading nought."""
+def _decimals(value: float) -> str:
+    """Two decimals without the leading zero."""
     return f"{value:.2f}".removeprefix("0")
 
 

@@ -41,7 +41,7 @@ class Row:
     case : str
         The patient.
     mpp : Mpp or None
-        Pixel size of level 0 that goes before what the slide states.
+        Pixel size of level 0, which overrides that of the file.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class AnnotatedSlide:
-    """A slide to cut tiles from, with what is known before a pixel is read; its pixel size is."""
+    """A slide to cut tiles from, with its metadata, of which the pixel size is known, and its annotated areas."""
 
     row: Row
     info: SlideInfo
@@ -61,13 +61,13 @@ class AnnotatedSlide:
 
 
 def read_annotated(table: Path, field: Field) -> tuple[AnnotatedSlide, ...]:
-    """Slides and annotations of a table, in its order; everything that can be wrong is found here.
+    """Slides and annotations of a table, in its order; all faults are found before a tile is cut.
 
     Parameters
     ----------
     table : Path
         CSV with the columns slide, case and annotations (paths relative to it), and optionally mpp_x and mpp_y
-        (um per level-0 pixel), which go before what a slide states.
+        (um per level-0 pixel), which override those of the file.
     field : Field
         The tiles that are wanted; slides more than 2 % coarser are refused.
 
@@ -99,10 +99,10 @@ def _rows(table: Path) -> list[Row]:
     rows = read_rows(table, REQUIRED)
     found = numbers(rows, {"mpp_x": positive, "mpp_y": positive}, "slide", table)
     names = [row["slide"].strip() for row in rows]
-    halved = (name for name, sizes in zip(names, found, strict=True) if len(sizes) == 1)
-    refuse(halved, f"{table} gives one of mpp_x and mpp_y for", "give both or neither")
-    absurd = (name for name, sizes in zip(names, found, strict=True) if not _is_believable(sizes))
-    refuse(absurd, f"{table} gives pixel sizes that no scan has for", "give um per level-0 pixel")
+    incomplete = (name for name, sizes in zip(names, found, strict=True) if len(sizes) == 1)
+    refuse(incomplete, f"{table} gives one of mpp_x and mpp_y for", "give both or neither")
+    implausible = (name for name, sizes in zip(names, found, strict=True) if not _is_plausible(sizes))
+    refuse(implausible, f"{table} gives pixel sizes that no scan has for", "give um per level-0 pixel")
     return [
         Row(
             name=name,
@@ -115,7 +115,7 @@ def _rows(table: Path) -> list[Row]:
     ]
 
 
-def _is_believable(sizes: Mapping[str, float]) -> bool:
+def _is_plausible(sizes: Mapping[str, float]) -> bool:
     try:
         check_given_mpp(Mpp(sizes["mpp_x"], sizes["mpp_y"]) if sizes else None)
     except PixelSizeError:
@@ -130,7 +130,7 @@ def _check(rows: Sequence[Row], table: Path) -> None:
     refuse(twice, f"{table} lists more than once", "put all annotations of a slide into one file")
     absent = (row.name for row in rows if not row.name or not row.path.exists())
     refuse(absent, f"{table} names slides that are not there:", "paths are relative to the table")
-    bare = (row.name for row in rows if not row.annotations.is_file())
+    bare = (row.name for row in rows if not row.annotations.is_file())  # without annotations
     refuse(bare, f"{table} names annotations that are not there for", "paths are relative to the table")
 
 

@@ -29,7 +29,7 @@ TITLED = {tumour_class.title: at for at, tumour_class in enumerate(TUMOUR_CLASSE
 LABEL_OF: Mapping[str, str] = MappingProxyType(
     {name: CLASSES[at] for name, at in (QUPATH | TITLED | dict(LABELS)).items()} | {MIXED_LABEL: MIXED_LABEL}
 )
-ALIKE = 1e-9  # covers that differ by less are equal
+EQUAL_COVER = 1e-9  # covers that differ by less are equal
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class CellLabels:
     labels : mapping of (row, col) to str
         Cells that polygons of one label cover well enough, row by row.
     disputed : int
-        Cells that two labels cover well enough and alike; they have no label.
+        Cells that two labels cover well enough and equally; they have no label.
     """
 
     labels: Mapping[tuple[int, int], str]
@@ -61,13 +61,13 @@ class CellLabels:
 def read_outlines(path: Path) -> tuple[Outline, ...]:
     """Annotated areas of a GeoJSON file: a FeatureCollection or a bare list of features.
 
-    Other geometry and objects that QuPath does not call annotations are skipped with a line in the log,
-    classes that start with Ignore or Region without one.
+    Other geometry, and objects that are not annotations in QuPath, are skipped with a line in the log; classes
+    that start with Ignore or Region are skipped without one.
 
     Raises
     ------
     DatasetError
-        It is missing, no GeoJSON, or holds a broken polygon.
+        It is missing, not GeoJSON, or holds an invalid polygon.
     """
     features = _features(path)
     try:
@@ -119,7 +119,7 @@ def label_cells(
     outlines : sequence of Outline
         Of known classes. Those of one label are united, so that an overlap counts once.
     origin_l0 : tuple of int
-        Level-0 place (x, y) of QuPath's origin, which is that of the slide's bounds.
+        Level-0 position (x, y) of QuPath's origin, which is that of the slide's bounds.
     grid : TileGrid
         The cells.
     min_cover : float
@@ -129,8 +129,8 @@ def label_cells(
     covers = np.stack([np.zeros(grid.shape), *(cover(area, grid) for area in united.values())])
     best = covers.argmax(axis=0)
     most = covers.max(axis=0)
-    enough = most >= min_cover - ALIKE
-    disputed = enough & ((covers > most - ALIKE).sum(axis=0) > 1)
+    enough = most >= min_cover - EQUAL_COVER
+    disputed = enough & ((covers > most - EQUAL_COVER).sum(axis=0) > 1)
     names = ["", *united]
     cells = np.argwhere(enough & ~disputed).tolist()
     return CellLabels({(row, col): names[best[row, col]] for row, col in cells}, int(disputed.sum()))
@@ -170,7 +170,7 @@ def _is_area(feature: Any) -> bool:
 
 
 def _class_name(feature: Any) -> str:
-    """The class's name, of which newer versions of QuPath write the parts."""
+    """The class's name; newer versions of QuPath write it as a list of parts."""
     found = (feature.get("properties") or {}).get("classification") or {}
     return str(found.get("name") or ": ".join(found.get("names") or ()))
 

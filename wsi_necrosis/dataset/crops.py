@@ -23,14 +23,14 @@ def cut_crops(tile: LabelledTile, crops: CropSettings) -> NDArray[np.uint8]:
     """Crops of a labelled tile, evenly spread over it: uint8 (k, tile_px, tile_px, 3).
 
     The tile is averaged to the crops' pixel size first, as a slide is when it is scored: a ratio within 2 %
-    of a whole number is taken as that number, and otherwise every pixel counts by the share of it that is
-    covered. There are at most `crops.per_side` places along each side; places that coincide are taken once,
-    so that a tile as wide as a crop gives one.
+    of a whole number is taken as that number, and otherwise every pixel is weighted by its covered area.
+    There are at most `crops.per_side` positions along each side; equal positions are taken once, so that a
+    tile as wide as a crop gives one.
 
     Parameters
     ----------
     tile : LabelledTile
-        Transparent parts of its picture are laid on white.
+        Transparent parts of its picture become white.
     crops : CropSettings
         Side, pixel size and number of the crops.
 
@@ -56,7 +56,7 @@ def cut_crops(tile: LabelledTile, crops: CropSettings) -> NDArray[np.uint8]:
 
 
 def _starts(spare: int, count: int) -> list[int]:
-    """Up to `count` places from 0 to `spare`, evenly spread, each once."""
+    """Up to `count` positions from 0 to `spare`, evenly spread, each once."""
     return [int(place) for place in np.unique(np.linspace(0, spare, count).round())]
 
 
@@ -70,7 +70,7 @@ def _picture(path: Path) -> Image.Image:
 
 
 def _averaged(image: Image.Image, px_l0: tuple[float, float]) -> NDArray[np.uint8]:
-    """The picture in pixels that span `px_l0` of its own; what is left at the right and below is dropped."""
+    """The picture averaged to pixels of `px_l0` of its own; an incomplete last column and row are dropped."""
     columns, rows = (int(length / px + 1e-9) for length, px in zip(image.size, px_l0, strict=True))
     if min(rows, columns) == 0:
         return np.empty((rows, columns, 3), np.uint8)

@@ -59,7 +59,7 @@ def cut_slides(table: Path, scratch: Path, field: Field, min_cover: float) -> Pa
     Raises
     ------
     DatasetError, SlideError
-        The table, an annotation or a slide does not serve, or not one tile is covered; nothing is written then.
+        The table, an annotation or a slide is invalid, or no tile is covered enough; nothing is written then.
     StoreError
         Tiles cannot be written.
     """
@@ -85,7 +85,7 @@ def cut_slides(table: Path, scratch: Path, field: Field, min_cover: float) -> Pa
 
 
 def _inputs(slides: Sequence[AnnotatedSlide], field: Field, min_cover: float) -> dict[str, Any]:
-    """All that the tiles depend on."""
+    """Everything that the tiles depend on."""
     facts = [
         {
             "slide": cut.row.name,
@@ -100,7 +100,7 @@ def _inputs(slides: Sequence[AnnotatedSlide], field: Field, min_cover: float) ->
 
 
 def _recorded(folder: Path) -> str | None:
-    """Digest of what the tiles of a folder were cut from; None where there are none."""
+    """Digest of the inputs of the tiles in a folder; None where there are none."""
     try:
         return str(json.loads((folder / "inputs.json").read_text(encoding="utf-8"))["digest"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -134,7 +134,7 @@ def _is_inside(box: Box, grid: TileGrid) -> bool:
 
 
 def _write_tile(slide: Slide, box: Box, mpp: Mpp, path: Path) -> bool:
-    """Whether all of it could be read."""
+    """Write a tile if all of it can be read; return whether it was written."""
     region = slide.read(box, mpp)
     if not region.unreadable:
         Image.fromarray(region.rgb).save(path)

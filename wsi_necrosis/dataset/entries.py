@@ -1,4 +1,4 @@
-"""What a source says of its pictures, and the checks that make labelled tiles of it."""
+"""Pictures as a source describes them, and the checks that turn them into labelled tiles."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture and what its source says of it; nothing is checked but that numbers are numbers.
+    """A picture as its source describes it; unchecked, except that numbers are parsed.
 
     Attributes
     ----------
     name : str
-        How the source names it, for messages.
+        Its name in the source, for messages.
     path : Path
         The picture.
     label, case : str
-        As the source spells them.
+        As written in the source.
     slide : str
         Empty where the source names none.
     x_l0, y_l0 : int
@@ -55,9 +55,9 @@ class Entry:
 
 
 def pictures_below(folder: Path) -> tuple[Path, ...]:
-    """Pictures anywhere below a folder, sorted; hidden files are none."""
+    """Pictures anywhere below a folder, sorted, without hidden files."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    # a link to nowhere counts, so that a picture that was not fetched is missed
+    # broken links are kept, so that a picture that was not fetched is reported as missing
     return tuple(sorted(path for path in found if not path.is_dir() and not path.name.startswith(".")))
 
 
@@ -67,18 +67,18 @@ def settle(entries: Sequence[Entry], source: Path, settings: TileDataSettings) -
     Parameters
     ----------
     entries : sequence of Entry
-        What the source says.
+        Pictures as the source describes them.
     source : Path
         The table or folder, for messages.
     settings : TileDataSettings
-        `mpp_um` stands in for a missing pixel size; `mixed` says what becomes of mixed tiles. Those left
+        `mpp_um` stands in for a missing pixel size; `mixed` says how mixed tiles are used. Those left
         out are not checked further.
 
     Raises
     ------
     DatasetError
         There are no tiles, a label is unknown, a picture has no case or no pixel size, is listed twice, is
-        missing, cannot be read, or is not the one that its hash belongs to. All faults of one kind are
+        missing, cannot be read, or does not have the hash that the source gives. All faults of one kind are
         listed.
     """
     kept = _with_truth(entries, source, settings)
@@ -132,7 +132,7 @@ def _sizes(entries: Iterable[Entry], source: Path, mpp_um: float | None) -> list
 
 
 def _hashes(entries: Iterable[Entry], source: Path) -> list[str]:
-    """SHA-256 of every picture, compared with what the source says."""
+    """SHA-256 of every picture, compared with that of the source."""
     hashes: list[str] = []
     unreadable, changed = [], []
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Faults of one kind, listed at once."""
+"""Errors that list all faults of one kind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def plainly(items: Iterable[str]) -> str:
 
 
 def refuse(names: Iterable[str], fact: str, way_out: str) -> None:
-    """Do nothing where there are no names.
+    """Raise an error that lists these names; do nothing where there are none.
 
     Parameters
     ----------
     names : iterable of str
-        The offenders.
+        Names of the items at fault.
     fact : str
         What is wrong; the names follow it.
     way_out : str
@@ -36,7 +36,7 @@ def refuse(names: Iterable[str], fact: str, way_out: str) -> None:
     Raises
     ------
     DatasetError
-        There is an offender; the message lists them.
+        There are names.
     """
     found = list(names)
     if found:

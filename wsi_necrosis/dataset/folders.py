@@ -9,12 +9,12 @@ from wsi_necrosis.dataset.faults import refuse
 
 
 def read_folders(folder: Path) -> tuple[Entry, ...]:
-    """What the names of folders say of the pictures in them, sorted by path.
+    """Pictures with the case and label that their folders name, sorted by path.
 
     Raises
     ------
     DatasetError
-        A picture lies elsewhere than in a label's folder within a case's.
+        A picture does not lie in a folder CASE/LABEL.
     """
     places = [(path, path.relative_to(folder)) for path in pictures_below(folder)]
     misplaced = (str(place) for _, place in places if len(place.parts) != 3)

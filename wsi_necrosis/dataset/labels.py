@@ -1,4 +1,4 @@
-"""Spellings of labels, and the truth that each stands for."""
+"""Spellings of labels, and the class probabilities that each stands for."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def truth_of(label: str, mixed: Mixed) -> Truth | None:
     label : str
         One of `KNOWN`.
     mixed : {"exclude", "soft", "viable", "nonviable"}
-        What becomes of tiles that are partly viable and partly not.
+        How tiles that are partly viable and partly not are used.
     """
     return MIXED[mixed] if label == MIXED_LABEL else CERTAIN[LABELS[label]]

@@ -1,6 +1,6 @@
-"""Read labelled tiles, whatever the layout of their source.
+"""Read labelled tiles from sources of four layouts.
 
-Four layouts are read (`data.layout`; `auto` looks which one it is):
+`data.layout` names the layout; `auto` detects it:
 
 table
     A CSV file, or a folder that holds `labels.csv`: columns file, case and label, and optionally slide, x,
@@ -54,8 +54,7 @@ def read_tiles(settings: TileDataSettings, scratch: Path, field: Field) -> tuple
     Parameters
     ----------
     settings : TileDataSettings
-        Place and layout of the source, the pixel size of pictures that have none, and what becomes of mixed
-        tiles.
+        Path and layout of the source, the pixel size of pictures that have none, and how mixed tiles are used.
     scratch : Path
         Where tiles of annotated slides are cut to; other layouts write nothing.
     field : Field
@@ -66,7 +65,7 @@ def read_tiles(settings: TileDataSettings, scratch: Path, field: Field) -> tuple
     DatasetError
         The source is not there or not of its layout, or does not describe its tiles: see the readers.
     SettingsError
-        The place names a variable that is not set.
+        The path names an environment variable that is not set.
     SlideError
         An annotated slide cannot be opened.
     StoreError

@@ -19,19 +19,18 @@ Parser = Callable[[str], float]
 
 
 def read_table(path: Path) -> tuple[Entry, ...]:
-    """What a table says of its tiles, row by row.
+    """Pictures as a table describes them, row by row.
 
     Parameters
     ----------
     path : Path
         CSV with the columns file (relative to the table), case and label; slide, x, y (level-0 pixels), mpp
-        (um) and sha256 if they are known. Labels are taken as they stand, other values without blanks around
-        them.
+        (um) and sha256 if they are known. Labels are taken as written, other values without surrounding blanks.
 
     Raises
     ------
     DatasetError
-        It cannot be read, lacks a column, has no rows, or holds a number that is none.
+        It cannot be read, lacks a column, has no rows, or holds an invalid number.
     """
     rows = read_rows(path, REQUIRED)
     found = numbers(rows, {"x": whole, "y": whole, "mpp": positive}, "file", path)
@@ -58,7 +57,7 @@ def read_lines(path: Path) -> list[list[str]]:
 
 
 def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
-    """Rows of a CSV file by the names in its first line; what a short row lacks is empty.
+    """Rows of a CSV file by the names in its first line; missing values of a short row are empty.
 
     Raises
     ------
@@ -78,14 +77,14 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
 def numbers(
     rows: Sequence[Row], parsers: Mapping[str, Parser], name: str, path: Path
 ) -> list[dict[str, float]]:
-    """Numbers of every row by column; a column or a cell that is empty gives none.
+    """Numbers of every row by column; columns that are missing or empty are left out.
 
     Parameters
     ----------
     rows : sequence of mappings
         As `read_rows` gives them.
     parsers : mapping of str to callable
-        What reads each column; ValueError is a fault.
+        Parser of each column; it raises ValueError for an invalid number.
     name : str
         The column that names a row in messages.
     path : Path
@@ -94,7 +93,7 @@ def numbers(
     Raises
     ------
     DatasetError
-        A cell holds no such number; all of them are listed.
+        A value is invalid; all of them are listed.
     """
     found: list[dict[str, float]] = []
     faults = []

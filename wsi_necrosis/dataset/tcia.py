@@ -23,14 +23,14 @@ VALIDATION = "PathologistValidation.csv"
 FEATURES = "ML_Features_1144.csv"
 NAME, LABEL = "image.name", "classification"
 
-GRAMMAR = re.compile(r"((?:Case-\d+(?:-P\d+)?|P\d+))-([A-Z]+\d+)-(\d+)-(\d+)", re.ASCII)
+NAME_PATTERN = re.compile(r"((?:Case-\d+(?:-P\d+)?|P\d+))-([A-Z]+\d+)-(\d+)-(\d+)", re.ASCII)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TileName:
-    """What the name of a tile says.
+    """The parts of a tile's name.
 
     Attributes
     ----------
@@ -52,15 +52,15 @@ class TileName:
 
 
 def read_tcia(folder: Path) -> tuple[Entry, ...]:
-    """What the tables of the download say of its pictures, sorted by path.
+    """Pictures as the tables of the download describe them, sorted by path.
 
-    Rows about pictures that are not there are ignored, as are rows whose name is none; the log counts both.
+    Rows about pictures that are not there are ignored, as are rows whose name is not a tile's; the log counts both.
 
     Raises
     ------
     DatasetError
-        A table cannot be read, a picture's name is none or occurs twice, has no label, or two tables or rows
-        disagree about it.
+        A table cannot be read; a picture's name is not a tile's or occurs twice; a picture has no label, or
+        several different ones.
     """
     pictures = {path: tile_name(path.name) for path in pictures_below(folder)}
     nameless = (path.name for path, name in pictures.items() if name is None)
@@ -77,7 +77,7 @@ def read_tcia(folder: Path) -> tuple[Entry, ...]:
 
 
 def tile_name(name: str) -> TileName | None:
-    """What the name of a tile says in either spelling, with or without the ending of a picture; None if it is none.
+    """The parts of a tile's name in either spelling, with or without the file extension; None for other names.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def tile_name(name: str) -> TileName | None:
     """
     stem, dot, ending = name.strip().rpartition(".")
     bare = stem if f"{dot}{ending}".lower() in SUFFIXES else name.strip()
-    match = GRAMMAR.fullmatch(re.sub(r"\s*-\s*|\s+", "-", bare))
+    match = NAME_PATTERN.fullmatch(re.sub(r"\s*-\s*|\s+", "-", bare))
     if match is None:
         return None
     case, code, x, y = match.groups()
@@ -95,47 +95,47 @@ def tile_name(name: str) -> TileName | None:
 
 def _labels(folder: Path, names: Mapping[Path, TileName]) -> dict[Path, str]:
     """The one label of every picture."""
-    said: dict[Path, set[str]] = {path: set() for path in names}
-    for path, label in _said(folder, names):
-        said[path].add(label)
+    found: dict[Path, set[str]] = {path: set() for path in names}
+    for path, label in _labelled(folder, names):
+        found[path].add(label)
     disputed = [
         f"{path.name!r} ({' or '.join(map(repr, sorted(labels)))})"
-        for path, labels in said.items()
+        for path, labels in found.items()
         if len(labels) > 1
     ]
     if disputed:
         raise DatasetError(f"the tables of {folder} disagree about {plainly(disputed)}; correct one of them")
-    bare = (path.name for path, labels in said.items() if not labels)
+    unlabelled = (path.name for path, labels in found.items() if not labels)
     refuse(
-        bare,
+        unlabelled,
         f"no table of {folder} has a label for",
         f"each picture needs a row in {VALIDATION} or {FEATURES}",
     )
-    return {path: next(iter(labels)) for path, labels in said.items()}
+    return {path: next(iter(labels)) for path, labels in found.items()}
 
 
-def _said(folder: Path, names: Mapping[Path, TileName]) -> Iterator[tuple[Path, str]]:
-    """Pictures and their labels, by every table; a table of one folder speaks of that folder alone."""
+def _labelled(folder: Path, names: Mapping[Path, TileName]) -> Iterator[tuple[Path, str]]:
+    """Pictures and their labels from every table; a `PathologistValidation.csv` labels its own folder only."""
     for table in sorted(folder.rglob(VALIDATION)):
         here = {name: path for path, name in names.items() if path.parent == table.parent}
         rows = ((line[0], line[1] if len(line) > 1 else "") for line in read_lines(table))
-        yield from _met(table, rows, here)
+        yield from _matched(table, rows, here)
     everywhere = {name: path for path, name in names.items()}
     for table in sorted(folder.rglob(FEATURES)):
         named = ((row[NAME], row[LABEL]) for row in read_rows(table, (NAME, LABEL)))
-        yield from _met(table, named, everywhere)
+        yield from _matched(table, named, everywhere)
 
 
-def _met(
+def _matched(
     table: Path, rows: Iterable[tuple[str, str]], pictures: Mapping[TileName, Path]
 ) -> list[tuple[Path, str]]:
     """Rows whose pictures are there."""
     found = [(tile_name(name), label) for name, label in rows]
-    met = [(pictures[name], label) for name, label in found if name is not None and name in pictures]
+    matched = [(pictures[name], label) for name, label in found if name is not None and name in pictures]
     nameless = sum(name is None for name, _ in found)
-    if len(met) < len(found):
+    if len(matched) < len(found):
         log.info(
             "%s: %d of %d rows are ignored, as their pictures are not there, %d of them for want of a name",
-            table, len(found) - len(met), len(found), nameless,
+            table, len(found) - len(matched), len(found), nameless,
         )  # fmt: skip
-    return met
+    return matched

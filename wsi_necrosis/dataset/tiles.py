@@ -45,12 +45,12 @@ class LabelledTile:
 
     @property
     def label(self) -> int | None:
-        """The class that it certainly is, an index into `classes.CLASSES`; None for a mixed tile."""
+        """Its class, an index into `classes.CLASSES`; None for a mixed tile."""
         return self.truth.index(1.0) if 1.0 in self.truth else None
 
     @property
     def is_tumour(self) -> bool:
-        """Whether it is tumour, viable or not or both."""
+        """Whether it is tumour: viable, non-viable or mixed."""
         return self.truth[NON_TUMOUR] == 0
 
 
@@ -61,7 +61,7 @@ class Fold:
     Raises
     ------
     DatasetError
-        They do; figures from such a split would be too good.
+        They share one; figures from such a split would be too good.
     """
 
     train: tuple[LabelledTile, ...]
@@ -97,7 +97,7 @@ def leave_case_out(tiles: Sequence[LabelledTile]) -> tuple[Fold, ...]:
 
 
 def inner_fold(tiles: Sequence[LabelledTile]) -> Fold | None:
-    """Spare one case of the training tiles, to tell when to stop.
+    """Set one case of the training tiles aside for early stopping.
 
     A case can be spared if it holds tumour and the others still hold tiles of every class; a mixed tile is
     tumour, but of no class. The one with the fewest tiles is taken, by name among equals.

@@ -1,4 +1,4 @@
-"""Write every file that other programs open, from what a slide's folder holds; the slide itself is not needed."""
+"""Write every file that other programs open, from a slide's results; the slide itself is not needed."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def export_slide(
     tissue : Tissue
         Overview and mask.
     scores : Scores
-        What was found in each cell.
+        Scores of each cell.
     score : NecrosisScore
-        What the scores add up to.
+        Percent viable and areas.
     settings : Settings
         `quantify`, under which cells are labelled, and `export`.
 
@@ -60,7 +60,7 @@ def export_slide(
 
 
 def caption_of(result: Mapping[str, Any]) -> Caption:
-    """What stands in an overlay's legend of slide, model and pixel size."""
+    """Slide, model and pixel size as text for an overlay's legend."""
     model, slide = result["provenance"]["model"], result["provenance"]["slide"]
     mpp = Mpp(slide["mpp_x"], slide["mpp_y"])
     return Caption(

@@ -75,8 +75,8 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, fingerprint: str
 
 
 def _regions(scores: Scores, heatmap: Heatmap) -> _Regions:
-    names = connected(heatmap.label, connectivity=1, background=0)
-    values, first, index = np.unique(names, return_index=True, return_inverse=True)
+    regions = connected(heatmap.label, connectivity=1, background=0)
+    values, first, index = np.unique(regions, return_index=True, return_inverse=True)
     kept = values > 0
     tissue = scores.px[..., PixelCount.TISSUE].ravel().astype(np.float64)
     viable = np.nan_to_num(heatmap.channels[VIABLE].ravel())
@@ -85,40 +85,40 @@ def _regions(scores: Scores, heatmap: Heatmap) -> _Regions:
     weighted = np.bincount(index, tissue * viable, len(values))[kept]
     return _Regions(
         label=heatmap.label.ravel()[first][kept],
-        first=np.stack(np.unravel_index(first, names.shape), axis=-1)[kept],
-        polygons=_outlines(names, values[kept]),
+        first=np.stack(np.unravel_index(first, regions.shape), axis=-1)[kept],
+        polygons=_outlines(regions, values[kept]),
         cells=np.bincount(index, minlength=len(values))[kept],
         tissue_mm2=area * scores.px_mm2,
         p_viable=np.divide(weighted, area, out=np.full(len(area), np.nan), where=area > 0),
     )
 
 
-def _outlines(names: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[Any]:
+def _outlines(regions: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[Any]:
     """Polygons, in cells, of the wanted regions: horizontal runs as boxes, united within a region."""
-    row, start, stop = _runs(names)
-    region = names[row, start]
+    row, start, stop = _runs(regions)
+    region = regions[row, start]
     order = np.argsort(region, kind="stable")
     boxes = shapely.box(start, row, stop, row + 1)[order]
     edges = np.searchsorted(region[order], [*wanted, wanted[-1] + 1 if len(wanted) else 0])
     groups = [boxes[a:b] for a, b in pairwise(edges)]
     united = [group[0] if len(group) == 1 else shapely.union_all(group) for group in groups]
-    # points in the middle of a straight edge carry nothing
+    # points in the middle of a straight edge are redundant
     return np.asarray(shapely.simplify(np.array(united, dtype=object), 0))
 
 
-def _runs(names: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, first and end column of the horizontal runs of equal names, without those of name 0."""
-    change = np.ones((names.shape[0], names.shape[1] + 1), bool)
-    change[:, 1:-1] = names[:, 1:] != names[:, :-1]
+def _runs(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Row, first and end column of the horizontal runs of one region number; number 0 is background."""
+    change = np.ones((regions.shape[0], regions.shape[1] + 1), bool)
+    change[:, 1:-1] = regions[:, 1:] != regions[:, :-1]
     row, edge = np.nonzero(change)
     same_row = row[1:] == row[:-1]
     row, start, stop = row[:-1][same_row], edge[:-1][same_row], edge[1:][same_row]
-    named = names[row, start] > 0
-    return row[named], start[named], stop[named]
+    inside = regions[row, start] > 0
+    return row[inside], start[inside], stop[inside]
 
 
 def _to_qupath(polygons: NDArray[Any], grid: TileGrid) -> NDArray[Any]:
-    """From cells to level-0 pixels less bounds (the start of the plane), cut at the plane's edge."""
+    """From cells to level-0 pixels minus bounds (the start of the plane), cut at the plane's edge."""
     plane = grid.plane
     corner = np.array([plane.x_l0, plane.y_l0])
     end = np.array([plane.right_l0, plane.bottom_l0])
@@ -151,7 +151,7 @@ def _feature(regions: _Regions, at: int, rings: list[Ring], namespace: UUID) -> 
 
 
 def _rings(polygons: NDArray[Any]) -> list[list[Ring]]:
-    """Give the closed rings of each polygon, outer ones counter-clockwise as RFC 7946 wants (y upwards)."""
+    """The closed rings of each polygon, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
     wound = shapely.reverse(shapely.normalize(polygons))  # the normal form is clockwise
     rings, owner = shapely.get_rings(wound, return_index=True)
     points, ring = shapely.get_coordinates(rings, return_index=True)
@@ -163,7 +163,7 @@ def _rings(polygons: NDArray[Any]) -> list[list[Ring]]:
 
 
 def _measurements(regions: _Regions, at: int) -> dict[str, float]:
-    """Give the finite measurements alone: QuPath refuses others."""
+    """The finite measurements only: QuPath refuses others."""
     found = {
         "Tissue area mm^2": float(regions.tissue_mm2[at]),
         "Cells": float(regions.cells[at]),

@@ -1,4 +1,4 @@
-"""Where panels and legend of `overlay.png` stand, so that the slide gets most room.
+"""Positions of the panels and the legend of `overlay.png`, chosen so that the slide is shown as large as possible.
 
 Lengths written as numbers here are in units of the height of the text.
 """
@@ -23,7 +23,7 @@ Point = tuple[int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand on the canvas, in pixels: sizes and points are (x, y).
+    """Positions on the canvas, in pixels: sizes and points are (x, y).
 
     Attributes
     ----------
@@ -53,16 +53,16 @@ def text_unit(side_px: int) -> int:
 
 
 def lay_out(overview: Overview, side_px: int) -> Layout:
-    """Best of four ways: panels in a row or in a column, legend beside or below them.
+    """Best of four arrangements: panels in a row or in a column, legend beside or below them.
 
-    The longer side of the canvas is at most `side_px` where the text leaves room for that.
+    The longer side of the canvas is at most `side_px` where the text fits into that.
     """
-    ways = [_arranged(overview, side_px, *way) for way in product(("row", "column"), ("beside", "below"))]
+    layouts = [_arranged(overview, side_px, *way) for way in product(("row", "column"), ("beside", "below"))]
 
-    def badness(layout: Layout) -> tuple[bool, float, int]:
+    def cost(layout: Layout) -> tuple[bool, float, int]:
         return max(layout.canvas) > side_px, layout.frame.um, layout.canvas[0] * layout.canvas[1]
 
-    return min(ways, key=badness)
+    return min(layouts, key=cost)
 
 
 def _arranged(overview: Overview, side_px: int, panels: str, legend: str) -> Layout:
@@ -71,10 +71,10 @@ def _arranged(overview: Overview, side_px: int, panels: str, legend: str) -> Lay
     across, down = (2, 1) if panels == "row" else (1, 2)
     wide, high, table_step = _legend(unit, legend)
     beside, below = (wide + margin, 0) if legend == "beside" else (0, high + margin)
-    room_x = (side_px - margin * (across + 1) - beside) / across
-    room_y = (side_px - margin * 2 - below) / down - 2 * strip
+    free_x = (side_px - margin * (across + 1) - beside) / across
+    free_y = (side_px - margin * 2 - below) / down - 2 * strip
     least = unit * PANEL_WIDE
-    frame = fit(overview, max(least, room_x), max(least, room_y))
+    frame = fit(overview, max(least, free_x), max(least, free_y))
     slot_x, slot_y = max(frame.width, round(unit * PANEL_WIDE)) + margin, frame.height + 2 * strip
     first = margin, margin + strip
     second = first[0] + (across - 1) * slot_x, first[1] + (down - 1) * slot_y

@@ -22,7 +22,7 @@ from wsi_necrosis.quantify.palette import PALETTE
 VERSION = "0.5"
 LABELS = "classes"
 CHUNK_CELLS = 1024
-NON_VIABLE_COLOUR = (128, 128, 128)  # its own dark grey does not show on the black of viewers
+NON_VIABLE_COLOUR = (128, 128, 128)  # its dark grey is invisible on the black background of viewers
 UNCERTAINTY_COLOUR = (255, 255, 255)
 
 
@@ -111,7 +111,7 @@ def _transformations(heatmap: Heatmap, k: int, axes: str) -> list[dict[str, Any]
 
 
 def _omero(name: str) -> dict[str, Any]:
-    """Colour windows from 0 to 1, so that pictures of different slides compare; one channel is on."""
+    """Colour windows from 0 to 1, so that slides can be compared; only the viable channel is switched on."""
     own = [each.colour for each in TUMOUR_CLASSES]
     own[NON_VIABLE] = NON_VIABLE_COLOUR
     channels = [

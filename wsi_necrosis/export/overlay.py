@@ -1,8 +1,8 @@
-"""`overlay.png` and `thumbnail.png`: what was found, drawn over the slide, with legend and scale bar.
+"""`overlay.png` and `thumbnail.png`: the results drawn over the slide with a legend, and the slide alone.
 
 The overlay has two panels, the class of each cell over the slide and the probability of viable tumour,
 and a legend with the areas. Panels stand side by side or one above the other, and the legend beside or
-below them, whichever gives the slide most room.
+below them, whichever shows the slide larger.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from wsi_necrosis.slides.overview import Overview
 
 PANELS = ("Class of each cell", "Probability of viable tumour")
 RESEARCH_ONLY = "Research use only. Not for diagnosis."
-PNG_EFFORT = 3  # half the time of the default for a tenth more bytes
-MOST_LINES = 5  # of one fact; the legend has room for these
+PNG_EFFORT = 3  # compression level: half the time of the default for a tenth more bytes
+MOST_LINES = 5  # of one entry of the legend; more do not fit
 REASONS = {
     "no_tissue": "no tissue was scored",
     "out_of_domain": "tissue unlike the training tiles",
@@ -51,7 +51,7 @@ GREY: Colour = (95, 95, 95)
 
 @dataclass(frozen=True)
 class Caption:
-    """What a picture says about where it comes from: slide, model and pixel size, as text."""
+    """Origin of a picture: slide, model and pixel size, as text."""
 
     slide: str
     model: str
@@ -72,7 +72,7 @@ def write_overlay(
     score : NecrosisScore
         For the legend.
     caption : Caption
-        Where it comes from.
+        Slide, model and pixel size.
     settings : ExportSettings
         Longer side and opacity. A picture smaller than its text grows to hold it.
 
@@ -162,7 +162,7 @@ def _interval_text(score: NecrosisScore) -> str:
 
 
 def _shortened(text: str, longest: int) -> str:
-    """Cut out the middle of a long text: names of slides differ at both ends."""
+    """A long text without its middle: names of slides differ at both ends."""
     half = (longest - 1) // 2
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
@@ -182,7 +182,7 @@ def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore)
 
 
 def _table(score: NecrosisScore) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Yield label, area by largest probability and area by sums of probability; empty extras are left out."""
+    """Yield label, area by largest probability and area by sums of probability; abstained and unreadable if any."""
     areas = score.ledger.area_mm2()
     for label in (CellLabel.VIABLE, CellLabel.NON_VIABLE, CellLabel.NON_TUMOUR):
         name = CLASSES[label - 1]

@@ -1,4 +1,4 @@
-"""The slide's plane as a picture: pixels of one size in both directions, whatever the scanner's were."""
+"""The slide's plane as a picture with square pixels, also where the scanner's pixels are not square."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 WHITE = (255, 255, 255)
 HEAT_COLOURS = "YlOrRd"  # ColorBrewer; evenly graded, red for viable, safe for the colour-blind
 GREYNESS = 0.7  # share of the stain that is taken out under class colours
-LARGEST_ZOOM = 16  # screen pixels per overview pixel; beyond it a tiny slide is only blocks
+LARGEST_ZOOM = 16  # picture pixels per overview pixel; more would show nothing new
 
 RGB = NDArray[np.uint8]
 
@@ -44,7 +44,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Layers:
-    """What lies on one another: the slide, its tissue, and what was found. All cover one plane."""
+    """The layers of a picture: slide, tissue mask and heatmap. All cover one plane."""
 
     overview: Overview
     mask: TissueMask
@@ -75,7 +75,7 @@ def slide_picture(overview: Overview, frame: Frame) -> RGB:
 
 
 def class_map(layers: Layers, frame: Frame, opacity: float) -> RGB:
-    """RGB (height, width, 3) of the slide with class colours over its tissue and firm outlines.
+    """RGB (height, width, 3) of the slide with class colours over its tissue and opaque outlines.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def class_map(layers: Layers, frame: Frame, opacity: float) -> RGB:
     alpha = np.where(label > 0, alpha * tissue, 0)
     colours = np.array([WHITE, *(PALETTE[value].rgb for value in sorted(PALETTE))], np.float32)
     slide = slide_picture(layers.overview, frame)
-    # stain would tint the colours, which then no longer match the legend
+    # grey, as the stain would tint the colours, which then no longer match the legend
     grey = _blend(slide, slide.mean(axis=-1, keepdims=True), (alpha > 0) * GREYNESS)
     return _blend(grey, colours[label], alpha)
 
@@ -149,7 +149,7 @@ def font(unit: int, weight: str = "") -> ImageFont.FreeTypeFont:
 
 
 def _cover(mask: TissueMask, kind: MaskClass, frame: Frame) -> NDArray[np.float32]:
-    """Share (height, width) of each picture pixel that is of a kind."""
+    """Share (height, width) of each picture pixel that is of a class of the mask."""
     image = Image.fromarray((mask.kind == kind).astype(np.uint8) * 255)
     box = _within(_plane_px(mask.plane, mask.px_l0), image.size)
     share = np.asarray(image.resize(frame.size, Image.Resampling.BOX, box), np.float32)

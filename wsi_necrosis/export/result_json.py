@@ -25,16 +25,16 @@ def result_of(
     slide_id : str
         Its name in tables.
     plan : Plan
-        All that decided its scores.
+        Everything that determined its scores.
     mask : TissueMask
-        What each place of its plane is.
+        Its tissue mask.
     scores : Scores
-        What was found in each cell.
+        Scores of each cell.
     score : NecrosisScore
-        What these add up to.
+        Percent viable and areas.
     """
     info, mpp = plan.info, plan.info.known_mpp
-    warnings = [plan.spec.notice, *_doubts(plan, scores, score)]
+    warnings = [plan.spec.notice, *_warnings(plan, scores, score)]
     return {
         "schema_version": RESULT_VERSION,
         "slide_id": slide_id,
@@ -66,21 +66,21 @@ def result_of(
     }
 
 
-def _doubts(plan: Plan, scores: Scores, score: NecrosisScore) -> list[str]:
-    """What a reader of the number must know about this slide."""
-    info, doubts = plan.info, []
+def _warnings(plan: Plan, scores: Scores, score: NecrosisScore) -> list[str]:
+    """Limitations of the result for this slide."""
+    info, found = plan.info, []
     if plan.spec.ood is None:
-        doubts.append("this model does not recognise tissue unlike its training tiles")
+        found.append("this model does not recognise tissue unlike its training tiles")
     if info.mpp_source not in {"metadata", "TIFF resolution", "--mpp"}:
-        doubts.append(f"pixel size {info.known_mpp} um from {info.mpp_source}")
+        found.append(f"pixel size {info.known_mpp} um from {info.mpp_source}")
     if score.ood_mm2 > 0:
         area = score.ledger.area_mm2()
         percent = 100 * score.ood_mm2 / sum(area[name] for name in ("abstained", *CLASSES))
         share = f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
-        doubts.append(
+        found.append(
             f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
         )
     unreadable = int((scores.state == CellState.UNREADABLE).sum())
     if unreadable:
-        doubts.append(f"{unreadable} cells could not be read in full and are left out as unreadable")
-    return doubts
+        found.append(f"{unreadable} cells could not be read in full and are left out as unreadable")
+    return found

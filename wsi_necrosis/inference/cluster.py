@@ -1,4 +1,4 @@
-"""The Dask cluster that blocks run on: threads or processes of this machine, or a scheduler that is running."""
+"""The Dask cluster that blocks run on: threads or processes of this machine, or an existing scheduler."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from wsi_necrosis.errors import UsageError
 from wsi_necrosis.memory import ENVIRONMENT
 from wsi_necrosis.settings.run import ClusterSettings
 
-HERE = "127.0.0.1"
-NO_DOOR = f"{HERE}:0"  # Dask serves HTTP in any case; nobody else may see slides
+LOCALHOST = "127.0.0.1"
+LOCAL_HTTP = f"{LOCALHOST}:0"  # Dask always serves HTTP; other machines must not reach it
 PATIENCE_S = 20  # for a scheduler to answer and have a worker
-DEATHS = 2  # of its workers until Dask gives up on a block
-# What worker processes start with: freed memory is kept, and a block has one thread of each library.
+WORKER_DEATHS = 2  # after which Dask gives up on a block
+# Environment of worker processes: freed memory is kept, and each library uses one thread per block.
 WORKER_ENVIRONMENT = {
     **ENVIRONMENT,
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
@@ -39,7 +39,7 @@ def connected(settings: ClusterSettings, device: str = "cpu") -> Iterator[Client
     settings : ClusterSettings
         Workers, processes, scheduler.
     device : str
-        Where models compute, from `backend.choose_device`. With "cuda" there is a process for each GPU that this
+        Device of the models, from `backend.choose_device`. With "cuda" there is a process for each GPU that this
         process may use; a single GPU is shared by threads of this one unless processes are asked for.
 
     Raises
@@ -59,7 +59,7 @@ def connected(settings: ClusterSettings, device: str = "cpu") -> Iterator[Client
 
 
 def count_workers(settings: ClusterSettings) -> int:
-    """Blocks at once on this machine."""
+    """Number of blocks that this machine scores at a time."""
     return settings.workers or CPU_COUNT
 
 
@@ -78,7 +78,7 @@ def cuda_devices(device: str) -> tuple[str, ...]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named:
         return tuple(named.split(","))
-    import torch  # takes three seconds, and nothing else here needs it
+    import torch  # takes three seconds; needed for GPUs only
 
     return tuple(str(i) for i in range(torch.cuda.device_count()))
 
@@ -89,15 +89,15 @@ def worker_shapes(settings: ClusterSettings, gpus: tuple[str, ...] = ()) -> list
     Parameters
     ----------
     settings : ClusterSettings
-        Blocks at once, and whether in processes.
+        Number of blocks at a time, and whether in processes.
     gpus : tuple of str
         Devices as CUDA_VISIBLE_DEVICES names them.
 
     Returns
     -------
     list of WorkerShape
-        A process for each GPU, whose threads read and compute radiomics; or a process for each block at once; or
-        all blocks at once in threads of this process.
+        A process for each GPU, whose threads read and compute radiomics; or a process for each block scored at a
+        time; or one thread of this process for each.
     """
     workers = count_workers(settings)
     if len(gpus) > 1 or (gpus and settings.processes):
@@ -110,18 +110,19 @@ def worker_shapes(settings: ClusterSettings, gpus: tuple[str, ...] = ()) -> list
 
 @contextmanager
 def local_cluster(shapes: Sequence[WorkerShape]) -> Iterator[SpecCluster]:
-    """A Dask cluster on this machine, which listens to nobody else."""
+    """A Dask cluster on this machine, which other machines cannot reach."""
     processes = any(shape.environment is not None for shape in shapes)
-    place = {"protocol": "tcp://", "host": HERE} if processes else {"protocol": "inproc://"}
-    common = {**place, "dashboard": False, "dashboard_address": NO_DOOR}
-    scheduler = {"cls": Scheduler, "options": {**common, "port": 0, "allowed_failures": DEATHS - 1}}
+    address = {"protocol": "tcp://", "host": LOCALHOST} if processes else {"protocol": "inproc://"}
+    common = {**address, "dashboard": False, "dashboard_address": LOCAL_HTTP}
+    scheduler = {"cls": Scheduler, "options": {**common, "port": 0, "allowed_failures": WORKER_DEATHS - 1}}
     workers = {i: _worker(shape, common) for i, shape in enumerate(shapes)}
-    manners = {
+    dask_settings = {
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,  # allocator and OpenMP read these at the start
-        "distributed.deploy.lost-worker-timeout": "1 day",  # else Dask closes what dies twice within 15 s, for good
+        # Else Dask does not restart a worker that dies twice within 15 s.
+        "distributed.deploy.lost-worker-timeout": "1 day",
     }
     with (
-        dask.config.set(manners),
+        dask.config.set(dask_settings),
         SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
     ):
         yield cluster
@@ -140,14 +141,14 @@ def _remote(address: str) -> Client:
             f"{address} asks for TLS and Dask has no certificate here; name ca-file, client.cert and client.key under "
             "distributed.comm.tls in Dask's configuration (docs/cluster.md)"
         )
-    with ExitStack() as unless_it_works:
+    with ExitStack() as on_failure:
         try:
-            client = unless_it_works.enter_context(closing(Client(address, timeout=PATIENCE_S)))
+            client = on_failure.enter_context(closing(Client(address, timeout=PATIENCE_S)))
             client.wait_for_workers(1, timeout=PATIENCE_S)
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler`, or "
                 "leave --scheduler away to run on this machine"
             ) from None
-        unless_it_works.pop_all()
+        on_failure.pop_all()
     return client

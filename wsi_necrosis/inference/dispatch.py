@@ -1,4 +1,4 @@
-"""Send the blocks of a slide to Dask workers a few at a time, and deal with workers that refuse or die."""
+"""Send the blocks of a slide to Dask workers a few at a time, and handle workers that refuse a job or die."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wsi_necrosis.scores.block_scores import unreadable_block
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.tiling.grid import Block
 
-BLOCKS_AHEAD = 2  # on their way for each thread of the workers: one that runs, one that waits beside it
+BLOCKS_AHEAD = 2  # sent for each thread of the workers: one that runs and one that is queued
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +33,7 @@ class Workers(Protocol):
         """Dask's client of the workers."""
 
     def threads(self) -> Mapping[str, int]:
-        """Blocks at once by address of worker."""
+        """Number of threads by address of worker."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class PendingBlock:
 
 
 class BlockDispatcher:
-    """The blocks of one job on their way: those that wait, those sent, and those whose workers died.
+    """The blocks of one job: those not sent yet, those sent, and those whose workers died.
 
     Dask runs the blocks of a dead worker again elsewhere, and gives up on those that were on too many dead workers.
-    These are not all to blame: each is sent once more when nothing else of the job is under way, and what then kills
-    its workers again is unreadable.
+    Another block on the same workers may have been the cause. Each is therefore sent once more when no other block of
+    the job is running; if its workers die again, it counts as unreadable.
     """
 
     def __init__(self, workers: Workers, job: Job, blocks: Iterator[PendingBlock], priority: int) -> None:
@@ -60,7 +60,7 @@ class BlockDispatcher:
         self._refused: dict[str, Exception] = {}
 
     def results(self) -> Iterator[BlockDone]:
-        """Blocks as they are done; more are sent as there is room."""
+        """Blocks as they are done; more are sent as workers become free."""
         done = as_completed(loop=self._workers.client.loop)
         self._send(done)
         for future in done:
@@ -71,15 +71,15 @@ class BlockDispatcher:
                 yield finished
 
     def cancel(self) -> None:
-        """Take back what has not begun."""
+        """Cancel the blocks that have not begun."""
         self._workers.client.cancel(list(self._sent))
 
     def _send(self, done: Any) -> None:
-        room = BLOCKS_AHEAD * max(1, sum(self._workers.threads().values()))
-        while len(self._sent) < room and (pending := self._next()) is not None:
+        most = BLOCKS_AHEAD * max(1, sum(self._workers.threads().values()))
+        while len(self._sent) < most and (pending := self._next()) is not None:
             future = self._workers.client.submit(
                 score_block, self._workers.name, self._job, pending.block, pending.px,
-                pure=False, priority=self._priority, **self._where(),
+                pure=False, priority=self._priority, **self._restriction(),
             )  # fmt: skip
             self._sent[future] = pending
             done.add(future)
@@ -92,17 +92,17 @@ class BlockDispatcher:
             return self._suspects.pop()
         return pending
 
-    def _where(self) -> dict[str, Any]:
-        """Dask's restriction to workers that have not refused; none is left hanging where those have died."""
+    def _restriction(self) -> dict[str, Any]:
+        """Arguments of `submit` that prefer workers which have not refused; others take a block if those have died."""
         if not self._refused:
             return {}
-        return {"workers": self._willing(), "allow_other_workers": True}
+        return {"workers": self._usable(), "allow_other_workers": True}
 
-    def _willing(self) -> list[str]:
+    def _usable(self) -> list[str]:
         return [address for address in self._workers.threads() if address not in self._refused]
 
     def _settled(self, future: Future, pending: PendingBlock) -> BlockDone | None:
-        """What became of a block; none where it has to be sent again."""
+        """The result of a block; None where it has to be sent again."""
         outcome = _outcome(future)
         if isinstance(outcome, BlockDone):
             return outcome
@@ -119,8 +119,8 @@ class BlockDispatcher:
         if refusal.worker not in self._refused:
             log.warning("worker %s is left out for %s: %s", refusal.worker, self._job.slide, refusal.error)
         self._refused[refusal.worker] = refusal.error
-        if not self._willing():
-            raise _named(next(iter(self._refused.values())))
+        if not self._usable():
+            raise _as_own_error(next(iter(self._refused.values())))
 
     def _give_up(self, pending: PendingBlock) -> BlockDone:
         store = ScoreStore(self._job.folder)
@@ -134,7 +134,7 @@ class BlockDispatcher:
 
 
 def _outcome(future: Future) -> Any:
-    """A future's result, or Dask's word that the workers of a block died; other errors are raised by name."""
+    """A future's result, or the error that says that its workers died; other errors are raised."""
     try:
         error = future.exception()
     except (CancelledError, OSError, TimeoutError) as lost:
@@ -143,11 +143,11 @@ def _outcome(future: Future) -> Any:
         return future.result()
     if isinstance(error, KilledWorker):
         return error
-    raise _named(error)
+    raise _as_own_error(error)
 
 
-def _named(error: BaseException) -> WsiNecrosisError:
-    """The error if it is one of our own, else one that names it as a block's failure."""
+def _as_own_error(error: BaseException) -> WsiNecrosisError:
+    """The error if it is a `WsiNecrosisError`, else one that quotes it."""
     if isinstance(error, WsiNecrosisError):
         return error
     named = WsiNecrosisError(

@@ -1,4 +1,4 @@
-"""What workers are told of a slide."""
+"""The description of a slide, its model and its output that is sent to workers."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Name under which workers keep what they opened for this job."""
+        """Key under which workers keep the opened slide and model of this job."""
         return f"wsi-necrosis-{self.fingerprint}-{self.model_fingerprint}-{os.fspath(self.folder)}"
 
     @property
     def model_key(self) -> tuple[str, Backend]:
-        """Jobs with the same one share a loaded model."""
+        """Jobs with the same key share a loaded model."""
         return self.model_fingerprint, self.backend
 
 
@@ -71,7 +71,7 @@ def make_job(plan: Plan, folder: Path, overview: Overview, mask: TissueMask) -> 
 
 
 def slide_normaliser(spec: ModelSpec, overview: Overview, mask: TissueMask) -> Normaliser | None:
-    """What brings a slide's stains to the model's standard, fitted once on its tissue, if the model asks for it."""
+    """The stain normaliser of a slide, fitted once on its tissue; None where the model needs none."""
     if spec.normalise == "none":
         return None
     tissue = overview.rgb[mask.kind == MaskClass.TISSUE]

@@ -1,4 +1,4 @@
-"""All that decides the scores of a slide, fixed before any is made."""
+"""Everything that determines the scores of a slide, fixed before scoring starts."""
 
 from __future__ import annotations
 
@@ -18,29 +18,27 @@ from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.slide import Slide
 from wsi_necrosis.tiling.grid import TileGrid, lay_grid
 
-FEW_TILES = (
-    4  # in a batch on a processor: more gain nothing there, and the last batch of a block is filled up
-)
+FEW_TILES = 4  # in a batch on a processor: more gain nothing there, and the last batch of a block is padded
 MANY_TILES = 64  # in a batch on a GPU: a block
 COARSEST_MASK = 0.25  # of a cell's side; coarser ones cannot say how much tissue a cell holds
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the scores of a slide, known before any is made.
+    """Everything that determines the scores of a slide, known before scoring starts.
 
     Attributes
     ----------
     info : SlideInfo
-        What the slide says of itself.
+        Metadata of the slide.
     spec : ModelSpec
-        What the model says of itself.
+        Description of the model.
     grid : TileGrid
         Cells, tiles and blocks.
     backend : Backend
-        What computes the network.
+        Library, device and number format of the network.
     batch_tiles : int
-        Tiles of a forward pass.
+        Tiles per forward pass.
     engine : {"compiled", "reference"}
         Engine of the radiomics.
     model : str

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from wsi_necrosis.scores.store import ScoreStore
 
 COUNTED_EVERY_S = 5.0  # workers come and go
-# What Dask says where plugin, scheduler or client are gone.
+# Errors of Dask where plugin, scheduler or client are gone.
 GONE = (ValueError, OSError, KeyError, TimeoutError, RuntimeError)
 log = logging.getLogger(__name__)
 
 
 class WorkerPool:
-    """Workers that start with the first block and end with the context; in between they keep the model.
+    """Workers that start with the first block and end with the context; the model stays loaded between slides.
 
     Parameters
     ----------
@@ -81,19 +81,19 @@ class WorkerPool:
 
         with self._starting:
             if self._client is None:
-                self._take(self._stack.enter_context(connected(self._settings, device)))
+                self._use(self._stack.enter_context(connected(self._settings, device)))
 
     @classmethod
     def of(cls, client: Client) -> Self:
-        """The workers of a client that is there already, and stays when the pool's context ends."""
+        """The workers of an existing client, which stays open when the pool's context ends."""
         pool = cls(ClusterSettings(workers=0, processes=False, scheduler=""))
-        pool._take(client)
+        pool._use(client)
         return pool
 
-    def _take(self, client: Client) -> None:
+    def _use(self, client: Client) -> None:
         from wsi_necrosis.inference.worker import PoolPlugin  # as in `start`
 
-        self._stack.callback(self._forget)
+        self._stack.callback(self._unregister)
         self._client, self.name = client, f"wsi-necrosis-{client.id}"
         client.register_plugin(PoolPlugin(self.name))
 
@@ -141,19 +141,19 @@ class WorkerPool:
         try:
             yield from dispatcher.results()
         finally:
-            # What went away took futures and slides along; the error that ended it says more.
+            # Where workers are gone there is nothing left to close, and the error that ended scoring matters more.
             with suppress(*GONE):
                 dispatcher.cancel()
                 self.client.run(close_job, self.name, job.key, on_error="ignore")
 
     def threads(self) -> Mapping[str, int]:
-        """Blocks at once by address of worker, as of a few seconds ago."""
+        """Number of threads by address of worker, as of a few seconds ago."""
         if time.monotonic() - self._counted > COUNTED_EVERY_S:
             self._threads, self._counted = self.client.nthreads(), time.monotonic()
         return self._threads
 
-    def _forget(self) -> None:
-        """Have the workers close and forget all that they hold for this pool."""
+    def _unregister(self) -> None:
+        """Remove the plugin from the workers, which closes the slides and drops the model of this pool."""
         with suppress(*GONE):
             self.client.unregister_worker_plugin(self.name)
 
@@ -175,7 +175,7 @@ def score_slide(
     Parameters
     ----------
     pool : WorkerPool
-        Who scores; not started where nothing waits.
+        The workers; not started where all blocks are done.
     job : Job
         Slide, model and output.
     store : ScoreStore
@@ -183,12 +183,12 @@ def score_slide(
     px : uint32 array (rows, cols, 4)
         Mask pixels of every cell, by `grid.PixelCount`.
     watcher : Watcher
-        Is told of progress.
+        Receives the progress.
 
     Returns
     -------
     ScoringStats
-        What it took.
+        Counts and times of the scoring.
     """
     blocks = [(block, px[block.cells]) for block in job.grid.blocks()]
     blocks = [(block, part) for block, part in blocks if part[..., PixelCount.TISSUE].any()]

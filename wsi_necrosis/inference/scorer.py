@@ -25,7 +25,7 @@ from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
 @dataclass(frozen=True)
 class Scorer:
-    """What a worker holds: an open slide, a model, and the grid that joins them.
+    """An open slide, a model, and the slide's grid for the model, with which a worker scores blocks.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Scorer:
 def predict_padded(
     model: TileModel, pixels: NDArray[np.uint8], features: NDArray[np.float64], batch_tiles: int
 ) -> Prediction:
-    """Predictions of tiles in batches of exactly `batch_tiles`, the last one filled up and cut."""
+    """Predictions of tiles in batches of exactly `batch_tiles`; the last batch is padded, and its padding dropped."""
     missing = -len(pixels) % batch_tiles
     pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
     features = np.concatenate([features, np.repeat(features[-1:], missing, axis=0)])

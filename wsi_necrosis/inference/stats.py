@@ -1,4 +1,4 @@
-"""What scoring took: seconds by stage, and areas read."""
+"""Cost of scoring: seconds by stage, areas read, and memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorkerStats:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def add(self, other: WorkerStats) -> None:
-        """Add what another one has counted."""
+        """Add the counts of another."""
         for name, took in other.seconds.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + took
         self.decoded_l0 += other.decoded_l0
@@ -38,16 +38,16 @@ class WorkerStats:
 
 @dataclass(frozen=True)
 class ScoringStats:
-    """What scoring a slide took.
+    """Cost of scoring a slide.
 
     Attributes
     ----------
     tiles, all_tiles : int
-        Tiles of this run, and of the slide; an interrupted run had done the others.
+        Tiles scored by this run, and tiles of the slide; the others were scored by an interrupted run.
     work : WorkerStats
-        What the workers counted, summed over workers.
+        Sums over the workers.
     workers : int
-        Blocks at once.
+        Number of blocks scored at a time.
     memory_mb : mapping of str to int
         Largest memory of each process that scored, in MiB.
     """
@@ -67,7 +67,7 @@ def perf_of(seconds: Mapping[str, float], scoring: ScoringStats) -> dict[str, An
     seconds : mapping
         Wall-clock seconds by stage of the slide; "score" is one of them.
     scoring : ScoringStats
-        What scoring took. The workers' seconds are sums over workers, and "waiting" is what is left of the
+        Cost of scoring. The workers' seconds are sums over workers, and "waiting" is what is left of the
         scoring's wall-clock time: start of the cluster, loading the model, and idling. "peak_memory_mb" is the sum
         over this process and those that scored, each since it began.
     """

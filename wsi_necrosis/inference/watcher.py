@@ -1,4 +1,4 @@
-"""Who is told how far a slide has come."""
+"""The interface through which the progress of a slide is reported."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Protocol
 
 
 class Watcher(Protocol):
-    """Is told how far a slide has come."""
+    """Receives the progress of a slide."""
 
     def folder_ready(self, folder: Path) -> None:
-        """Nothing was written before this; from now on the slide's folder exists."""
+        """The slide's folder exists from now on; nothing was written before."""
 
     def scoring(self, tiles: int, done: int) -> None:
         """Scoring begins: tiles of the slide, and those kept from an earlier run."""
 
     def scored(self, tiles: int) -> None:
-        """So many more tiles are done."""
+        """`tiles` more tiles are done."""
 
 
 class QuietWatcher:
-    """A watcher that says nothing."""
+    """A watcher that ignores all progress."""
 
     def folder_ready(self, folder: Path) -> None:
         """Ignore it."""

@@ -1,6 +1,7 @@
-"""What a worker holds and does: the plugin that opens jobs, and the task that scores a block.
+"""What runs on a worker: the plugin that opens jobs, and the task that scores a block.
 
-A slide is open from its first block on the worker to the end of its job; the model stays until another is asked for.
+A slide is open from its first block on the worker to the end of its job; the model stays loaded until a job needs
+another.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from wsi_necrosis.tiling.grid import Block, PixelCount
 
 @dataclass(frozen=True)
 class BlockDone:
-    """What a finished block reports: its tiles, what they took, and the process's largest memory so far in MiB."""
+    """A finished block: its number of tiles, their cost, and the largest memory of the process so far in MiB."""
 
     block: Block
     tiles: int
@@ -51,24 +52,24 @@ class Refusal:
 
 @dataclass(frozen=True)
 class OpenJob:
-    """A job as a worker holds it: what scores its blocks, and where they are written."""
+    """A job on a worker: the scorer of its blocks, and the store that they are written to."""
 
     scorer: Scorer
     store: ScoreStore
 
 
 class PoolPlugin(WorkerPlugin):
-    """What a worker of a pool holds: the jobs under way, and the model of the last one opened.
+    """State of a pool on each worker: the open jobs, and the model of the last one opened.
 
-    Dask sets it up on workers that join later or are started again, too. A job is opened by its first block, in
-    that block's thread, so that a slow disk does not hold up the worker's answers to the scheduler.
+    Dask also sets it up on workers that join later or are restarted. A job is opened by its first block, in that
+    block's thread, so that a slow disk does not delay the worker's answers to the scheduler.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def setup(self, worker: Worker) -> None:
-        """Make room for jobs; called by Dask."""
+        """Start without jobs and model; called by Dask."""
         keep_freed_memory()
         self._lock = Lock()
         self._open_jobs: dict[str, OpenJob] = {}
@@ -80,7 +81,7 @@ class PoolPlugin(WorkerPlugin):
         Raises
         ------
         WsiNecrosisError
-            This worker runs other code than the client, or does not see what it sees.
+            This worker runs other code than the client, or does not find the same files.
         """
         with self._lock:
             if job.key not in self._open_jobs:
@@ -117,18 +118,18 @@ class PoolPlugin(WorkerPlugin):
 
     def _loaded(self, job: Job) -> TileModel:
         if self._model is None or self._model[0] != job.model_key:
-            self._model = None  # first, so that memory never holds two
+            self._model = None  # first, so that two models are never in memory
             self._model = job.model_key, load_model(job.model, job.backend)
         return self._model[1]
 
 
 def require_same_setup(job: Job) -> None:
-    """Refuse a worker that runs other code than the client or does not see its model and output.
+    """Refuse a worker that runs other code than the client or does not find its model and output.
 
     Raises
     ------
     UsageError
-        Version, model or output folder differ from the client's, or the backend is not there.
+        Version, model or output folder differ from the client's, or the backend is not available.
     """
     if job.version != VERSION:
         raise UsageError(f"a worker runs wsi-necrosis {VERSION}, the client {job.version}; install the same")
@@ -142,7 +143,7 @@ def require_same_setup(job: Job) -> None:
 
 
 def open_same_slide(job: Job) -> Slide:
-    """The job's slide, if this worker sees the client's file and reads it in the same way.
+    """The job's slide, if this worker finds the client's file and reads it in the same way.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def open_same_slide(job: Job) -> Slide:
 def score_block(pool: str, job: Job, block: Block, px: NDArray[np.uint32]) -> BlockDone | Refusal:
     """Score a block and write its chunk; runs on a worker that has the plugin of that pool."""
     if job.backend.name == "torch":
-        from torch import set_num_threads  # OpenVINO does without torch, which takes three seconds
+        from torch import set_num_threads  # takes three seconds, and OpenVINO does not need it
 
         set_num_threads(1)  # one intra-op thread per block: bit-equal for any number of workers
     worker, stats = get_worker(), WorkerStats()
@@ -185,12 +186,12 @@ def score_block(pool: str, job: Job, block: Block, px: NDArray[np.uint32]) -> Bl
 
 
 async def close_job(pool: str, key: str, dask_worker: Worker) -> None:
-    """Close a job on a worker; Dask fills in which."""
+    """Close a job on a worker, which Dask passes as `dask_worker`."""
     plugin = dask_worker.plugins.get(pool)
     if plugin is not None:
         await asyncio.to_thread(plugin.close, key)
 
 
 def tiles_of(px: NDArray[np.uint32]) -> int:
-    """Tiles that a block's mask pixels (rows, cols, 4) ask for."""
+    """Number of cells with tissue, by a block's mask pixels (rows, cols, 4)."""
     return int((px[..., PixelCount.TISSUE] > 0).sum())

@@ -1,1 +1,1 @@
-"""Agreement of predictions with labels."""
+"""Metrics of predictions against labels."""

@@ -1,4 +1,4 @@
-"""What the tiles of a case say of its percent viable tumour, and how far that is off."""
+"""Percent viable tumour of a case from the predictions for its tiles, and its error."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
 
 @dataclass(frozen=True)
 class CaseError:
-    """Percent viable tumour of a case as labelled and as found; None stands for "no tumour".
+    """Percent viable tumour of a case as labelled and as predicted; None stands for "no tumour".
 
     Attributes
     ----------
     truth : float or None
         Percent viable of the labels.
     soft, hard : float or None
-        Percent viable found by adding up probabilities, and by counting the likeliest classes.
+        Percent viable predicted by adding up probabilities, and by counting the most probable classes.
     soft_error, hard_error : float or None
-        Found minus true, in percentage points; None where either has no tumour.
+        Predicted minus true, in percentage points; None where either has no tumour.
     """
 
     truth: float | None
@@ -42,19 +42,19 @@ def percent_viable(prob: NDArray[np.float64]) -> float:
 
 
 def one_hot(classes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probabilities (n, 3) that say one class each."""
+    """Probabilities (n, 3) that are 1 for the given class."""
     return np.eye(len(CLASSES))[classes]
 
 
 def case_errors(
     truth: NDArray[np.float64], prob: NDArray[np.float64], cases: Sequence[str] | NDArray[np.str_]
 ) -> dict[str, CaseError]:
-    """Percent viable of each case, every tile counting alike.
+    """Percent viable of each case, with equal weight for every tile.
 
     Parameters
     ----------
     truth : float array (n, 3)
-        What is known of each tile: `one_hot` of its class, or (0, .5, .5) for a mixed tile.
+        True probabilities of each tile: `one_hot` of its class, or (0, .5, .5) for a mixed tile.
     prob : float array (n, 3)
         Probabilities of tiles whose case the model has not seen.
     cases : sequence of str (n)
@@ -84,13 +84,13 @@ def case_errors(
 
 
 def _case_error(truth: NDArray[np.float64], prob: NDArray[np.float64]) -> CaseError:
-    true = _known(percent_viable(truth))
-    soft = _known(percent_viable(prob))
-    hard = _known(percent_viable(one_hot(prob.argmax(axis=1))))
+    true = _none_if_nan(percent_viable(truth))
+    soft = _none_if_nan(percent_viable(prob))
+    hard = _none_if_nan(percent_viable(one_hot(prob.argmax(axis=1))))
     return CaseError(true, soft, hard, _minus(soft, true), _minus(hard, true))
 
 
-def _known(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 

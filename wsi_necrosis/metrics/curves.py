@@ -1,4 +1,4 @@
-"""Two curves behind the figures: sensitivity over false alarms, and accuracy over confidence."""
+"""ROC curve (sensitivity over false positive rate) and reliability curve (accuracy over confidence)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn import metrics
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often the likeliest class is right, by how likely the model holds it.
+    """Accuracy of the most probable class, in bins of its probability.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Two ways of making a model, judged on the same tiles with the same seeds."""
+"""Difference of two training variants on the same tiles with the same seeds."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from wsi_necrosis.settings.evaluation import EvaluationSettings
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of variant A minus that of variant B; neither interval says anything about other cases.
+    """A figure of variant A minus that of variant B; neither interval covers the variation between cases.
 
     Attributes
     ----------
     mean : float
         Mean over seeds.
     by_seed : tuple of float or None
-        Ends of Student's t interval of the paired differences: what other seeds would do on these very
+        Ends of Student's t interval of the paired differences: variation with other seeds on the same
         tiles. None with fewer than two seeds.
     by_tile : tuple of float
-        Ends of the percentile interval of a bootstrap over tiles: what other tiles of the same cases
-        would do with these seeds. Neighbouring tiles correlate, so it is too narrow.
+        Ends of the percentile interval of a bootstrap over tiles: variation with other tiles of the same
+        cases and the same seeds. Neighbouring tiles correlate, so it is too narrow.
     n_seeds, n_tiles : int
-        What they rest on.
+        Number of seeds and tiles.
     confidence : float
         Nominal coverage of both.
     """
@@ -52,15 +52,15 @@ def paired_difference(
 
     The bootstrap draws the tiles of each class with replacement, so that no class vanishes and their
     shares stay. A draw counts the same tiles for both variants and all seeds, and its figure is averaged over
-    seeds. Both intervals leave out what other cases, laboratories and patients would do, which with few
-    cases is far more than either.
+    seeds. Both intervals leave out the variation between cases, laboratories and patients, which with few
+    cases is far larger than either.
 
     Parameters
     ----------
     labels : int array (n,)
         True classes.
     prob_a, prob_b : float array (seeds, n, 3)
-        Probabilities of variants A and B; seed by seed and tile by tile they belong together.
+        Probabilities of variants A and B, for the same seeds and tiles in the same order.
     settings : EvaluationSettings
         `bootstrap_draws`, `confidence`, and `seed` of the draws.
     metric : str
@@ -111,10 +111,10 @@ def _times(labels: NDArray[np.int64], draws: int, rng: np.random.Generator) -> N
 
 
 def _tables(labels: NDArray[np.int64], predicted: NDArray[np.int64], times: NDArray[np.float64]) -> Tables:
-    """Confusion tables (draws, *variants, 3, 3) of predictions (*variants, n), tiles counting `times` (draws, n)."""
-    said = np.eye(len(CLASSES))[predicted]
+    """Confusion tables (draws, *variants, 3, 3) of predictions (*variants, n), tiles weighted by `times` (draws, n)."""
+    one_hot = np.eye(len(CLASSES))[predicted]
     rows = [
-        np.tensordot(times[:, labels == true], said[..., labels == true, :], axes=(1, -2))
+        np.tensordot(times[:, labels == true], one_hot[..., labels == true, :], axes=(1, -2))
         for true in range(len(CLASSES))
     ]
     return np.stack(rows, axis=-2)
@@ -124,9 +124,9 @@ def _student(values: NDArray[np.float64], confidence: float) -> tuple[float, flo
     if values.size < 2:
         return None
     error = values.std(ddof=1) / np.sqrt(values.size)
-    reach = float(stdtrit(values.size - 1, (1 + confidence) / 2) * error)
+    half_width = float(stdtrit(values.size - 1, (1 + confidence) / 2) * error)
     mean = float(values.mean())
-    return mean - reach, mean + reach
+    return mean - half_width, mean + half_width
 
 
 def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Figures of how well tiles of certain class are told apart."""
+"""Classification metrics of tiles that have one certain class each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.metrics.cases import one_hot
 from wsi_necrosis.metrics.curves import reliability, roc_curve
 
-FALSE_ALARMS = 0.1  # at a specificity of 90 %
-LEAST_PROB = 1e-12  # one tile that was thought impossible must not make the log loss infinite
+FALSE_ALARMS = 0.1  # false positive rate at a specificity of 90 %
+LEAST_PROB = 1e-12  # keeps the log loss finite where the true class has probability 0
 
 Tables = NDArray[np.int64] | NDArray[np.float64]
 
@@ -36,8 +36,8 @@ def tile_figures(
 ) -> dict[str, float | None]:
     """Figures of tiles that have one certain class each; mixed tiles are left out beforehand.
 
-    The predicted class is the likeliest one. "One against the rest" judges the probability of a class as
-    a score for it.
+    The predicted class is the most probable one. "One against the rest" takes the probability of a class as
+    the score for it.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def tile_figures(
         A figure that is not defined is None.
 
         - `accuracy`, `balanced_accuracy`, `macro_f1`: the means run over the classes that occur here.
-        - `recall_<class>`: share of its tiles that are found; None for a class without tiles.
+        - `recall_<class>`: share of its tiles that are predicted as such; None for a class without tiles.
         - `auc_<class>`: one against the rest, the probability that a tile of the class scores above one of
           the rest, ties counting half; None where either has no tiles. `auc_macro`: the mean of those that
           are defined.
         - `sensitivity_at_90_<class>`: one against the rest, the largest sensitivity of any threshold
-          whose specificity is at least 90 % on these very tiles; None as for the area.
+          whose specificity is at least 90 % on the same tiles; None as for the area.
         - `brier`: mean over tiles of the sum over classes of the squared difference between probability
           and truth (Brier 1950); from 0 to 2, as a certain error counts for two classes.
         - `ece`: expected calibration error of the largest probability, from 0 to 1.
@@ -102,7 +102,7 @@ def _against_rest(labels: NDArray[np.int64], prob: NDArray[np.float64]) -> dict[
 def _area_and_sensitivity(
     positive: NDArray[np.bool_], score: NDArray[np.float64]
 ) -> tuple[float | None, float | None]:
-    """Area under the curve, and sensitivity at 90 % specificity; None where a kind has no tiles."""
+    """Area under the curve, and sensitivity at 90 % specificity; None where all tiles or none are positive."""
     if positive.all() or not positive.any():
         return None, None
     false_positive_rate, sensitivity = roc_curve(positive, score)
@@ -129,12 +129,12 @@ def _hits(tables: Tables) -> Tables:
 
 def _mean_of_classes(part: Tables, whole: Tables, tables: Tables) -> NDArray[np.float64]:
     """Mean of part / whole over the classes that occur, along the last axis."""
-    there = tables.sum(axis=-1) > 0
-    share = np.where(there, part / np.where(there, whole, 1), 0)
-    return np.asarray(share.sum(axis=-1) / there.sum(axis=-1))
+    present = tables.sum(axis=-1) > 0
+    share = np.where(present, part / np.where(present, whole, 1), 0)
+    return np.asarray(share.sum(axis=-1) / present.sum(axis=-1))
 
 
-# Figures of confusion tables (..., 3, 3), which a bootstrap computes for thousands of them at once.
+# Figures of confusion tables (..., 3, 3); a bootstrap computes them for thousands of tables at once.
 TABLE_FIGURES: Mapping[str, Callable[[Tables], NDArray[np.float64]]] = MappingProxyType(
     {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy, "macro_f1": _macro_f1}
 )

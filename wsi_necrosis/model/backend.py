@@ -1,6 +1,6 @@
-"""What computes a model's answers: which library, on which device, in which numbers. Chosen by rule, never by timing.
+"""The backend that runs a model: library, device and number format. Chosen by rule, never by timing.
 
-Everything else is compared with `REFERENCE`, torch in float32 on the processor.
+Every other backend is compared with `REFERENCE`, torch in float32 on the processor.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 @dataclass(frozen=True)
 class Backend:
-    """A library, the device it runs on, and the numbers it computes in.
+    """A library, the device it runs on, and the number format it computes in.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Backend:
     device : str
         "cpu", "cuda" or "mps".
     dtype : str
-        "float32", or "bfloat16", in which sums are still float32.
+        "float32", or "bfloat16" with sums in float32.
     """
 
     name: str = "torch"
@@ -51,13 +51,13 @@ def preferred_backend(settings: ModelSettings, *, has_backbone: bool) -> Backend
     """The backend that settings ask for; on "auto", what the rule gives for this machine.
 
     OpenVINO where it is installed and the device is the processor; bfloat16 where the device has instructions for it,
-    though whether a model bears that is not known here. Models without a backbone gain by neither, and get torch in
-    float32.
+    whether that changes a model's probabilities too much is tested by `loading.choose_backend`. Models without a
+    backbone gain by neither, and get torch in float32.
 
     Raises
     ------
     UsageError
-        This machine has not what was asked for.
+        What was asked for is not available on this machine.
     """
     device = choose_device(settings.device)
     with_openvino = has_backbone and device == "cpu" and find_spec("openvino") is not None
@@ -75,7 +75,7 @@ def choose_device(wanted: Device | str) -> str:
     Raises
     ------
     UsageError
-        The device is unknown, or was asked for and is not there.
+        The device is unknown, or not available on this machine.
     """
     if wanted == "auto":
         return "cuda" if has_cuda() else "mps" if has_mps() else "cpu"
@@ -93,7 +93,7 @@ def has_cuda() -> bool:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return False
-    import torch  # takes three seconds, and without a driver the answer is known
+    import torch  # takes three seconds; not needed where there is no driver
 
     return torch.cuda.is_available()
 
@@ -108,7 +108,7 @@ def has_mps() -> bool:
 
 
 def require_backend(backend: Backend) -> None:
-    """Refuse a backend that this machine has not.
+    """Refuse a backend that is not available on this machine.
 
     Raises
     ------
@@ -137,14 +137,17 @@ def require_backend(backend: Backend) -> None:
 def has_bfloat16(device: str) -> bool:
     """Whether a device computes faster in bfloat16: a GPU that has it, or a processor with instructions for it."""
     if device == "cuda":
-        import torch  # there is a GPU, and so torch is needed in any case
+        import torch  # takes three seconds; needed for a GPU only
 
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and bool(BFLOAT16_FLAGS & _processor_flags())
 
 
 def device_name(device: str) -> str:
-    """What the device calls itself; figures measured on one kind do not hold for another."""
+    """Name and CUDA version of a GPU, or name and instruction sets of a processor.
+
+    Differences measured on one type of device do not hold for another.
+    """
     if device == "cuda":
         import torch  # as in `has_bfloat16`
 
@@ -156,10 +159,10 @@ def _processor_flags() -> frozenset[str]:
     return frozenset(_processor("flags").split())
 
 
-def _processor(fact: str) -> str:
-    """A fact of the first processor in Linux's words; empty elsewhere."""
+def _processor(field: str) -> str:
+    """A field of the first processor in Linux's /proc/cpuinfo; empty on other systems."""
     try:
         lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(fact)), "")
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

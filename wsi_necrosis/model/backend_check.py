@@ -1,7 +1,7 @@
 """Compare a backend with torch in float32 on the processor, on fixed tiles, once on a machine.
 
-What a backend differs by, and a converted network, are kept in the user's cache. torch is imported only where they
-are not there yet.
+The largest difference, and a converted network, are kept in the user's cache. torch is imported only where they are
+missing there.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.model.tile_model import Runner, TileModel
 from wsi_necrosis.provenance import digest
 
-# Largest difference of a class probability from torch in float32 on the processor that a backend may make. Other
-# orders of sums change the default model by 1e-6; bfloat16 by .044 at most and .003 in the mean on 96 real tiles.
+# Largest difference of a class probability from torch in float32 on the processor that is accepted. A different order
+# of sums changes the default model by 1e-6; bfloat16 by .044 at most and .003 in the mean on 96 real tiles.
 TOLERANCE: Mapping[str, float] = MappingProxyType({"float32": 1e-4, "bfloat16": 0.05})
 DIFFERENCE_FILE = "agreement.json"
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def compared(spec: ModelSpec, tensors: Tensors, backend: Backend) -> Iterator[tu
 
 
 def runner_on(backend: Backend, spec: ModelSpec, tensors: Tensors, folder: Path) -> Runner:
-    """A network on a backend; `folder` holds it where it was converted."""
+    """A network on a backend; `folder` holds the converted network of OpenVINO."""
     if backend.name == "openvino":
         return OpenVinoRunner(folder, backend.dtype)
     from wsi_necrosis.model.torch_runner import (  # torch and timm take three seconds
@@ -76,8 +76,8 @@ def runner_on(backend: Backend, spec: ModelSpec, tensors: Tensors, folder: Path)
 
 
 def fixed_tiles(spec: ModelSpec) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Tiles and features on which backends are compared: painted tissue and glass, and any radiomics in range."""
-    tiles, scaled = _painted(spec.tile_px), spec.standardise
+    """Tiles and features on which backends are compared: synthetic tissue and glass, random radiomics within `clip`."""
+    tiles, scaled = _synthetic_tiles(spec.tile_px), spec.standardise
     z = np.random.default_rng(0).standard_normal((len(tiles), len(scaled.names)))
     inside = np.clip(z, -scaled.clip, scaled.clip)
     return tiles, np.asarray(scaled.centre) + inside * np.asarray(scaled.scale)
@@ -101,7 +101,7 @@ def _measure(spec: ModelSpec, tensors: Tensors, backend: Backend, folder: Path) 
 
 
 @cache
-def _painted(tile_px: int) -> NDArray[np.uint8]:
+def _synthetic_tiles(tile_px: int) -> NDArray[np.uint8]:
     from wsi_necrosis.slides.phantom import phantom_tiles  # needs scipy, which takes half a second to import
 
     rng = np.random.default_rng(0)

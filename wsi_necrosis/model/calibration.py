@@ -1,4 +1,4 @@
-"""Make probabilities honest, by predictions for cases that a model has not seen."""
+"""Temperature scaling: calibrate probabilities on predictions for cases that the model has not seen."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Temperature:
     Attributes
     ----------
     value : float
-        Log-probabilities are divided by it and made to sum to 1 again. 1 changes nothing, larger ones move
-        the three classes towards a third each. Their order stays, so that no tile changes its class. Guo C et
+        Log-probabilities are divided by it and normalised again. 1 changes nothing; larger values move the
+        three classes towards a third each. Their order stays, so that no tile changes its class. Guo C et
         al. (2017), On calibration of modern neural networks, ICML.
     """
 
@@ -34,7 +34,7 @@ class Temperature:
 
     @classmethod
     def fit(cls, prob: NDArray[np.float64], truth: NDArray[np.float64], largest: float) -> Self:
-        """The temperature under which predictions of unseen cases are likeliest.
+        """The temperature that minimises the cross-entropy of predictions for unseen cases.
 
         Parameters
         ----------
@@ -44,14 +44,14 @@ class Temperature:
             The temperature lies between `1 / largest` and `largest`. Where predictions are no better than chance
             on unseen cases, it is `largest`.
         """
-        # scipy takes a while to import, for which who only reads a model's description need not wait.
+        # scipy takes half a second to import; reading a model's description does not need it.
         from scipy.optimize import minimize_scalar
         from scipy.special import log_softmax
 
-        logs = _logs(prob)
+        log_prob = _log_prob(prob)
 
         def loss(log_t: float) -> float:
-            return float(-(truth * log_softmax(logs / np.exp(log_t), axis=1)).sum())
+            return float(-(truth * log_softmax(log_prob / np.exp(log_t), axis=1)).sum())
 
         bound = float(np.log(largest))
         if not bound:
@@ -59,14 +59,14 @@ class Temperature:
         return cls(float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)))
 
     def apply(self, prob: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Calibrated probabilities: float32 (n, 3), rows sum to 1; those given are returned at a temperature of 1."""
+        """Calibrated probabilities: float32 (n, 3), rows sum to 1; unchanged at a temperature of 1."""
         if self.value == 1.0:
             return prob.astype(np.float32)
         from scipy.special import softmax  # as in `fit`
 
-        calibrated: NDArray[np.float32] = softmax(_logs(prob) / self.value, axis=1).astype(np.float32)
+        calibrated: NDArray[np.float32] = softmax(_log_prob(prob) / self.value, axis=1).astype(np.float32)
         return calibrated
 
 
-def _logs(prob: NDArray[np.floating]) -> NDArray[np.float64]:
+def _log_prob(prob: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.log(np.clip(prob.astype(np.float64), TINY, 1)))

@@ -55,8 +55,8 @@ def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArr
 def save_checkpoint(folder: Path, spec: ModelSpec, tensors: Tensors) -> ModelSpec:
     """Write a checkpoint; floating-point tensors are stored as float16.
 
-    Each file is written beside its place and renamed; a crash between the two leaves a pair whose
-    hashes disagree, which `load_tensors` refuses.
+    Each file is written under a temporary name and renamed; a crash between the two files leaves a pair
+    whose hashes disagree, which `load_tensors` refuses.
 
     Returns
     -------

@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 
 def choose_backend(settings: ModelSettings) -> Backend:
-    """The backend that scores with a model; decided once for a slide, and the same for all workers.
+    """The backend that a model runs on; decided once for a slide, and the same for all workers.
 
     As `backend.preferred_backend`. On "auto", a model that bfloat16 would change too much keeps float32, and one that
-    OpenVINO cannot take, or would change too much, stays with torch.
+    OpenVINO cannot convert, or would change too much, stays with torch.
 
     Raises
     ------
     UsageError
-        This machine has not what was asked for.
+        What was asked for is not available on this machine.
     ModelError
         The checkpoint is missing or damaged.
     """
@@ -38,10 +38,10 @@ def choose_backend(settings: ModelSettings) -> Backend:
     if settings.backend == "auto" and preferred.name != "torch":
         choices.append(replace(choices[-1], name="torch"))
     for backend in choices[:-1]:
-        objection = _objection(settings.name, backend)
-        if objection is None:
+        reason = _reason_against(settings.name, backend)
+        if reason is None:
             return backend
-        log.warning("model %s does not take %s: %s", settings.name, backend, objection)
+        log.warning("model %s is not run on %s: %s", settings.name, backend, reason)
     return choices[-1]
 
 
@@ -54,7 +54,7 @@ def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> Tile
         The checkpoint is missing or damaged, its weights do not fit its description, or the backend changes its
         probabilities too much.
     UsageError
-        This machine has not the backend.
+        The backend is not available on this machine.
 
     Examples
     --------
@@ -92,8 +92,8 @@ def largest_difference(name_or_folder: str | Path, backend: Backend) -> float:
         return difference
 
 
-def _objection(name_or_folder: str, backend: Backend) -> str | None:
-    """Why a backend does not do for a model; None if it does."""
+def _reason_against(name_or_folder: str, backend: Backend) -> str | None:
+    """Why a backend is unsuitable for a model; None if it is suitable."""
     try:
         difference = largest_difference(name_or_folder, backend)
     except ModelError as error:

@@ -1,10 +1,9 @@
-"""The hierarchical tile classifier in torch; this module owns timm.
+"""The hierarchical tile classifier in torch, on a backbone from timm.
 
 An image branch and a radiomics branch are joined by a gate. A coarse head tells tumour from the rest,
 a fine head viable from non-viable tumour; their product gives three classes. After arXiv 2601.09416,
 with two changes: features are standardised by the checkpoint instead of a BatchNorm, and the
-backbone's own mean and std are used. Simpler models, which are there to compare with, lack a branch, the
-gate or the hierarchy.
+backbone's own mean and std are used. Simpler models, for ablation, lack a branch, the gate or the hierarchy.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Heads = Literal["hierarchical", "flat"]
 
 
 class Logits(NamedTuple):
-    """Raw answers: coarse (non-tumour, tumour), fine (non-viable, viable), gate (image, radiomics)."""
+    """Logits: coarse (non-tumour, tumour), fine (non-viable, viable); weights of the gate (image, radiomics)."""
 
     coarse: Tensor
     fine: Tensor
@@ -81,7 +80,7 @@ def backbone_input(name: str) -> tuple[tuple[float, float, float], tuple[float, 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a classifier; `fusion`, `heads` and widths as in `checkpoint.ModelSpec`."""
+    """Sizes of a classifier; `fusion`, `heads` and widths as in `spec.ModelSpec`."""
 
     pooled: int
     radiomic: int
@@ -93,7 +92,7 @@ class Shape:
 
 
 class Classifier(nn.Module):
-    """From pooled image features and standardised radiomics to the two decisions."""
+    """From pooled image features and standardised radiomics to the coarse and the fine logits."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -131,12 +130,12 @@ class Classifier(nn.Module):
         fused, gate = self._fused(pooled, z)
         if self.shape.heads == "hierarchical":
             return Logits(self.coarse(fused), self.fine(fused), gate)
-        # One decision among three, written as the two whose product it is.
+        # One softmax over three classes, written as the coarse and the fine one whose product it is.
         non_tumour, tumour = self.flat(fused).split([1, 2], dim=1)
         return Logits(torch.cat([non_tumour, tumour.logsumexp(dim=1, keepdim=True)], dim=1), tumour, gate)
 
     def _fused(self, pooled: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        fusion, n = self.shape.fusion, z.shape[0]  # which stays open when a network is converted
+        fusion, n = self.shape.fusion, z.shape[0]  # traced from z, so that a converted network takes any n
         if fusion == "image":
             return self.image(pooled), z.new_tensor([1.0, 0.0]).expand(n, 2)
         if fusion == "radiomics":
@@ -149,8 +148,8 @@ class Classifier(nn.Module):
         return gate[:, :1] * image + gate[:, 1:] * radiomics, gate
 
 
-class Seen(NamedTuple):
-    """Of n tiles: probabilities (n, 3) and gate weights (n, 2)."""
+class NetworkOutput(NamedTuple):
+    """Probabilities (n, 3) and gate weights (n, 2) of n tiles."""
 
     prob: Tensor
     gate: Tensor
@@ -180,13 +179,13 @@ class Network(nn.Module):
         )
         return cls(backbone, [Classifier(shape) for _ in range(spec.members)])
 
-    def forward(self, tiles: Tensor, z: Tensor) -> Seen:
-        """What is said of uint8 tiles (n, h, w, 3) with z-scores (n, F), as means over the members."""
+    def forward(self, tiles: Tensor, z: Tensor) -> NetworkOutput:
+        """Means over the members for uint8 tiles (n, h, w, 3) with z-scores (n, F)."""
         pooled = self.backbone(tiles) if self.backbone is not None else z[:, :0]
         answers = [member(pooled, z) for member in self.members]
         prob = torch.stack([answer.prob() for answer in answers]).mean(dim=0)
         gate = torch.stack([answer.gate.float() for answer in answers]).mean(dim=0)
-        return Seen(prob, gate)
+        return NetworkOutput(prob, gate)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Weights by name, for `checkpoint.save_checkpoint`."""

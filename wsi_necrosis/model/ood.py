@@ -1,7 +1,7 @@
 """Recognise tiles that are unlike all training tiles: other stains, pen, fluorescence, blank glass.
 
 A tile is described by its colours and by how much they vary at four scales, and compared with the training
-crops. Features of the network would not do: it was taught to look past colour.
+crops. Features of the network are not used: it is trained with stain jitter to ignore colour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-OCTAVES = 3  # halvings: variation within 2, 4, 8 pixels, and beyond
+OCTAVES = 3  # halvings of the resolution: variation within 2, 4, 8 pixels, and beyond
 NUMBERS = 3 * (1 + OCTAVES + 1)  # see `ood_features.describe`
 DIGITS = 6  # significant digits that a checkpoint keeps
 LEAST_SCALE = 1e-3  # of a number that does not vary; well above what these digits round away
@@ -23,8 +23,8 @@ LEAST_SCALE = 1e-3  # of a number that does not vary; well above what these digi
 class OodDetector:
     """How unlike the training crops a tile is.
 
-    The distance is that of Mahalanobis over the root of the count of numbers, with a covariance shrunk towards none:
-    about 1 for a common training crop.
+    The distance is that of Mahalanobis over the square root of the number of dimensions, with the covariance of the
+    scaled descriptions shrunk towards the identity: about 1 for a common training crop.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class OodDetector:
 
     @classmethod
     def fit(cls, points: NDArray[np.float64], limit: float, shrinkage: float) -> Self:
-        """Compare with these descriptions (m, 15) of training crops, at least two."""
+        """A detector from the descriptions (m, 15) of training crops, at least two."""
         centre = points.mean(axis=0)
         scale = np.maximum(points.std(axis=0), LEAST_SCALE)
         z = (points - centre) / scale
@@ -70,7 +70,7 @@ class OodDetector:
 
     def of(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Distance of tiles (n, h, w, 3) over the limit: float32 (n,), above 1 where a tile is out of distribution."""
-        # numba takes half a second to import, for which who only reads a model's description need not wait.
+        # numba takes half a second to import; reading a model's description does not need it.
         from wsi_necrosis.model.ood_features import describe
 
         return (self.distance(describe(tiles)) / self.limit).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The numbers by which tiles are told from all training tiles: colours, and how much they vary at four scales."""
+"""Descriptions of tiles for out-of-distribution detection: colours, and how much they vary at four scales."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from wsi_necrosis.jit import compiled
 from wsi_necrosis.model.ood import NUMBERS, OCTAVES
 from wsi_necrosis.stain.separation import density_table
 
-FLOOR_OD = 0.003  # added to each spread, so that noise of flat places does not decide
+FLOOR_OD = 0.003  # added to each spread, so that noise in uniform areas has little weight
 COARSEST_PX = 8
 
 
 def describe(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Colours of tiles, and how they vary: mean density, and log spread by octave, of red, green and blue.
+    """Colours of tiles, and how they vary: mean optical density, and log spread by scale, of red, green and blue.
 
-    The variance of an octave is what averaging 2 x 2 pixels takes away: the mean square before less that after (the
+    The variance at a scale is what averaging 2 x 2 pixels takes away: the mean square before less that after (the
     energy of Haar wavelets, Mallat S (1989), IEEE TPAMI 11:674-693); the last is what is left at the coarsest scale.
-    Turns and mirrors of a tile change nothing but rounding.
+    Rotating by 90 degrees or mirroring a tile changes nothing but rounding.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def octave_sums(tiles: NDArray[np.uint8], table: NDArray[np.float32], sums: NDAr
     tiles : uint8 array (n, h, w, 3)
         RGB; rows and columns beyond a multiple of 8 are left out.
     table : float32 array (256,)
-        What each value of a channel stands for.
+        Optical density of each value of a channel.
     sums : float64 array (n, 3, 5)
         Receives the sums of squares at 1, 2, 4 and 8 pixels, and of the means over 8 x 8. Means are float32; sums
         are taken in double precision.
@@ -76,7 +76,7 @@ def octave_sums(tiles: NDArray[np.uint8], table: NDArray[np.float32], sums: NDAr
 
 @compiled
 def _look_up(band: NDArray[np.uint8], table: NDArray[np.float32], coarse: NDArray[np.float32]) -> float:
-    """As `_halve`, of what `table` has for the values of `band`."""
+    """As `_halve`, of the entries of `table` for the values of `band`."""
     squares = 0.0
     for y in range(coarse.shape[0]):
         for x in range(coarse.shape[1]):

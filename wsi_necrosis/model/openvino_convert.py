@@ -14,7 +14,7 @@ from torch import nn
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.openvino_runner import NETWORK_FILE, openvino
 
-EXAMPLE_TILES = 2  # more than one, so that none of them is taken for a constant
+EXAMPLE_TILES = 2  # more than one, so that the batch size is not traced as a constant
 
 
 def write_network(network: nn.Module, folder: Path, tile_px: int, features: int) -> None:
@@ -36,13 +36,13 @@ def write_network(network: nn.Module, folder: Path, tile_px: int, features: int)
     tiles = torch.zeros(EXAMPLE_TILES, tile_px, tile_px, 3, dtype=torch.uint8)
     z = torch.zeros(EXAMPLE_TILES, features)
     try:
-        with torch.inference_mode(), _own_log(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes taken for constants; agreement is tested later
+        with torch.inference_mode(), _root_logger_restored(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes traced as constants; `backend_check` tests the result
             traced = torch.jit.trace(network, (tiles, z), check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino().convert_model(
                 traced, example_input=(tiles, z), input=[(-1, *tiles.shape[1:]), (-1, features)]
             )
-    except Exception as error:  # whatever the converter raises; this is its doorway
+    except Exception as error:  # the converter raises errors of many types
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"OpenVINO cannot convert this model ({type(error).__name__}: {reason}); give --set model.backend=torch"
@@ -51,8 +51,8 @@ def write_network(network: nn.Module, folder: Path, tile_px: int, features: int)
 
 
 @contextmanager
-def _own_log() -> Iterator[None]:
-    """Give the root logger back as it was: the converter mutes it, and for good where it fails."""
+def _root_logger_restored() -> Iterator[None]:
+    """Restore the root logger afterwards: the converter mutes it, and leaves it muted where it fails."""
     root = logging.getLogger()
     level, filters, handlers = root.level, list(root.filters), list(root.handlers)
     try:

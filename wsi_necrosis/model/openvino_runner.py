@@ -1,7 +1,7 @@
 """Run a converted network with OpenVINO on the processor; torch is not needed.
 
-Every thread that asks gets a compiled network of its own with one thread inside, so that results do not depend on
-how many ask, and two of them do not share a core.
+Every calling thread uses a compiled network of its own that computes in one thread, so that results do not depend on
+the number of calling threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 NETWORK_FILE = "network.xml"
 PRECISION = {"float32": "f32", "bfloat16": "bf16"}
-_FIRST_ANSWER = Lock()  # of the process, as what it guards is
+_FIRST_INFERENCE = Lock()  # one for the process, as OpenVINO's set-up is shared by the process
 
 
 class OpenVinoRunner:
@@ -28,7 +28,7 @@ class OpenVinoRunner:
     folder : Path
         Where `openvino_convert.write_network` put it.
     dtype : {"float32", "bfloat16"}
-        What it computes in.
+        Number format it computes in.
     """
 
     def __init__(self, folder: Path, dtype: str) -> None:
@@ -38,7 +38,7 @@ class OpenVinoRunner:
             "INFERENCE_PRECISION_HINT": PRECISION[dtype],
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": 1,
-            "ENABLE_CPU_PINNING": False,  # else two of them may be pinned to one core
+            "ENABLE_CPU_PINNING": False,  # else two compiled networks may be pinned to one core
         }
         self._idle: defaultdict[int, list[Any]] = defaultdict(list)  # by number of tiles
 
@@ -47,8 +47,8 @@ class OpenVinoRunner:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities (n, 3) and gate weights (n, 2), float32, of tiles and their z-scores.
 
-        The first call with another n compiles for this number, in a fraction of a second; so does one that comes
-        while all others are busy. The interpreter's lock is released meanwhile.
+        The first call with a new n compiles the network for it, in a fraction of a second; so does a call while all
+        compiled networks for this n are in use. The interpreter's lock is released during inference.
         """
         idle = self._idle[len(tiles)]
         try:
@@ -61,11 +61,12 @@ class OpenVinoRunner:
         return found[0], found[1]
 
     def _compiled(self, n: int) -> Any:
-        """A request that has answered once: what OpenVINO sets up with its first answer may not be met by two threads.
+        """An inference request that has run once: two threads must not run their first inference at the same time.
 
-        Seen with 2026.4: both wait for ever, one for the interpreter's lock and one, holding it, for the set-up.
+        With OpenVINO 2026.4 they deadlock: one waits for the interpreter's lock, the other holds it and waits for the
+        set-up of the first inference.
         """
-        with _FIRST_ANSWER:
+        with _FIRST_INFERENCE:
             model = self._model.clone()
             model.reshape({at: [n, *list(port.partial_shape)[1:]] for at, port in enumerate(model.inputs)})
             request = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
@@ -75,8 +76,8 @@ class OpenVinoRunner:
 
 
 def openvino() -> Any:
-    """The library; without its telemetry, which tells its makers of every import unless it is missing."""
+    """Import OpenVINO without its telemetry package, which reports every import to its makers."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # Python's way to block an import
-    import openvino as library  # an extra
+    import openvino as library  # an optional dependency
 
     return library

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: the content of `model.json`, read without torch."""
+"""The description of a checkpoint: the content of `model.json`, read without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "crea
 
 
 def _parse_recipe(tree: Any) -> Recipe:
-    """Read a recipe; pydantic reports a ValueError with its place."""
+    """Read a recipe; errors become ValueError, which pydantic reports with the key."""
     try:
         return tree if isinstance(tree, Recipe) else Recipe.from_dict(tree)
     except (SettingsError, TypeError, KeyError) as error:
@@ -35,7 +35,7 @@ def _parse_recipe(tree: Any) -> Recipe:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model has seen; `pictures` are the first 16 digits of the SHA-256 of each tile's file."""
+    """What a model was trained on; `pictures` are the first 16 digits of the SHA-256 of each tile's file."""
 
     source: str
     doi: str
@@ -56,15 +56,15 @@ class ModelSpec:
     name, title, notice : str
         Short name, one-line description, and the line that every run prints.
     backbone : str
-        timm name of the image network; empty where radiomics alone decide.
+        timm name of the image network; empty for a model of radiomics alone.
     tile_px, mpp : int, float
         Side of a tile in pixels, and the size of a pixel in um.
     mean, std : tuple of float
         Of the backbone's own input, for R, G, B in [0, 1].
     fusion : {"gate", "concat", "image", "radiomics"}
-        How the two branches are joined, or which of them there is.
+        How the two branches are joined, or the only branch.
     heads : {"hierarchical", "flat"}
-        Two decisions one after the other, or one among three classes.
+        Tumour or not and then viable or not, or one softmax over three classes.
     hidden, gate_hidden, dropout : int, int, float
         Width of both branches, width of the gate, dropout while training.
     members : int
@@ -84,7 +84,7 @@ class ModelSpec:
     trained_on : TrainingData
         Source, licence, cases and centre of the training tiles.
     training : dict
-        Settings that made the model, as in `configs/train.yaml` but for the place of the tiles.
+        Settings of the training, as in `configs/train.yaml`, without the location of the tiles.
     metrics : dict
         Leave-case-out figures; empty where there are none.
     created_with : dict
@@ -123,7 +123,7 @@ class ModelSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides scores: the weights, and the description but for its prose."""
+        """Hash of all that determines scores: the weights, and the description without the fields in `PROSE`."""
         facts = TypeAdapter(ModelSpec).dump_python(self, mode="json", by_alias=True)
         return digest({key: value for key, value in facts.items() if key not in PROSE})
 
@@ -134,7 +134,7 @@ class ModelSpec:
 
 
 def portable_name(name_or_folder: str | Path) -> str:
-    """A shipped model's name, or a folder as an absolute path: what a worker elsewhere can find."""
+    """A shipped model's name, or a folder as an absolute path, which workers with another working folder find."""
     folder = model_folder(name_or_folder)
     return folder.name if folder.parent == SHIPPED else str(folder.resolve())
 
@@ -204,7 +204,7 @@ def load_spec(name_or_folder: str | Path) -> ModelSpec:
 
 
 def _require_branches(spec: ModelSpec, path: Path) -> None:
-    """Refuse a fusion of which a branch has nothing to look at, or a backbone that nothing looks at."""
+    """Refuse a fusion with a branch that has no input, or a backbone whose output is not used."""
     if spec.backbone and spec.fusion == "radiomics":
         raise ModelError(f"{path} has fusion 'radiomics' and a backbone all the same; train it again")
     there = {

@@ -1,4 +1,4 @@
-"""Radiomic features to comparable numbers."""
+"""Robust z-scores of radiomic features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsi_necrosis.model.calibration import FORBID
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Radiomic features to comparable numbers: (x - centre) / scale, clipped.
+    """Robust z-scores of radiomic features: (x - centre) / scale, clipped.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class Standardiser:
         The features, in the order of the columns.
     centre, scale : tuple of float
         Median and 1.4826 x median absolute deviation over the training tiles. A scale of 0 marks a
-        feature that was nearly constant there; it tells nothing and its z is 0.
+        feature that was nearly constant there; its z is always 0.
     clip : float
-        Largest |z|; one odd feature cannot outvote the others.
+        Largest |z|, so that one outlying feature does not dominate the others.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A model that scores tiles, whatever computes its network."""
+"""A model that scores tiles, on any backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsi_necrosis.tiling.foreground import foreground
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of n tiles.
+    """The model's output for n tiles.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class TileModel:
     Attributes
     ----------
     spec : ModelSpec
-        What it is.
+        Its description.
     run : Runner
-        Its network, on the backend that computes it.
+        Its network, on its backend.
     """
 
     def __init__(self, spec: ModelSpec, run: Runner) -> None:
@@ -80,7 +80,7 @@ class TileModel:
         Raises
         ------
         ModelError
-            Tiles or features have not the shape that the model was trained on.
+            Tiles or features do not have the shape that the model was trained on.
 
         Examples
         --------

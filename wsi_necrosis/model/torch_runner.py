@@ -30,7 +30,7 @@ class TorchRunner:
     network : torch.nn.Module
         From uint8 tiles (n, h, w, 3) and float32 z-scores (n, F) to probabilities (n, 3) and gate weights (n, 2).
     backend : Backend
-        Device and numbers.
+        Device and number format.
     """
 
     def __init__(self, network: nn.Module, backend: Backend = REFERENCE) -> None:
@@ -38,7 +38,7 @@ class TorchRunner:
         self._on_gpu = backend.device == "cuda"
         self._most: int | None = None  # tiles at a time, once memory was short
         if self._on_gpu and backend.dtype == "float32":
-            torch.backends.cudnn.allow_tf32 = False  # of which float32 keeps 10 bits
+            torch.backends.cudnn.allow_tf32 = False  # TF32 keeps only 10 bits of the mantissa
         self._network = network.eval().to(backend.device)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
@@ -47,8 +47,8 @@ class TorchRunner:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities (n, 3) and gate weights (n, 2), float32, of tiles and their z-scores.
 
-        Where the device's memory is too small for n tiles at a time, half as many are tried, and kept to from then
-        on; the last part is filled up, so that all have one shape.
+        Where the device's memory is too small for n tiles at a time, half as many are tried, and used from then on;
+        the last part is padded, so that all parts have one shape.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class TorchRunner:
         """
         while True:
             size = max(1, min(len(tiles), self._most or len(tiles)))
-            # What comes after waits until the error has let go of the tensors that it holds.
+            # `_halve` comes after this block: the error holds tensors in memory until it is dropped.
             with suppress(torch.cuda.OutOfMemoryError):
                 return self._in_parts(tiles, z, size)
             self._halve(size)
@@ -73,14 +73,14 @@ class TorchRunner:
         return prob, gate
 
     def _launch(self, tiles: NDArray[np.uint8], z: NDArray[np.float32], size: int) -> tuple[Tensor, Tensor]:
-        """Answers on the device, which on a GPU are under way when this returns."""
+        """Probabilities and gate weights on the device; a GPU may still be computing them when this returns."""
         missing = -len(tiles) % size
         with torch.inference_mode(), precision(self.backend.device, self.backend.dtype):
-            prob, gate = self._network(self._sent(_filled(tiles, missing)), self._sent(_filled(z, missing)))
+            prob, gate = self._network(self._sent(_padded(tiles, missing)), self._sent(_padded(z, missing)))
         return prob, gate
 
     def _sent(self, array: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
-        """A copy on the device; to a GPU from pinned memory, so that nothing waits for it here."""
+        """A copy on the device; to a GPU from pinned memory, so that this thread does not wait for it."""
         tensor = torch.tensor(array)
         if self._on_gpu:
             tensor = tensor.pin_memory()
@@ -101,18 +101,18 @@ class TorchRunner:
         )  # fmt: skip
 
 
-def _filled(array: NDArray[Number], missing: int) -> NDArray[Number]:
-    """`array` with its last row repeated."""
+def _padded(array: NDArray[Number], missing: int) -> NDArray[Number]:
+    """`array` with its last row repeated `missing` times."""
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
 def compute_dtype(device: str) -> str:
-    """What networks are trained in: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
+    """Number format of training: bfloat16 on CUDA; float32 elsewhere, for the same bits on one type of processor."""
     return "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def precision(device: str, dtype: str | None = None) -> AbstractContextManager[Any]:
-    """Inside, networks of torch on this device compute in `dtype`, or else in `compute_dtype`."""
+    """A context in which torch networks on this device compute in `dtype`; by default that of `compute_dtype`."""
     if (dtype or compute_dtype(device)) == "bfloat16":
         return torch.autocast(device, dtype=torch.bfloat16)
     return nullcontext()

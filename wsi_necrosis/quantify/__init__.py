@@ -1,1 +1,1 @@
-"""What the scores add up to: areas, a percentage and its interval, and a heatmap."""
+"""From scores to areas, a percentage with its interval, and a heatmap."""

@@ -1,4 +1,4 @@
-"""The cells of a slide in a row, as areas and intervals need them."""
+"""The cells of a slide as flat arrays, for areas and intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsi_necrosis.tiling.grid import PixelCount
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells in a row; probabilities are 0 where none count, `ood` are those unlike the training tiles."""
+    """Cells as flat arrays; probabilities are 0 where not scored, `ood` marks those unlike the training tiles."""
 
     label: NDArray[np.uint8]
     ood: NDArray[np.bool_]

@@ -1,6 +1,6 @@
 """Stitch the cells of a slide into one picture over its plane.
 
-Cells partition the plane, so each place has the answer of its own cell and nothing is averaged, also
+Cells partition the plane, so each point has the probabilities of its own cell and nothing is averaged, even
 where tiles overlap.
 """
 
@@ -21,7 +21,7 @@ from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
 CHANNELS = (*(f"p_{name}" for name in CLASSES), "uncertainty")
 SMALLEST = 64  # cells on the longer side of the last pyramid level
-# A lone viable cell must stay in sight.
+# A single viable cell must stay visible.
 WINNERS_OF_A_TIE = (
     CellLabel.VIABLE,
     CellLabel.NON_VIABLE,
@@ -33,7 +33,7 @@ WINNERS_OF_A_TIE = (
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What was found, cell by cell, over the slide's plane.
+    """Probabilities, uncertainty and label of each cell over the slide's plane.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Heatmap:
     mpp : Mpp
         Size of a level-0 pixel.
     grid : TileGrid
-        Where the cells lie in level-0 pixels.
+        Positions of the cells in level-0 pixels.
     """
 
     channels: NDArray[np.float32]
@@ -78,7 +78,7 @@ def stitch(scores: Scores, settings: QuantifySettings) -> Heatmap:
     Parameters
     ----------
     scores : Scores
-        The slide's scores; cells that were not looked at stay empty.
+        The slide's scores; cells that were not scored stay empty.
     settings : QuantifySettings
         `max_uncertainty` and `max_ood`, above which a cell's label is "abstained"; its probabilities stay.
 
@@ -106,7 +106,7 @@ def pyramid(heatmap: Heatmap) -> list[Level]:
 
     A pixel of level k is the mean of those of its 2^k x 2^k cells that hold scored tissue, and the most
     frequent label among those that have one; a tie goes to viable, then non-viable, non-tumour,
-    abstained, unreadable, so that small viable foci stay in sight. Odd edges are rounded up.
+    abstained, unreadable, so that small viable foci stay visible. Odd edges are rounded up.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def pyramid(heatmap: Heatmap) -> list[Level]:
         The first is the heatmap's own arrays.
     """
     n = _n_halvings(heatmap.label.shape)
-    means = [_means(channel, n) for channel in heatmap.channels]  # one by one, which holds few sums at a time
+    means = [_means(channel, n) for channel in heatmap.channels]  # one by one, to save memory
     coarser = zip(zip(*means, strict=True), _modes(heatmap.label, n), strict=True)
     return [Level(heatmap.channels, heatmap.label), *(Level(np.stack(mean), mode) for mean, mode in coarser)]
 
@@ -127,7 +127,7 @@ def _n_halvings(shape: tuple[int, ...]) -> int:
 
 
 def _means(channel: NDArray[np.float32], n: int) -> list[NDArray[np.float32]]:
-    """The mean of what is known, for each of n halvings."""
+    """The mean of the finite values, for each of n halvings."""
     known, found = np.isfinite(channel), []
     sums, counts = np.where(known, channel, 0)[None], known[None]
     for _ in range(n):

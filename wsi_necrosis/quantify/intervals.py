@@ -22,7 +22,7 @@ TOO_FEW_BLOCKS = "interval: not available (too little tissue)"
 
 @dataclass(frozen=True)
 class Interval:
-    """Interval of percent viable, with what it aims at and what it leaves out.
+    """Interval of percent viable, with what it estimates and which errors it covers.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Interval:
     confidence : float
         Nominal coverage.
     target, method, covers : str
-        What the interval is about, how it was made, which errors it holds.
+        Quantity that the interval estimates, method, and errors that it covers.
     block_mm : float
         Side of a bootstrap block.
     n_blocks, n_tumour_blocks : int
@@ -50,7 +50,7 @@ class Interval:
 
 
 def percent_viable(viable: float, non_viable: float) -> float:
-    """Percent viable of two areas, 0 to 100."""
+    """Percent viable, 0 to 100, from the viable and the non-viable area."""
     return 100 * viable / (viable + non_viable)
 
 
@@ -58,7 +58,7 @@ def bootstrap_interval(cells: Cells, settings: QuantifySettings) -> Interval | N
     """Percentile interval of percent viable over resampled square blocks of tissue.
 
     Labels correlate over 4 to 6 mm, so blocks of that size, and not tiles, are drawn with replacement;
-    each draw is a ratio of sums. Without enough blocks that hold tumour there is no interval.
+    each draw gives a ratio of sums. Without enough blocks that hold tumour there is no interval.
     """
     for block_mm in (settings.block_mm, settings.small_block_mm):
         blocks, n_tumour = _blocks(cells, block_mm)
@@ -77,7 +77,7 @@ def bootstrap_interval(cells: Cells, settings: QuantifySettings) -> Interval | N
 
 
 def _blocks(cells: Cells, block_mm: float) -> tuple[NDArray[np.float64], int]:
-    """V and X (n, 2) of the blocks where their sum is not zero, and how many blocks hold tumour."""
+    """Viable and non-viable pixels (n, 2) of the blocks where their sum is not 0, and how many blocks hold tumour."""
     kept = cells.classed & (cells.tissue > 0)
     at = np.floor(cells.centre_mm[kept] / block_mm).astype(np.int64)
     names, index = np.unique(at, axis=0, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Where the slide's plane went, in mask pixels and mm2."""
+"""Areas of the slide's plane by category, in mask pixels and mm2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsi_necrosis.tiling.grid import PixelCount
 
 @dataclass(frozen=True)
 class AreaLedger:
-    """Where the slide's plane went: mask pixels by the first term that applies.
+    """Areas of the slide's plane by category: each mask pixel counts in the first term that applies.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class AreaLedger:
         return sum(self.px.values())
 
     def area_mm2(self) -> dict[str, float]:
-        """Give the terms in mm2, then the classes split by probability as `soft_<class>`."""
+        """The terms in mm2, then the classes split by probability as `soft_<class>`."""
         hard = {name: count * self.pixel_mm2 for name, count in self.px.items()}
         return hard | {f"soft_{name}": area for name, area in zip(CLASSES, self.soft_mm2, strict=True)}
 

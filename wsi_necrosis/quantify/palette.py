@@ -12,7 +12,7 @@ from wsi_necrosis.scores.labels import CellLabel
 
 @dataclass(frozen=True)
 class Colour:
-    """How a label is shown: our words, QuPath's class name, RGB."""
+    """How a label is shown: title, QuPath's class name, RGB."""
 
     title: str
     qupath: str

@@ -1,8 +1,8 @@
 """Areas of tissue by class, percent viable tumour, and its interval.
 
-Everything is computed from the facts of the score store under the settings of the moment. Soft sums,
-which split each cell's tissue by its probabilities, lead; hard sums by largest probability stand beside
-them. The ledger counts each mask pixel of the slide's plane once, so its terms add up exactly.
+Everything is computed from the score store under the current settings. Soft sums, which split each cell's
+tissue by its probabilities, give the percentage; hard sums by largest probability are reported beside it.
+The ledger counts each mask pixel of the slide's plane once, so its terms add up exactly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROB_TOLERANCE = 1e-2  # of a sum of probabilities; half-precision networks stay
 
 @dataclass(frozen=True, kw_only=True)
 class NecrosisScore:
-    """Percent viable tumour of one slide, and everything it rests on.
+    """Percent viable tumour of one slide, with the areas it is computed from.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class NecrosisScore:
     percent_viable_hard : float or None
         From hard sums; None where no cell's largest probability is a tumour class.
     bounds_percent : tuple of float or None
-        Percent viable if all that abstained were non-viable, and if all were viable: cells unlike the
-        training tiles in full, uncertain ones where they are more likely tumour than not.
+        Percent viable if all abstained cells were non-viable, and if all were viable: cells unlike the
+        training tiles count in full, uncertain ones where they are at least as likely tumour as not.
     tumour_mm2, viable_mm2 : float
         Soft areas.
     ood_mm2 : float
@@ -100,15 +100,15 @@ def measure(scores: Scores, settings: QuantifySettings | None = None) -> Necrosi
     """Percent viable tumour of a slide under the tumour policy.
 
     Percent viable is 100 V / (V + X), where V and X sum each cell's tissue area times its probability of
-    viable and of non-viable tumour. Cells that abstain count in neither; the bounds show what they could
-    change.
+    viable and of non-viable tumour. Cells that abstain count in neither; the bounds show how far they could
+    change the result.
 
     Parameters
     ----------
     scores : Scores
         A complete store.
     settings : QuantifySettings, optional
-        Thresholds and the bootstrap; by default those that ship.
+        Thresholds and the bootstrap; by default those of the default settings.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def measure(scores: Scores, settings: QuantifySettings | None = None) -> Necrosi
     Raises
     ------
     StoreError
-        Tissue lies in cells that were not scored, or scores are no probabilities.
+        Tissue lies in cells that were not scored, or scores are not probabilities.
 
     Examples
     --------
@@ -162,20 +162,20 @@ def measure(scores: Scores, settings: QuantifySettings | None = None) -> Necrosi
 
 
 def _check(scores: Scores) -> None:
-    """Every tissue pixel lies in a scored cell, and scored cells hold probabilities."""
+    """Require that every tissue pixel lies in a scored cell, and that scored cells hold probabilities."""
     scored = scores.state == CellState.SCORED
-    waiting = int(np.count_nonzero((scores.px[..., PixelCount.TISSUE] > 0) & ~scored))
-    if waiting:
+    not_scored = int(np.count_nonzero((scores.px[..., PixelCount.TISSUE] > 0) & ~scored))
+    if not_scored:
         raise StoreError(
-            f"the score store is incomplete: {waiting} cells with tissue have no score; run again"
+            f"the score store is incomplete: {not_scored} cells with tissue have no score; run again"
         )
     prob = scores.prob[scored].astype(np.float64)
-    odd = ~(np.isfinite(prob).all(axis=-1) & (prob >= 0).all(axis=-1))
-    odd |= ~(np.abs(prob.sum(axis=-1) - 1) <= PROB_TOLERANCE)
-    odd |= ~np.isfinite(scores.uncertainty[scored]) | ~np.isfinite(scores.ood[scored])
-    if odd.any():
+    damaged = ~(np.isfinite(prob).all(axis=-1) & (prob >= 0).all(axis=-1))
+    damaged |= ~(np.abs(prob.sum(axis=-1) - 1) <= PROB_TOLERANCE)
+    damaged |= ~np.isfinite(scores.uncertainty[scored]) | ~np.isfinite(scores.ood[scored])
+    if damaged.any():
         raise StoreError(
-            f"the score store is damaged: {int(odd.sum())} scored cells hold no probabilities or distances; "
+            f"the score store is damaged: {int(damaged.sum())} scored cells hold no probabilities or distances; "
             "run with --overwrite"
         )
 
@@ -183,11 +183,11 @@ def _check(scores: Scores) -> None:
 def _bounds(cells: Cells) -> tuple[float, float]:
     """V / (V + X + U) and (V + U) / (V + X + U) in percent.
 
-    U is the tissue of abstained cells: all of it where they are unlike the training tiles, as their
-    probabilities say nothing; else where they are likely tumour.
+    V is viable, X non-viable tumour, and U the tissue of abstained cells: of those unlike the training tiles, whose
+    probabilities carry no information, and of those that are likely tumour.
     """
     soft = cells.soft.sum(axis=0)
     viable, non_viable = float(soft[VIABLE]), float(soft[NON_VIABLE])
     counted = (cells.label == CellLabel.ABSTAINED) & (cells.ood | cells.likely_tumour)
-    unknown = float(cells.tissue[counted].sum())
-    return percent_viable(viable, non_viable + unknown), percent_viable(viable + unknown, non_viable)
+    abstained = float(cells.tissue[counted].sum())
+    return percent_viable(viable, non_viable + abstained), percent_viable(viable + abstained, non_viable)

@@ -1,1 +1,1 @@
-"""What people read of a slide."""
+"""The results of a slide, for notebooks and scripts."""

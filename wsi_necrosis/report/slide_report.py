@@ -1,4 +1,4 @@
-"""The results of a slide, as a notebook reads them."""
+"""The results of a slide, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SlideReport:
-    """What was found on a slide.
+    """Results of a slide.
 
     Attributes
     ----------
     folder : Path
-        Where its results lie.
+        The slide's folder of results.
     result : mapping
         The content of `result.json`.
     settings : Settings
@@ -53,11 +53,11 @@ class SlideReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the number must know."""
+        """Limitations of the result."""
         return tuple(self.result["warnings"])
 
     def scores(self) -> Scores:
-        """What was found in every cell of the slide.
+        """Scores of every cell of the slide.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class SlideReport:
 
     def heatmap(self) -> Heatmap:
         """Probabilities and labels of all cells over the slide's plane; errors as `scores`."""
-        from wsi_necrosis.quantify.heatmap import stitch  # zarr takes half a second to import
+        from wsi_necrosis.quantify.heatmap import stitch  # readers of slides take half a second to import
 
         return stitch(self.scores(), self.settings.quantify)
 
@@ -90,7 +90,7 @@ def open_results(folder: str | Path, settings: Settings | None = None) -> SlideR
     folder : str or Path
         The slide's folder of results.
     settings : Settings, optional
-        Under which cells are labelled in the heatmap; by default those that ship.
+        Under which cells are labelled in the heatmap; by default the default settings.
 
     Raises
     ------

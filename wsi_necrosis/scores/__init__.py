@@ -1,1 +1,1 @@
-"""What was found in each cell of a slide, kept on disk."""
+"""The scores of each cell of a slide, kept on disk."""

@@ -1,4 +1,4 @@
-"""What was found in cells, in memory."""
+"""Scores of cells, in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
 
 class CellState(IntEnum):
-    """What became of a cell."""
+    """Whether a cell was scored, or why not."""
 
     NOT_LOOKED = 0
     NO_TISSUE = 1
@@ -23,7 +23,7 @@ class CellState(IntEnum):
 
 @dataclass(frozen=True)
 class BlockScores:
-    """What was found in the cells of one block; arrays of (rows, cols, ...) of the block.
+    """Scores of the cells of one block; arrays of (rows, cols, ...) of the block.
 
     Attributes
     ----------
@@ -55,14 +55,14 @@ class BlockScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """What was found in every cell of a slide, in memory; arrays as in `BlockScores`.
+    """Scores of every cell of a slide, in memory; arrays as in `BlockScores`.
 
     All tissue pixels of a complete store lie in scored cells; scored cells may hold background too.
 
     Attributes
     ----------
     grid : TileGrid
-        Where the cells lie.
+        Positions of the cells.
     px_mm2 : float
         Area of one mask pixel in mm2.
     """
@@ -77,7 +77,7 @@ class Scores:
 
 
 def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
-    """A block (or a whole slide) in which nothing is scored; `px` decides which cells hold tissue."""
+    """A block (or a whole slide) in which nothing is scored; `px` says which cells hold tissue."""
     shape = px.shape[:2]
 
     def nans(*tail: int) -> NDArray[np.float32]:
@@ -90,7 +90,7 @@ def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
 
 
 def unreadable_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
-    """A block of which no tile could be read: its tissue pixels (of `px`) are unreadable, and so are their cells."""
+    """A block of which no tile could be read: the tissue pixels of `px` and their cells count as unreadable."""
     found = empty_block(px, n_features)
     tissue = found.px[..., PixelCount.TISSUE]
     found.state[tissue > 0] = CellState.UNREADABLE

@@ -1,4 +1,4 @@
-"""What cells count as, once settings have decided."""
+"""Labels of cells: their class, or that they abstained or were unreadable, under given settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsi_necrosis.settings.run import QuantifySettings
 
 
 class CellLabel(IntEnum):
-    """What a cell counts as, once settings have decided; classes are 1 + their index."""
+    """Label of a cell under given settings; classes are 1 + their index."""
 
     NONE = 0
     NON_TUMOUR = 1
@@ -38,7 +38,7 @@ def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
     """
     scored = scores.state == CellState.SCORED
     best = np.argmax(np.where(scored[..., None], scores.prob, 0), axis=-1).astype(np.uint8) + 1
-    uncertainty = np.fmin(scores.uncertainty, 1)  # rounding may carry an entropy just past its maximum
+    uncertainty = np.fmin(scores.uncertainty, 1)  # rounding may raise an entropy just above its maximum
     abstained = ood_cells(scores, settings) | (scored & (uncertainty > settings.max_uncertainty))
     label = np.where(scored, np.where(abstained, CellLabel.ABSTAINED, best), CellLabel.NONE)
     return np.where(scores.state == CellState.UNREADABLE, CellLabel.UNREADABLE, label).astype(np.uint8)

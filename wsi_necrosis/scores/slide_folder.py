@@ -1,4 +1,4 @@
-"""The folder of a slide's results, to read: what lies in it, whether it is whole, and what it was made from."""
+"""Read the folder of a slide's results: its files, whether it is complete, and what it was made from."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SlideFolder:
 
     @property
     def has_scores(self) -> bool:
-        """Whether scores were begun, and perhaps finished."""
+        """Whether there are scores, complete or not."""
         return (self.path / SCORES / "zarr.json").is_file()
 
     @property
@@ -84,7 +84,7 @@ class SlideFolder:
         return result if result["provenance"]["fingerprints"] == fingerprints else None
 
     def inputs(self) -> Mapping[str, Any]:
-        """Every input of the scores, as `plan.make_plan` found them.
+        """Every input of the scores, as `plan.make_plan` recorded them.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class SlideFolder:
         return dict(self.score_reader().plan["inputs"])
 
     def require_inputs(self, wanted: Mapping[str, Any]) -> None:
-        """Refuse scores that were made from other inputs; a folder without scores is no fault.
+        """Refuse scores that were made from other inputs; a folder without scores is accepted.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class SlideFolder:
             )
 
     def score_reader(self) -> ScoreReader:
-        """The score store, which this cannot change.
+        """The score store, opened for reading only.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class SlideFolder:
         return ScoreReader(self.path)
 
     def scores(self) -> Scores:
-        """What was found in every cell; errors as `score_reader`."""
+        """Scores of every cell; errors as `score_reader`."""
         return self.score_reader().read()
 
     def tissue(self) -> Tissue:

@@ -1,4 +1,4 @@
-"""The zarr store of what was found in each cell: facts, never decisions.
+"""The zarr store of each cell's scores: model output and pixel counts, but no labels, which depend on settings.
 
 Every array is (rows, cols, ...) with one chunk per block. A block is done when its record
 `blocks/<row>.<col>.json`, which holds the checksums of its chunks, exists: it is written last, by
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class ScoreReader:
-    """`scores.zarr` and `blocks/` in the folder of one slide, to read.
+    """`scores.zarr` and `blocks/` in the folder of one slide, for reading.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ class ScoreReader:
 
     @property
     def grid(self) -> TileGrid:
-        """Where the cells lie."""
+        """Positions of the cells."""
         facts = dict(self.plan["grid"])
         box, mpp, px_l0 = Box(**facts.pop("plane")), Mpp(**facts.pop("mpp")), tuple(facts.pop("px_l0"))
         return TileGrid(plane=box, mpp=mpp, px_l0=px_l0, **facts)
 
     def is_done(self, block: Block) -> bool:
-        """Whether a block has a record that agrees with its chunks and with this store's inputs."""
+        """Whether a block has a record that matches its chunks and this store's inputs."""
         try:
             record = json.loads(self._record(block).read_text(encoding="utf-8"))
             return bool(record == self._facts(self.read_block(block)))
@@ -92,13 +92,13 @@ class ScoreReader:
         )
 
     def read(self) -> Scores:
-        """The whole store but radiomics and gate, which few need and which are large."""
+        """The whole store without radiomics and gate, which are large and rarely needed."""
         names = ("prob", "uncertainty", "ood", "px", "state")
         arrays = {name: np.asarray(self._array(name)[...]) for name in names}
         return Scores(grid=self.grid, px_mm2=float(self.plan["px_mm2"]), **arrays)
 
     def read_whole(self, px: NDArray[np.uint32]) -> Scores:
-        """As `read`, once it is sure that no chunk of the ledger was lost on disk.
+        """As `read`, after a check that no chunk of the pixel counts was lost on disk.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class ScoreReader:
         return array
 
     def _facts(self, found: BlockScores) -> dict[str, Any]:
-        """What a block's record says: from which inputs it was made (a block may outlive its run), and what it is."""
+        """A block's record: a hash of its inputs (a block may outlive its run), and checksums of its chunks."""
         return {"inputs": digest(self.plan["inputs"]), "checksums": _checksums(found)}
 
     def _record(self, block: Block) -> Path:
@@ -130,7 +130,7 @@ class ScoreReader:
 
 
 class ScoreStore(ScoreReader):
-    """`scores.zarr` and `blocks/` in the folder of one slide, to fill; `create` makes one."""
+    """`scores.zarr` and `blocks/` in the folder of one slide, for writing; `create` makes one."""
 
     MODE = "r+"
 
@@ -143,14 +143,14 @@ class ScoreStore(ScoreReader):
         px_mm2: float,
         plan: Mapping[str, Any],
     ) -> ScoreStore:
-        """Make a store in which cells without tissue are settled and all others wait.
+        """Make a store in which no cell is scored yet; those without tissue are marked as such.
 
         Parameters
         ----------
         folder : Path
             The slide's folder; a store that it holds is replaced.
         grid : TileGrid
-            Where the cells lie.
+            Positions of the cells.
         px : uint32 array (rows, cols, 4)
             Mask pixels of each cell by `grid.PixelCount`.
         px_mm2 : float

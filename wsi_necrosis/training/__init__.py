@@ -1,1 +1,1 @@
-"""Fit a tile model, and judge it on cases that it has not seen."""
+"""Fit a tile model, and evaluate it on cases that it was not trained on."""

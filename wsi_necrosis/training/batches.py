@@ -1,4 +1,4 @@
-"""What a fit learns from, batch by batch: features computed beforehand, or crops varied anew."""
+"""Training batches: features computed beforehand, or crops augmented anew for each batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives varied batches to learn from, and plain ones to check by; `truth` is that of all crops, (m, 3)."""
+    """Augmented batches to train on, and plain ones to validate on; `truth` (m, 3) holds that of all crops."""
 
     truth: Tensor
 
@@ -59,7 +59,7 @@ class Cached:
 
 
 class Live:
-    """Crops varied anew for each batch, with their radiomics, through a backbone that may learn."""
+    """Crops augmented anew for each batch, with their radiomics and features of a backbone that may learn."""
 
     def __init__(
         self,

@@ -28,14 +28,14 @@ from wsi_necrosis.training.leave_case_out import FitSetup, Watch, hold_out, sile
 from wsi_necrosis.training.samples import SampleCache, Samples
 
 VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
-NO_SIGN = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone, which are not used
+UNUSED_SCALE = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone
 
 Watching = Callable[[int], AbstractContextManager[Watch]]
 log = logging.getLogger(__name__)
 
 
 def unwatched(epochs: int) -> AbstractContextManager[Watch]:
-    """Tell nobody how the training comes along."""
+    """Report no progress."""
     return nullcontext(silent)
 
 
@@ -46,10 +46,10 @@ def train(
     *,
     watching: Watching = unwatched,
 ) -> ModelSpec:
-    """Train a model, learn from left-out cases how sure it may be, and write the checkpoint to a folder.
+    """Train a model, calibrate and evaluate it on left-out cases, and write the checkpoint to a folder.
 
-    An interrupted training goes on where it was with the same arguments. Its states lie in `fits` in the folder, which
-    is deleted at the end. `training.csv` beside the checkpoint holds every epoch of every fit.
+    An interrupted training resumes when it is started with the same arguments. Its states lie in `fits` in the folder,
+    which is deleted at the end. `training.csv` beside the checkpoint holds every epoch of every fit.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ def train(
     overrides : iterable of str
         `section.key=value` over both, such as `data.tiles=tiles`, which names the folder of labelled tiles.
     watching : callable, optional
-        Given the count of epochs of all fits, a context manager whose value is told the name of a fit and each of its
-        epochs, such as `pipelines.console.fit_progress.fit_bar`.
+        Given the number of epochs of all fits, it returns a context manager whose value is called with the name of a
+        fit and each of its epochs, such as `pipelines.console.fit_progress.fit_bar`.
 
     Returns
     -------
     ModelSpec
-        What the checkpoint says of itself, its figures on left-out cases among it.
+        The checkpoint's description, with its figures on left-out cases.
 
     Raises
     ------
@@ -100,8 +100,8 @@ def train(
         setup = replace(setup, watch=watch)
         held = hold_out(setup, seeds)
         members = fit_members(setup)
-    taught = summarise_held_out(setup.samples, held, settings)
-    spec = describe(setup.samples, settings, members[0].standardise, taught)
+    summary = summarise_held_out(setup.samples, held, settings)
+    spec = describe(setup.samples, settings, members[0].standardise, summary)
     spec = save_checkpoint(out, spec, assembled(settings, members).tensors())
     histories = {f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)}
     write_fit_log(out / "training.csv", {**held.history, **histories})
@@ -132,7 +132,7 @@ def check(settings: TrainSettings) -> None:
 
 
 def fit_members(setup: FitSetup) -> list[Fitted]:
-    """The classifiers that ship, fitted to all tiles; they differ in their seed."""
+    """The classifiers of the checkpoint, fitted to all tiles; they differ in their seed."""
     first = setup.settings.fit.seed
     return [
         setup.fit(f"member {at + 1}", setup.samples, first + at)
@@ -141,7 +141,7 @@ def fit_members(setup: FitSetup) -> list[Fitted]:
 
 
 def assembled(settings: TrainSettings, members: Sequence[Fitted]) -> Network:
-    """The network of fitted members and the backbone, tuned or as it was."""
+    """The network of fitted members and the backbone, tuned or with its initial weights."""
     backbone = members[0].backbone
     if backbone is None and settings.network.fusion != "radiomics":
         backbone = initial_backbone(settings.network, settings.fit.seed)
@@ -149,16 +149,16 @@ def assembled(settings: TrainSettings, members: Sequence[Fitted]) -> Network:
 
 
 def describe(
-    samples: Samples, settings: TrainSettings, standardise: Standardiser, taught: HeldOutSummary
+    samples: Samples, settings: TrainSettings, standardise: Standardiser, summary: HeldOutSummary
 ) -> ModelSpec:
-    """What the checkpoint says of itself."""
+    """The checkpoint's description."""
     network = settings.network
     with_backbone = network.fusion != "radiomics"
-    mean, std = input_of(network) if with_backbone else (NO_SIGN, NO_SIGN)
+    mean, std = input_of(network) if with_backbone else (UNUSED_SCALE, UNUSED_SCALE)
     data = training_data(samples.tiles, settings)
     notice = network.notice.replace("{n_tiles}", str(data.n_tiles)).replace("{n_cases}", str(len(data.cases)))
     training = settings.model_dump(mode="json")
-    del training["data"]["tiles"]  # a place on somebody's machine
+    del training["data"]["tiles"]  # a local path
     return ModelSpec(
         name=network.name,
         title=network.title,
@@ -177,17 +177,17 @@ def describe(
         recipe=samples.recipe,
         standardise=standardise,
         normalise=settings.crops.normalise,
-        calibration=taught.calibration,
-        ood=taught.ood,
+        calibration=summary.calibration,
+        ood=summary.ood,
         trained_on=data,
         training=training,
-        metrics=dict(taught.metrics),
+        metrics=dict(summary.metrics),
         created_with={name: version(name) for name in VERSIONED},
     )
 
 
 def training_data(tiles: Sequence[LabelledTile], settings: TrainSettings) -> TrainingData:
-    """Where the tiles came from, and which pictures they were."""
+    """Source and licence of the tiles, their cases, and the hashes of their pictures."""
     data = settings.data
     pictures = tuple(sorted(tile.sha256[:PICTURE_DIGITS] for tile in tiles))
     return TrainingData(

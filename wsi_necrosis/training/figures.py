@@ -1,4 +1,4 @@
-"""Figures of one way of making a model, JSON-ready: means and spreads over its training seeds."""
+"""Figures of one training configuration, JSON-ready: means and standard deviations over its training seeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tile_table(samples: Samples, prob: NDArray[np.float64], bins: int) -> dict[s
 
 
 def crop_table(samples: Samples, prob: NDArray[np.float64], bins: int) -> dict[str, Figure]:
-    """Figures of single crops, which is what one cell of a slide gets."""
+    """Figures of single crops; one crop corresponds to one cell of a slide."""
     certain = samples.truth.max(axis=1) == 1
     labels = samples.truth[certain].argmax(axis=1)
     return _spread([_figures(labels, one[certain], bins) for one in prob])
@@ -41,7 +41,7 @@ def by_case_tables(samples: Samples, prob: NDArray[np.float64], bins: int) -> di
 
 
 def case_table(samples: Samples, prob: NDArray[np.float64]) -> dict[str, dict[str, Any]]:
-    """Labels of each case, and its percent viable as labelled and as found, every tile counting alike."""
+    """Labels of each case, and its percent viable as labelled and as predicted, with equal weight for every tile."""
     truth = np.array([tile.truth for tile in samples.tiles])
     cases = [tile.case for tile in samples.tiles]
     found = [case_errors(truth, samples.by_tile(one), cases) for one in prob]
@@ -63,10 +63,10 @@ def case_table(samples: Samples, prob: NDArray[np.float64]) -> dict[str, dict[st
 
 
 def mean_absolute_error(samples: Samples, prob: NDArray[np.float64], which: str) -> float | None:
-    """Mean distance in points between percent viable found (`soft` or `hard`) and labelled.
+    """Mean absolute difference in percentage points between percent viable predicted (`soft` or `hard`) and labelled.
 
-    Over the cases with tumour and the seeds, so that errors of opposite sign do not cancel. None where no case has
-    tumour, or where in one of them none was found: leaving that case out would flatter.
+    Over the cases with tumour and the seeds. None where no case has tumour, or where none was predicted in one of
+    them: without that case the error would look too small.
     """
     truth = np.array([tile.truth for tile in samples.tiles])
     cases = [tile.case for tile in samples.tiles]

@@ -1,9 +1,9 @@
-"""Fit the tile model: one straight loop, whatever of the network learns.
+"""Fit the tile model: one training loop, whichever parts of the network learn.
 
 With a frozen backbone its features and the radiomics of every crop are computed once, and only branches,
-gate and heads are fitted. Otherwise each batch is cut, varied, measured and seen by the backbone anew.
-Nothing depends on a generator's state that was not derived from the seed, the epoch and the step, so a fit
-that was interrupted and resumed gives the weights of one that was not.
+gate and heads are fitted. Otherwise the crops of each batch are augmented, and their radiomics and backbone
+features computed anew. Every random generator is seeded by the seed, the epoch and the step, so a fit that
+was interrupted and resumed gives the weights of one that was not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted classifier with the scaling of its radiomics, its backbone where one learned, and how it went."""
+    """A fitted classifier with the scaling of its radiomics, its backbone if it learned, and its epochs."""
 
     classifier: Classifier
     standardise: Standardiser
@@ -55,14 +55,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a fitted classifier says of m crops: `prob` (m, 3) and `gate` (m, 2)."""
+    """Output of a fitted classifier for m crops: `prob` (m, 3) and `gate` (m, 2)."""
 
     prob: NDArray[np.float64]
     gate: NDArray[np.float64]
 
 
 class ResumePoint(NamedTuple):
-    """Where an interrupted fit leaves its state: a file, and how many steps lie between two states."""
+    """The file of a fit's state, and the number of steps after which it is saved again."""
 
     path: Path
     every: int
@@ -86,13 +86,13 @@ def fit(
     samples : Samples
         Of the training cases alone.
     backbone : Backbone or None
-        Needed unless it is frozen; it is copied, not changed.
+        Needed unless the backbone is frozen; it is copied, not changed.
     settings : TrainSettings
-        What learns, how long, and under which loss.
+        Which parts learn, for how many epochs, and with which loss.
     seed : int
-        Of first weights, order, views and dropout.
+        Of initial weights, order, views and dropout.
     resume : ResumePoint, optional
-        An interrupted fit with the same arguments goes on from the state that it left there.
+        An interrupted fit with the same arguments resumes from the state saved there.
     watch : callable, optional
         Called after each epoch.
 
@@ -123,7 +123,7 @@ def fit(
 
 
 def predict(fitted: Fitted, samples: Samples, settings: TrainSettings) -> Predicted:
-    """What is said of every crop as it is, unturned: what one cell of a slide gets."""
+    """Predictions for every crop without augmentation, as for one cell of a slide."""
     z = torch.from_numpy(fitted.standardise.apply(samples.features[:, 0]).astype(np.float32))
     with torch.inference_mode():
         pooled = torch.from_numpy(np.ascontiguousarray(samples.pooled[:, 0]))
@@ -135,7 +135,7 @@ def predict(fitted: Fitted, samples: Samples, settings: TrainSettings) -> Predic
 
 
 def _split(samples: Samples, settings: FitSettings) -> tuple[Samples, Samples | None]:
-    """Samples to fit, and those of an inner case to stop by, if stopping is asked for and a case can be spared."""
+    """Samples to fit, and those of an inner case for early stopping, if it is asked for and a case can be spared."""
     if not settings.patience:
         return samples, None
     fold = inner_fold(samples.tiles)
@@ -166,7 +166,7 @@ def _loop(
             break
         batches = list(batch_rows(len(source.truth), settings.batch, np.random.default_rng([seed, epoch])))
         for at in range(state.step - epoch * len(batches), len(batches)):
-            # Not [seed, epoch, 0]: trailing zeros make no other stream, and that one is the order's.
+            # Not [seed, epoch, 0]: numpy ignores trailing zeros, and [seed, epoch] gives the order of the rows.
             rows, rng = batches[at], np.random.default_rng([seed, epoch, at + 1])
             torch.manual_seed(int(rng.integers(2**63)))  # dropout draws from torch's own generator
             with precision(parts.device):
@@ -193,7 +193,7 @@ def _count(state: FitState, parts: Parts, rows: int) -> None:
 
 
 def _end_epoch(state: FitState, check: Source | None, settings: FitSettings, watch: Watch) -> None:
-    """Write down the epoch; keep its weights if it was the best on the inner case, stop after too many worse ones."""
+    """Record the epoch; keep its weights if it was the best on the inner case, stop after too many worse ones."""
     inner = float("nan") if check is None else _loss_on(check, state, settings.batch)
     means = [total / state.sums[-1] for total in state.sums[:-1]]
     record = [float(len(state.history) + 1), *means, *state.parts.loss.weights(), inner]
@@ -214,7 +214,7 @@ def _epoch(row: list[float]) -> Epoch:
 
 
 def _loss_on(source: Source, state: FitState, batch: int) -> float:
-    """Loss of crops as they are, with dropout off; the heads weigh 1 each, as their learned weights move."""
+    """Loss without augmentation and dropout, with weight 1 for each head, as learned weights differ between epochs."""
     classifier, loss = state.parts.classifier.eval(), state.parts.loss
     order = np.arange(len(source.truth))
     total = 0.0

@@ -1,4 +1,4 @@
-"""What learns in a fit, and all that must be found again for it to go on."""
+"""The parts that learn in a fit, and the state from which an interrupted fit resumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Learners:
-    """What learns, on its device."""
+    """The parts that learn, on their device."""
 
     classifier: Classifier
     loss: HeadLoss
@@ -35,7 +35,7 @@ class Learners:
 
     @classmethod
     def of(cls, samples: Samples, backbone: Backbone | None, settings: TrainSettings) -> Learners:
-        """With random first weights, but for a copy of the backbone if it learns."""
+        """Classifier and loss with random initial weights, and a copy of the backbone if it learns."""
         device = choose_device(settings.fit.device)
         live = backbone if settings.fit.tune != "frozen" and settings.network.fusion != "radiomics" else None
         pooled = samples.pooled.shape[-1] if live is None else live.width
@@ -46,13 +46,13 @@ class Learners:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """By name, those whose state is kept."""
+        """The modules whose state is saved, by name."""
         named = {"classifier": self.classifier, "loss": self.loss, "backbone": self.backbone}
         return {name: module for name, module in named.items() if module is not None}
 
 
 def _unfrozen(backbone: Backbone, settings: FitSettings) -> Backbone:
-    """The backbone with just those parameters open that learn; statistics of its BatchNorms stay as they are."""
+    """The backbone with gradients for the parameters that learn only; statistics of its BatchNorm layers stay fixed."""
     body = backbone.eval().body
     groups = group_parameters(body, body.group_matcher(coarse=False))
     first = {"head": len(groups), "partial": max(0, len(groups) - settings.tune_groups), "full": 0}[
@@ -65,12 +65,12 @@ def _unfrozen(backbone: Backbone, settings: FitSettings) -> Backbone:
 
 
 def optimiser_of(parts: Learners, settings: FitSettings) -> torch.optim.Optimizer:
-    """AdamW with a learning rate for each of classifier, loss and backbone; the loss does not decay."""
-    open_ = [] if parts.backbone is None else [p for p in parts.backbone.parameters() if p.requires_grad]
+    """AdamW with a learning rate for each of classifier, loss and backbone; no weight decay for the loss."""
+    tuned = [] if parts.backbone is None else [p for p in parts.backbone.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": list(parts.classifier.parameters()), "weight_decay": settings.weight_decay},
         {"params": list(parts.loss.parameters()), "weight_decay": 0.0, "lr": settings.loss_learning_rate},
-        {"params": open_, "weight_decay": settings.weight_decay, "lr": settings.backbone_learning_rate},
+        {"params": tuned, "weight_decay": settings.weight_decay, "lr": settings.backbone_learning_rate},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=settings.learning_rate, fused=True
@@ -79,7 +79,7 @@ def optimiser_of(parts: Learners, settings: FitSettings) -> torch.optim.Optimize
 
 @dataclass
 class FitState:
-    """All that a fit must find again to go on: weights, optimiser, and how far it had come."""
+    """Everything that an interrupted fit needs to resume: weights, optimiser and progress."""
 
     parts: Learners
     optimiser: torch.optim.Optimizer
@@ -104,7 +104,7 @@ class FitState:
             module.load_state_dict(weights[name])
 
     def save(self, path: Path) -> None:
-        """Write the state, by rename."""
+        """Write the state to a temporary file and rename it."""
         facts = {name: getattr(self, name) for name in self.FACTS}
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
@@ -113,7 +113,7 @@ class FitState:
             )
 
     def load(self, path: Path) -> None:
-        """Go on from a state, if there is one.
+        """Resume from a saved state, if there is one.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class FitState:
             self.optimiser.load_state_dict(facts["optimiser"])
             for name in self.FACTS:
                 setattr(self, name, facts[name])
-        except Exception as error:  # noqa: BLE001  (torch raises what its unpickler meets, and what does not fit)
+        except Exception as error:  # noqa: BLE001  (torch raises many types for damaged or mismatched states)
             raise StoreError(
                 f"{path} is no readable state of this fit ({error}); delete it to begin anew"
             ) from None
@@ -137,14 +137,14 @@ class FitState:
 
 
 def _require_whole(path: Path) -> None:
-    """Raise where a byte is not what was written; torch does not look at the checksums that it writes."""
+    """Raise where the file is damaged; torch does not verify the checksums that it writes."""
     with ZipFile(path) as parts:
         if parts.testzip() is not None:
             raise BadZipFile("its checksums do not agree")
 
 
 def heads_of(settings: FitSettings) -> Heads:
-    """The heads that a loss teaches."""
+    """The heads that a loss trains."""
     return "flat" if settings.loss == "flat" else "hierarchical"
 
 

@@ -1,4 +1,4 @@
-"""What predictions for left-out cases give a model: temperature, OOD limit and figures."""
+"""Temperature, OOD detector and figures of a model, computed from left-out cases."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.settings.evaluation import load_evaluation_settings
 from wsi_necrosis.settings.train import TrainSettings
+from wsi_necrosis.training.figures import case_table, crop_table, tile_table
 from wsi_necrosis.training.leave_case_out import (
     HeldOut,
     abstained_nested,
@@ -21,14 +22,12 @@ from wsi_necrosis.training.leave_case_out import (
 )
 from wsi_necrosis.training.samples import Samples
 
-from .figures import case_table, crop_table, tile_table
-
 PICTURE_DIGITS = 16  # of a picture's SHA-256 that a checkpoint keeps
 
 
 @dataclass(frozen=True)
 class HeldOutSummary:
-    """What left-out cases give a model: its temperature, its OOD detector, and its figures."""
+    """A model's temperature, OOD detector and figures, from left-out cases."""
 
     calibration: Temperature
     ood: OodDetector
@@ -38,7 +37,7 @@ class HeldOutSummary:
 def summarise_held_out(samples: Samples, held: HeldOut, settings: TrainSettings) -> HeldOutSummary:
     """The temperature, the OOD detector with its limit, and figures by tile, crop and case.
 
-    For ensembles of the size that ships, or of all seeds where these are fewer.
+    Computed for ensembles of as many members as the model has, or of all seeds where these are fewer.
     """
     bins = load_evaluation_settings().calibration_bins
     members = min(settings.network.members, held.seeds)

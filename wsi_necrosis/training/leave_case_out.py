@@ -1,7 +1,7 @@
-"""What a model is worth on cases that it has not seen, and what is learned from them.
+"""Predictions for left-out cases, and what is computed from them: temperature, OOD limit, importance of inputs.
 
-One case is left out at a time: tiles of a case are near-duplicates, so any other split flatters. Nothing
-about a model is chosen by these predictions but its temperature and its OOD limit.
+One case is left out at a time: tiles of a case are near-duplicates, so any other split gives figures that are
+too good. Only a model's temperature and its OOD limit are chosen by these predictions.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class HeldOut:
 
     @property
     def seeds(self) -> int:
-        """Count of training seeds."""
+        """Number of training seeds."""
         return len(self.prob)
 
     def ensembles(self, members: int) -> NDArray[np.float64]:
-        """Mean probabilities (k, m, 3) of every choice of so many of the seeds; all of them where they are too few."""
+        """Mean probabilities (k, m, 3) of every choice of `members` seeds, or of all seeds where there are fewer."""
         chosen = combinations(range(self.seeds), min(members, self.seeds))
         return np.stack([self.prob[list(some)].mean(axis=0) for some in chosen])
 
@@ -76,19 +76,19 @@ def threads_of(settings: TrainSettings) -> int:
 
 
 def silent(name: str, epoch: Epoch) -> None:
-    """Tell nobody of an epoch."""
+    """Ignore an epoch."""
 
 
 @dataclass(frozen=True)
 class FitSetup:
-    """What every fit of a model needs: samples, the backbone's first weights if it learns, and settings.
+    """What every fit of a model needs: samples, the backbone's initial weights if it learns, and settings.
 
     Attributes
     ----------
     work : Path, optional
-        Folder in which interrupted fits leave their state.
+        Folder in which fits save their state.
     watch : callable
-        Told the name of a fit and each of its epochs, but for fits in other processes.
+        Called with the name of a fit and each of its epochs, except for fits in other processes.
     threads : int
         Intra-op threads of a fit. The weights of a fit depend on them in their last bits.
     """
@@ -104,40 +104,40 @@ class FitSetup:
     def of(
         cls, samples: Samples, settings: TrainSettings, work: Path | None = None, watch: Watch = silent
     ) -> FitSetup:
-        """With the first weights of a backbone that learns, and as many threads as training takes."""
+        """A setup with the initial weights of a backbone that learns, and the number of threads of `threads_of`."""
         learns = settings.fit.tune != "frozen"
         backbone = initial_backbone(settings.network, settings.fit.seed) if learns else None
         return cls(samples, backbone, settings, work, watch, threads_of(settings))
 
     def fit(self, name: str, samples: Samples, seed: int) -> Fitted:
-        """Fit to these of the samples."""
-        resume = self._trail(samples, seed)
+        """Fit to some of the samples."""
+        resume = self._resume_point(samples, seed)
         with intra_op_threads(self.threads):
             return fit(
                 samples, self.backbone, self.settings, seed, resume, lambda epoch: self.watch(name, epoch)
             )
 
     def predict(self, fitted: Fitted, samples: Samples) -> Predicted:
-        """What a fit says of these of the samples."""
+        """Predictions of a fit for some of the samples."""
         with intra_op_threads(self.threads):
             return predict(fitted, samples, self.settings)
 
     def without(self, case: str, seed: int) -> tuple[Fitted, Samples]:
-        """A fit that has not seen a case, and the samples of that case."""
+        """A fit to all other cases, and the samples of this case."""
         tiles = self.samples.tiles
         train = self.samples.only([tile for tile in tiles if tile.case != case])
         test = self.samples.only([tile for tile in tiles if tile.case == case])
         return self.fit(f"{case}-{seed}", train, seed), test
 
     def light(self) -> FitSetup:
-        """The same for another process: nobody watches, and pixels stay behind where nothing looks at them."""
+        """A copy for another process: without `watch`, and without pixels where fits do not need them."""
         samples = self.samples
         if self.settings.fit.tune == "frozen":
             samples = replace(samples, pixels=samples.pixels[:, :0, :0])
         return replace(self, samples=samples, watch=silent)
 
-    def _trail(self, samples: Samples, seed: int) -> ResumePoint | None:
-        """A file of its own for each fit: one with other tiles, labels, settings or seed never finds its state."""
+    def _resume_point(self, samples: Samples, seed: int) -> ResumePoint | None:
+        """The state file of a fit, whose name depends on tiles, labels, settings and seed."""
         if self.work is None:
             return None
         tiles = [(tile.sha256, tile.case, tile.slide, tile.mpp, tile.truth) for tile in samples.tiles]
@@ -165,7 +165,7 @@ def hold_out(setup: FitSetup, seeds: Sequence[int], pool: Executor | None = None
 def _each_fold(
     work: Callable[[FitSetup, str, int], T], setup: FitSetup, seeds: Sequence[int], pool: Executor | None
 ) -> Iterator[tuple[tuple[int, str, NDArray[np.bool_]], T]]:
-    """Do some work for each seed and each case left out: place of the seed, name of the fit, crops of the case."""
+    """Yield (index of the seed, name of the fit, crops of the case) and the result of `work` for each seed and case."""
     folds = leave_case_out(setup.samples.tiles)
     tasks = [(at, seed, fold) for at, seed in enumerate(seeds) for fold in folds]
     cases, task_seeds = [fold.test[0].case for _, _, fold in tasks], [seed for _, seed, _ in tasks]
@@ -176,7 +176,7 @@ def _each_fold(
 
 
 def _leave_out(setup: FitSetup, case: str, seed: int) -> tuple[Predicted, tuple[Epoch, ...]]:
-    """Predictions for the crops of a case by a model that has not seen it, and how it was fitted."""
+    """Predictions for the crops of a case by a model fitted to the other cases, and the epochs of its fit."""
     fitted, test = setup.without(case, seed)
     return setup.predict(fitted, test), fitted.history
 
@@ -184,8 +184,8 @@ def _leave_out(setup: FitSetup, case: str, seed: int) -> tuple[Predicted, tuple[
 def hold_out_probe(samples: Samples) -> NDArray[np.float64]:
     """Probabilities (m, 3) by a linear probe: logistic regression on the frozen backbone's features.
 
-    Features of all views, scaled to unit variance; classes weigh by inverse frequency; L2 with C = 1. Mixed
-    tiles do not teach it.
+    Features of all views, scaled to unit variance; classes weighted by inverse frequency; L2 with C = 1. Mixed
+    tiles are left out of its training.
     """
     prob = np.zeros((len(samples), len(CLASSES)))
     for fold in leave_case_out(samples.tiles):
@@ -212,8 +212,8 @@ def calibrate_nested(
 ) -> NDArray[np.float64]:
     """Probabilities (k, m, 3) of each case, calibrated by a temperature fitted on the other cases.
 
-    What calibration does to an unseen case: figures of a temperature on the predictions that it was fitted to
-    would flatter.
+    This estimates the calibration for a new case; on the predictions that a temperature was fitted to, figures
+    would be too good.
     """
     calibrated = np.empty_like(prob)
     for fold in leave_case_out(samples.tiles):
@@ -230,9 +230,9 @@ class HeldOutOod:
     Attributes
     ----------
     points : float64 array (m, d)
-        What is compared: see `ood.describe`.
+        Descriptions of the crops, from `ood_features.describe`.
     tissue : bool array (m,)
-        Crops that hold enough tissue to say what tissue looks like.
+        Crops with enough tissue to be compared with.
     distance : float64 array (m,)
         Of each crop from those of all other cases.
     """
@@ -242,7 +242,7 @@ class HeldOutOod:
     distance: NDArray[np.float64]
 
     def fit(self, settings: OodSettings) -> OodDetector:
-        """The detector that ships: all crops to compare with, and the limit that unseen cases set."""
+        """The model's detector: fitted to the tissue crops of all cases, with the limit from left-out cases."""
         return OodDetector.fit(
             self.points[self.tissue], self.limit(self.tissue, settings), settings.shrinkage
         )
@@ -267,7 +267,7 @@ def hold_out_ood(samples: Samples, settings: OodSettings) -> HeldOutOod:
 def abstained_nested(
     found: HeldOutOod, samples: Samples, settings: OodSettings
 ) -> dict[str, dict[str, float]]:
-    """Share of each case's crops with tissue beyond the limit: as it ships, and as the other cases alone set it.
+    """Share of each case's crops with tissue beyond the limit of the model, and beyond that of the other cases alone.
 
     A case without such crops is left out.
     """
@@ -291,7 +291,7 @@ def importance(
     """By how much the log loss of held-out tiles grows when a group of inputs is shuffled among a case's crops.
 
     Groups are the image, all radiomics, and the radiomics of each channel, mask and family. A group whose
-    information others hold too matters little here. Breiman L (2001), Random forests, Machine Learning 45:5-32.
+    information is also in others appears less important. Breiman L (2001), Random forests, Machine Learning 45:5-32.
     """
     samples = setup.samples
     names = ("none", *_groups(samples.recipe))

@@ -1,7 +1,7 @@
-"""What a fit makes small: how two cross-entropies, of the coarse and of the fine head, are joined.
+"""The training loss: four ways of combining the cross-entropies of the coarse and the fine head.
 
-The fine head learns from tumour tiles only. Classes weigh by inverse frequency within each head, so that
-none is favoured for being common. A mixed tile teaches the fine head one half of each class.
+The fine head learns from tumour tiles only. Classes are weighted by inverse frequency within each head, so
+that none is favoured for being common. A mixed tile counts one half for each class of the fine head.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAPER_LEAST, PAPER_MOST = -math.log(3.0), -math.log(0.2)  # of s, so that each w
 
 
 class Parts(NamedTuple):
-    """The loss of one batch, and what it is made of; the parts carry no gradient."""
+    """The loss of one batch, and its coarse and fine parts, which carry no gradient."""
 
     total: Tensor
     coarse: Tensor
@@ -39,12 +39,12 @@ class HeadLoss(nn.Module):
     - `paper`: sum of exp(-s) CE + 0.2 s, with s learned and clamped so that exp(-s) stays within [0.2, 3]
       (arXiv 2601.09416).
     - `fixed`: the sum of both, each with weight 1.
-    - `flat`: cross-entropy among three classes, weighed by inverse frequency of the three.
+    - `flat`: cross-entropy among three classes, weighted by inverse frequency of the three.
 
     Parameters
     ----------
     name
-        Which of them.
+        The name of the loss.
     truth
         True probabilities (n, 3) of the training crops.
     """
@@ -75,7 +75,7 @@ class HeadLoss(nn.Module):
         return Parts(total, coarse.detach(), fine.detach())
 
     def weights(self) -> tuple[float, float]:
-        """What the coarse and the fine head weigh at present."""
+        """Current weights of the coarse and the fine head."""
         if self.name in {"fixed", "flat"}:
             return 1.0, 1.0
         coarse, fine = torch.exp(-self._s()).tolist()
@@ -104,13 +104,13 @@ class HeadLoss(nn.Module):
 
 
 def _cross_entropy(log_prob: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over a batch; rows without truth count nothing, and a batch of such rows gives 0."""
+    """Weighted mean over a batch; rows whose truth is all 0 have no weight, and a batch of such rows gives 0."""
     each = truth * weight
     return -(each * log_prob).sum() / each.sum().clamp_min(torch.finfo(log_prob.dtype).tiny)
 
 
 def _inverse(count: NDArray[np.float64]) -> Tensor:
-    """Inverse frequency, mean 1 over the samples; a class that is absent weighs nothing."""
+    """Inverse frequency, mean 1 over the samples; a class that is absent has weight 0."""
     present = count > 0
     weight = np.divide(count.sum() / max(1, present.sum()), count, out=np.zeros_like(count), where=present)
     return torch.tensor(weight, dtype=torch.float32)

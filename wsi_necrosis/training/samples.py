@@ -1,8 +1,8 @@
-"""What a classifier sees of labelled tiles: crops in several views, with backbone features and radiomics.
+"""Training samples of labelled tiles: crops in several views, with backbone features and radiomics.
 
-A view is a turn or mirror of a crop, and all but the first have their stains jittered. Radiomics have no
-direction but follow the stains, so they are computed on each view. A view depends on its tile's content
-alone, never on which other tiles are there.
+A view is a rotated or mirrored crop, and all but the first have their stains jittered. Radiomics do not depend
+on direction, but on the stains, so they are computed on each view. A view depends on its tile's content alone,
+never on which other tiles are there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone
 
 TURNS = 8
-OVERVIEW_UM = 4.0  # pixel size of a run's overview, to whose fainter extremes it fits stains
+OVERVIEW_UM = 4.0  # pixel size of the overview that a run fits stains to; averaging weakens extreme colours
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Samples:
     owner : int64 array (m,)
         Tile of each crop.
     pixels : uint8 array (m, tile_px, tile_px, 3)
-        The crops as they are, stains normalised if the settings ask for it.
+        The crops without augmentation, stains normalised if the settings ask for it.
     pooled : float32 array (m, views, P)
         Backbone features of every view; P is 0 where there is no backbone, or it is not frozen.
     features : float64 array (m, views, F)
@@ -67,7 +67,7 @@ class Samples:
     recipe: Recipe
 
     def __len__(self) -> int:
-        """Count of crops."""
+        """Number of crops."""
         return len(self.owner)
 
     @cached_property
@@ -112,21 +112,21 @@ class SampleCache:
         DatasetError
             A picture cannot be read, is too small, or too coarse.
         UsageError, MissingExtraError, ModelError
-            The backbone cannot be had.
+            The backbone or its weights are not available.
         """
         crops, network = settings.crops, settings.network
-        if settings.fit.tune != "frozen":  # the backbone sees crops varied anew
+        if settings.fit.tune != "frozen":  # the backbone is applied to newly augmented crops in each batch
             return self.plain(crops, recipe_of(network))
-        bare = self._measured(crops, recipe_of(network))
+        measured = self._measured(crops, recipe_of(network))
         if network.fusion == "radiomics":
-            return bare
+            return measured
         key = f"pooled {network.backbone} {network.initial} {network.mean} {network.std} {crops!r}"
         key += f" {settings.fit.seed}" if network.initial == "random" else ""
-        views = Views(self.tiles, bare.owner, bare.pixels, crops)
-        return replace(bare, pooled=self._once(key, lambda: self._pooled(views, settings)))
+        views = Views(self.tiles, measured.owner, measured.pixels, crops)
+        return replace(measured, pooled=self._once(key, lambda: self._pooled(views, settings)))
 
     def plain(self, crops: CropSettings, recipe: Recipe) -> Samples:
-        """Crops as they are, in one view, with their radiomics; for a backbone that is yet to look at them.
+        """Crops without augmentation, with their radiomics; the backbone is not applied.
 
         Raises
         ------
@@ -234,13 +234,13 @@ def pooled_of(backbone: Backbone, pixels: NDArray[np.uint8], device: str) -> NDA
 
 
 def recipe_of(network: NetworkSettings) -> Recipe:
-    """The recipe of a network: none where the image alone decides."""
+    """The recipe of a network: none for a model of the image alone."""
     return find_recipe("none" if network.fusion == "image" else network.recipe)
 
 
 @contextmanager
 def intra_op_threads(count: int) -> Iterator[None]:
-    """So many intra-op threads inside, so that results do not depend on the number of cores."""
+    """A context with `count` intra-op threads, so that results do not depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -267,7 +267,7 @@ def _cut(tiles: Sequence[LabelledTile], crops: CropSettings) -> tuple[NDArray[np
 def _tissue(
     slides: Sequence[tuple[str, str]], by_tile: Sequence[NDArray[np.uint8]], mpp: float
 ) -> Iterator[tuple[tuple[str, str], NDArray[np.uint8]]]:
-    """Each slide with the tissue pixels (k, 3) of all its tiles, as coarse as a run sees them when it fits stains."""
+    """Each slide with the tissue pixels (k, 3) of all its tiles, averaged to the pixel size of a run's overview."""
     for slide in dict.fromkeys(slides):
         coarse = [
             _coarser(part, max(1, round(OVERVIEW_UM / mpp)))
@@ -278,9 +278,9 @@ def _tissue(
 
 
 def _coarser(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Crops (k, h, w, 3) averaged over squares of pixels; rows and columns that fill none are left out."""
+    """Crops (k, h, w, 3) averaged over `side` x `side` pixels; incomplete blocks at the edges are left out."""
     k, height, width, _ = pixels.shape
     rows, cols = height // side, width // side
-    squares = pixels[:, : rows * side, : cols * side].reshape(k, rows, side, cols, side, 3)
-    means: NDArray[np.uint8] = np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)
+    blocks = pixels[:, : rows * side, : cols * side].reshape(k, rows, side, cols, side, 3)
+    means: NDArray[np.uint8] = np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
     return means
