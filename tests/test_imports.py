@@ -1,4 +1,4 @@
-"""Tests share through `tests/helpers` and fixtures, so that a test file can be moved or run without another."""
+"""Tests share code through `tests/helpers` and fixtures, so that a test file can be moved or run without another."""
 
 from __future__ import annotations
 
