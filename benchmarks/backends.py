@@ -49,7 +49,7 @@ def row(choice: Choice, found: dict[Choice, list[Facts]]) -> str:
     """One line of the table."""
     rounds, reference = found[choice], found[REFERENCE]
     prob, reference_prob = (np.load(facts[-1]["plan"])["prob"] for facts in (rounds, reference))
-    difference = np.abs(prob - reference_prob)
+    gap = np.abs(prob - reference_prob)
     percents = [facts[-1]["percent_viable"] for facts in (rounds, reference)]
     percent_change = "none" if None in percents else f"{percents[0] - percents[1]:+.2f}"
     changed_class = (prob.argmax(axis=1) != reference_prob.argmax(axis=1)).mean()
@@ -58,7 +58,7 @@ def row(choice: Choice, found: dict[Choice, list[Facts]]) -> str:
         1e3 * facts["perf"]["worker_seconds"]["network"] / facts["tiles"] for facts in rounds
     )
     return (
-        f"| {choice[0]} | {choice[1]} | {speed:.1f} | {network:.2f} | {difference.mean():.1e} | {difference.max():.1e} | "
+        f"| {choice[0]} | {choice[1]} | {speed:.1f} | {network:.2f} | {gap.mean():.1e} | {gap.max():.1e} | "
         f"{changed_class:.1%} | {percent_change} |"
     )
 
