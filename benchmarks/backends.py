@@ -3,7 +3,7 @@
     python benchmarks/backends.py --cells 20 --repeats 3
 
 Each run is a fresh process; they take turns, every other round backwards. Differences are from torch in float32.
-Numbers that this machine has no instructions for are left out. Prints a table for RESULTS.md.
+bfloat16 is left out where the processor has no instructions for it. Prints a table for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Choice = tuple[str, str]
 
 
 def choices() -> list[Choice]:
-    """Backends and numbers, the reference first."""
+    """Backends and data types, the reference first."""
     dtypes = ("float32", "bfloat16") if has_bf16() else ("float32",)
     return [(backend, dtype) for dtype in dtypes for backend in ("torch", "openvino")]
 
 
-def race(slide: Path, folder: Path, words: Iterable[str], repeats: int) -> dict[Choice, list[Facts]]:
+def run_rounds(slide: Path, folder: Path, words: Iterable[str], repeats: int) -> dict[Choice, list[Facts]]:
     """Facts of every round by choice."""
     found: dict[Choice, list[Facts]] = {choice: [] for choice in choices()}
     for round_ in range(repeats):
@@ -48,18 +48,18 @@ def race(slide: Path, folder: Path, words: Iterable[str], repeats: int) -> dict[
 def row(choice: Choice, found: dict[Choice, list[Facts]]) -> str:
     """One line of the table."""
     rounds, reference = found[choice], found[REFERENCE]
-    prob, true = (np.load(facts[-1]["plan"])["prob"] for facts in (rounds, reference))
-    apart = np.abs(prob - true)
+    prob, reference_prob = (np.load(facts[-1]["plan"])["prob"] for facts in (rounds, reference))
+    gap = np.abs(prob - reference_prob)
     percents = [facts[-1]["percent_viable"] for facts in (rounds, reference)]
-    moved = "none" if None in percents else f"{percents[0] - percents[1]:+.2f}"
-    turned = (prob.argmax(axis=1) != true.argmax(axis=1)).mean()
+    percent_change = "none" if None in percents else f"{percents[0] - percents[1]:+.2f}"
+    changed_class = (prob.argmax(axis=1) != reference_prob.argmax(axis=1)).mean()
     speed = statistics.median(facts["tiles"] / facts["score_s"] for facts in rounds)
     network = statistics.median(
         1e3 * facts["perf"]["worker_seconds"]["network"] / facts["tiles"] for facts in rounds
     )
     return (
-        f"| {choice[0]} | {choice[1]} | {speed:.1f} | {network:.2f} | {apart.mean():.1e} | {apart.max():.1e} | "
-        f"{turned:.1%} | {moved} |"
+        f"| {choice[0]} | {choice[1]} | {speed:.1f} | {network:.2f} | {gap.mean():.1e} | {gap.max():.1e} | "
+        f"{changed_class:.1%} | {percent_change} |"
     )
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     slide = kept_montage(arguments.scratch, arguments.cells)
     with tempfile.TemporaryDirectory() as folder:
-        found = race(slide.path, Path(folder), arguments.set, arguments.repeats)
+        found = run_rounds(slide.path, Path(folder), arguments.set, arguments.repeats)
         tiles = found[REFERENCE][-1]["tiles"]
         print(
             f"\n{stamp()}: {slide.side_px} px montage, {tiles} tiles, medians of {arguments.repeats} rounds\n"

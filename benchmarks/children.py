@@ -1,4 +1,4 @@
-"""Each measurement in a fresh process: start it, watch its memory, take the JSON of its last line."""
+"""Run each measurement in a fresh process, sample its memory, and read the JSON in the last line that it prints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVERY_S = 0.5
 
 
 class MemoryWatch(threading.Thread):
-    """The largest memory of some processes and all that they started, pages that they share counted once."""
+    """Samples the memory of some processes and all that they started, and keeps the peak; shared pages count once."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         super().__init__(daemon=True)

@@ -4,7 +4,7 @@
 
 The network, its weights and the tiles are those of this project's run: the plan goes in as a mask in which
 one pixel of every wanted tile is set, and the engine, which takes each patch of its own grid that holds a
-set pixel, arrives at the same tiles. All else is as the engine comes.
+set pixel, arrives at the same tiles. All else is the engine's default.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from wsi_necrosis.model.spec import ModelSpec
 MASK_PX = 16  # working pixels per mask pixel; tile sides and slides are whole multiples of it
 
 
-class Peer(ModelABC):
-    """This project's network in the shape that the engine expects; batches go the engine's own way."""
+class EngineModel(ModelABC):
+    """This project's network as a model of the engine, which makes and runs the batches in its own way."""
 
     infer_batch = staticmethod(CNNModel.infer_batch)
 
@@ -61,8 +61,10 @@ def main() -> None:
     entry = enter(__doc__)
     logging.disable(logging.WARNING)
     spec = entry.spec
-    with entry.watch.stage("model"):
-        engine = PatchPredictor(Peer(load_network(entry.model)), num_workers=entry.loaders, verbose=False)
+    with entry.stats.stage("model"):
+        engine = PatchPredictor(
+            EngineModel(load_network(entry.model)), num_workers=entry.loaders, verbose=False
+        )
     side = (spec.tile_px, spec.tile_px)
     config = IOPatchPredictorConfig(
         patch_input_shape=side,
@@ -70,7 +72,7 @@ def main() -> None:
         input_resolutions=[{"units": "mpp", "resolution": spec.mpp}],
     )
     mask, out = plan_mask(entry.slide, entry.plan, spec), entry.plan.with_name("engine")
-    with entry.watch.stage("score"):
+    with entry.stats.stage("score"):
         engine.run(
             [entry.slide],
             masks=[mask],

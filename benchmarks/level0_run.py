@@ -2,8 +2,8 @@
 
     python benchmarks/level0_run.py SLIDE MODEL PLAN --loaders 2 [--keep-memory]
 
-The way that many tools work, WSInfer among them, written anew: every tile is read at level 0, made small by
-Pillow, and the network runs in float32. Network, weights and tiles are those of this project's run.
+Many tools, WSInfer among them, work in this way, which is written anew here: every tile is read at level 0 and reduced
+by Pillow, and the network runs in float32. Network, weights and tiles are those of this project's run.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Tiles(Dataset):  # type: ignore[type-arg]
 
 def main() -> None:
     entry = enter(__doc__)
-    with entry.watch.stage("model"):
+    with entry.stats.stage("model"):
         network = load_network(entry.model)
     plan = np.load(entry.plan)
     cells = np.stack([plan["row"], plan["col"]], axis=1)
-    with entry.watch.stage("score"), torch.inference_mode():
+    with entry.stats.stage("score"), torch.inference_mode():
         tiles = Tiles(entry.slide, cells, entry.spec)
         batches = DataLoader(tiles, BATCH_TILES, num_workers=entry.loaders)
         prob = np.concatenate([peer_prob(network, batch).numpy() for batch in batches])

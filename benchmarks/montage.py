@@ -1,4 +1,4 @@
-"""Run a montage of labelled tiles end to end, and set the percentage beside the lattice's.
+"""Run a montage of labelled tiles end to end, and compare percent viable with that of the tiles' labels.
 
     python benchmarks/montage.py --cells 40 --workers 2
     python benchmarks/montage.py --cells 12 --workers 2

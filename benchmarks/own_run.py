@@ -1,4 +1,4 @@
-"""One run of this project in a fresh process, with processor time while scoring; prints JSON.
+"""One run of this project in a fresh process, with the processor time of scoring; prints JSON.
 
 python benchmarks/own_run.py SLIDE OUT [--set A.B=V ...] [--others PID ...]
 """
@@ -27,7 +27,7 @@ from wsi_necrosis.settings.run import load_settings
 
 @dataclass
 class Marks(QuietWatcher):
-    """When scoring began and blocks were done, in wall and in processor seconds."""
+    """Times at which scoring began and each block was done, in wall and in processor seconds."""
 
     pids: list[int]
     begin: tuple[float, float] = (0.0, 0.0)
@@ -45,18 +45,18 @@ class Marks(QuietWatcher):
         return time.perf_counter(), cpu_seconds(self.pids)
 
     def busy(self, start: tuple[float, float]) -> float:
-        """Share of the machine's cores that was busy from a mark to the last block."""
+        """Share of the machine's cores that was busy from a time to the last block."""
         wall, cpu = (end - begin for end, begin in zip(self.blocks[-1], start, strict=True))
         return cpu / (CPU_COUNT * wall)
 
     def start_s(self) -> float:
-        """Of one worker, from the start of scoring to that of its first block: Dask, and loading the model."""
+        """Seconds until a worker begins its first block (Dask's start, loading the model), estimated from its end."""
         first, last = self.blocks[0][0], self.blocks[-1][0]
         per_tile = (last - first) / max(1, sum(self.tiles[1:]))
         return max(0.0, first - self.begin[0] - self.tiles[0] * per_tile)
 
     def facts(self) -> dict[str, Any]:
-        """Seconds from the start of scoring to the first block and to the last, and what was busy meanwhile."""
+        """Seconds from the start of scoring to the first block and to the last, and shares of busy cores."""
         first, last = self.blocks[0], self.blocks[-1]
         later = len(self.blocks) - 1
         return {
@@ -71,7 +71,7 @@ class Marks(QuietWatcher):
 
 
 def scores_of(folder: Path) -> dict[str, Any]:
-    """Cells and probabilities of a slide's results, and a hash of their bits."""
+    """Write cells and probabilities of a slide's results; give their file, and a hash of the probabilities."""
     scores = ScoreStore(folder).read()
     row, col = np.nonzero(scores.state == CellState.SCORED)
     np.savez(folder / "plan.npz", row=row, col=col, prob=scores.prob[row, col])

@@ -1,4 +1,4 @@
-"""The parts of scoring by one thread, with nothing beside them, over the same tiles as a run; prints JSON.
+"""The stages of scoring by a single thread, without other load, over the same tiles as a run; prints JSON.
 
     python benchmarks/parts_run.py SLIDE [--set A.B=V ...]
 

@@ -1,4 +1,4 @@
-"""What the processes of both peers share: their arguments, the network as plain torch, and their report."""
+"""What the runs of both other tools (peers) share: arguments, the network as plain torch, and their report."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.spec import ModelSpec, load_spec
 
-SAME_PIXELS = 32  # tiles whose pixels, as the peer reads them, go to this project's network too
+SAME_PIXELS = 32  # so many tiles' pixels, as the peer reads them, are also given to this project's network
 
 
 @dataclass
 class Entry:
-    """What a peer was asked to do, and its clock."""
+    """Arguments of a peer, and its seconds by stage."""
 
     slide: Path
     model: Path
     plan: Path
     loaders: int
-    watch: WorkerStats = field(default_factory=WorkerStats)
+    stats: WorkerStats = field(default_factory=WorkerStats)
 
     @property
     def spec(self) -> ModelSpec:
@@ -37,7 +37,7 @@ class Entry:
 
 
 def enter(text: str | None) -> Entry:
-    """Read the command line; imports must be done, because it stops their clock."""
+    """Read the command line; called after all imports, since it takes the time that they took."""
     parser = argparse.ArgumentParser(description=text)
     parser.add_argument("slide", type=Path)
     parser.add_argument("model", type=Path, help="a checkpoint folder without radiomics")
@@ -49,7 +49,7 @@ def enter(text: str | None) -> Entry:
     if arguments.keep_memory:
         keep_freed_memory()
     entry = Entry(arguments.slide, arguments.model, arguments.plan, arguments.loaders)
-    entry.watch.seconds["import"] = time.time() - arguments.started
+    entry.stats.seconds["import"] = time.time() - arguments.started
     return entry
 
 
@@ -71,7 +71,7 @@ def peer_prob(network: Network, scaled: torch.Tensor) -> torch.Tensor:
 
 
 def report(entry: Entry, cells: np.ndarray, prob: np.ndarray, few: list[np.ndarray]) -> None:
-    """Print JSON; `cells` (n, 2) and `prob` (n, 3) go to a file, `few` are the pixels of the first tiles.
+    """Print JSON; `cells` (n, 2) and `prob` (n, 3) go to a file, `few` are the pixels of the first few tiles.
 
     `network_gap` is the largest difference from this project's probabilities of the same pixels.
     """
@@ -79,6 +79,6 @@ def report(entry: Entry, cells: np.ndarray, prob: np.ndarray, few: list[np.ndarr
     own = load_model(entry.model).predict(np.stack(few), np.empty((len(few), 0))).prob
     answer = entry.plan.with_name(f"peer-{time.time_ns()}.npz")
     np.savez(answer, row=cells[:, 0], col=cells[:, 1], prob=prob)
-    seconds = {f"{name}_s": round(took, 2) for name, took in entry.watch.seconds.items()}
+    seconds = {f"{name}_s": round(took, 2) for name, took in entry.stats.seconds.items()}
     gap = float(np.abs(own - prob[: len(few)]).max())
     print(json.dumps(seconds | {"tiles": len(cells), "plan": str(answer), "network_gap": gap}))

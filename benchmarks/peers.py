@@ -36,7 +36,7 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who takes part, as the table calls it, and what starts it."""
+    """A tool with its options: its name, its title in the table, and the script that runs it."""
 
     name: str
     title: str
@@ -46,24 +46,24 @@ class Contestant:
 
 
 def contestants() -> list[Contestant]:
-    """All of them; peers as they come and with memory kept, each with 0 and 2 loader processes."""
+    """This project without and with radiomics, and the peers: as installed and with memory kept, 0 and 2 loaders."""
     found = [
         Contestant(OWN, "this project, no radiomics", "own_run.py"),
         Contestant(OWN_RADIOMICS, "this project, default model (recipe fast)", "own_run.py"),
     ]
     for tool, title, script in TOOLS:
-        for group, more, words in ((tool, "as it comes", ()), (f"{tool}-kept", "memory kept", (KEEP,))):
+        for group, more, options in ((tool, "as it comes", ()), (f"{tool}-kept", "memory kept", (KEEP,))):
             found += [
                 Contestant(f"{group}-{loaders}", f"{title}, {more}, {loaders} loaders", script,
-                           ("--loaders", str(loaders), *words), group)
+                           ("--loaders", str(loaders), *options), group)
                 for loaders in LOADERS
             ]  # fmt: skip
     return found
 
 
 @dataclass(frozen=True)
-class Course:
-    """What all contestants run on."""
+class Workload:
+    """The slide, model and settings that all contestants run on."""
 
     slide: Montage
     model: Path
@@ -79,23 +79,25 @@ class Course:
         """One measured run."""
         if contestant.script == "own_run.py":
             model = self.model if contestant.name == OWN else "default"
-            words = [word for given in (f"model.name={model}", *self.overrides) for word in ("--set", given)]
-            return measure("own_run.py", self.slide.path, self.folder / contestant.name, *words)
+            options = [
+                word for given in (f"model.name={model}", *self.overrides) for word in ("--set", given)
+            ]
+            return measure("own_run.py", self.slide.path, self.folder / contestant.name, *options)
         return measure(contestant.script, self.slide.path, self.model, self.plan, *contestant.options)
 
 
-def race(course: Course, runners: list[Contestant], repeats: int) -> dict[str, list[Facts]]:
+def run_rounds(workload: Workload, chosen: list[Contestant], repeats: int) -> dict[str, list[Facts]]:
     """Facts of every round by contestant; every other round is run backwards."""
-    found: dict[str, list[Facts]] = {runner.name: [] for runner in runners}
-    if not course.plan.exists():
-        course.start(contestants()[0])  # the tile plan of all; this run is not counted
+    found: dict[str, list[Facts]] = {contestant.name: [] for contestant in chosen}
+    if not workload.plan.exists():
+        workload.start(contestants()[0])  # the tile plan of all; this run is not counted
     for round_ in range(repeats):
-        for runner in runners[:: -1 if round_ % 2 else 1]:
-            facts = course.start(runner)
+        for contestant in chosen[:: -1 if round_ % 2 else 1]:
+            facts = workload.start(contestant)
             facts["tiles_per_s"] = facts["tiles"] / facts["score_s"]
-            facts["agreement"] = agreement(course.plan, Path(facts["plan"]))
-            found[runner.name].append(facts)
-            print(f"round {round_ + 1}: {runner.name} {facts['tiles_per_s']:.1f} tiles/s", flush=True)
+            facts["agreement"] = agreement(workload.plan, Path(facts["plan"]))
+            found[contestant.name].append(facts)
+            print(f"round {round_ + 1}: {contestant.name} {facts['tiles_per_s']:.1f} tiles/s", flush=True)
     return found
 
 
@@ -115,36 +117,36 @@ def middle(rounds: list[Facts], name: str) -> float:
     return float(statistics.median(facts[name] for facts in rounds))
 
 
-def best(found: dict[str, list[Facts]], runners: list[Contestant]) -> dict[str, str]:
+def best(found: dict[str, list[Facts]], chosen: list[Contestant]) -> dict[str, str]:
     """The faster contestant of each group."""
     groups: dict[str, str] = {}
-    for runner in runners:
-        if runner.group:
-            other = groups.get(runner.group, runner.name)
-            groups[runner.group] = max(
-                other, runner.name, key=lambda name: middle(found[name], "tiles_per_s")
+    for contestant in chosen:
+        if contestant.group:
+            other = groups.get(contestant.group, contestant.name)
+            groups[contestant.group] = max(
+                other, contestant.name, key=lambda name: middle(found[name], "tiles_per_s")
             )
     return groups
 
 
-def speed_table(found: dict[str, list[Facts]], runners: list[Contestant]) -> str:
+def speed_table(found: dict[str, list[Facts]], chosen: list[Contestant]) -> str:
     rows = [
         "| contestant | tiles | tiles/s | scoring s | import s | model s | total s | peak MB |",
         "|---" * 8 + "|",
     ]
-    for runner in runners:
-        get = _of(found[runner.name])
+    for contestant in chosen:
+        get = _of(found[contestant.name])
         rows.append(
-            f"| {runner.title} | {get('tiles'):.0f} | {get('tiles_per_s'):.1f} | {get('score_s'):.1f} | "
+            f"| {contestant.title} | {get('tiles'):.0f} | {get('tiles_per_s'):.1f} | {get('score_s'):.1f} | "
             f"{get('import_s'):.1f} | {get('model_s'):.1f} | {get('total_s'):.1f} | {get('peak_mb'):.0f} |"
         )
     return "\n".join(rows)
 
 
-def ratio_table(found: dict[str, list[Facts]], runners: list[Contestant]) -> str:
+def ratio_table(found: dict[str, list[Facts]], chosen: list[Contestant]) -> str:
     """Our tiles/s over each tool's, its faster number of loaders taken; medians of ratios within a round."""
-    titles = {runner.name: runner.title for runner in runners}
-    groups = best(found, runners)
+    titles = {contestant.name: contestant.title for contestant in chosen}
+    groups = best(found, chosen)
     ours = [name for name in (OWN, OWN_RADIOMICS) if name in found]
     rows = [
         f"| times as fast as | {' | '.join(titles[name] for name in ours)} |",
@@ -162,18 +164,18 @@ def ratio_table(found: dict[str, list[Facts]], runners: list[Contestant]) -> str
     return "\n".join(rows)
 
 
-def agreement_table(found: dict[str, list[Facts]], runners: list[Contestant]) -> str:
+def agreement_table(found: dict[str, list[Facts]], chosen: list[Contestant]) -> str:
     """Differences of a class's probability: over all tiles, and of the network alone where pixels are the same."""
     rows = [
         "| against this project, no radiomics | tiles of both | mean | largest | largest, same pixels |",
         "|---" * 5 + "|",
     ]
-    for runner in runners:
-        if runner.group:
-            facts = found[runner.name][-1]
+    for contestant in chosen:
+        if contestant.group:
+            facts = found[contestant.name][-1]
             both = facts["agreement"]
             rows.append(
-                f"| {runner.title} | {both['tiles']} | {both['mean']:.4f} | {both['largest']:.3f} | "
+                f"| {contestant.title} | {both['tiles']} | {both['mean']:.4f} | {both['largest']:.3f} | "
                 f"{facts['network_gap']:.1e} |"
             )
     return "\n".join(rows)
@@ -190,7 +192,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--only", nargs="+", choices=[one.name for one in contestants()], help="take part alone"
+        "--only", nargs="+", choices=[one.name for one in contestants()], help="run these alone"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=V", help="settings of this project"
@@ -198,14 +200,16 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=SCRATCH, help="where slides are kept")
     parser.add_argument("--out", type=Path, help="JSON of every run")
     arguments = parser.parse_args()
-    runners = [one for one in contestants() if not arguments.only or one.name in arguments.only]
+    chosen = [one for one in contestants() if not arguments.only or one.name in arguments.only]
     slide = kept_montage(arguments.scratch, arguments.cells)
     with tempfile.TemporaryDirectory() as folder:
         model = plain_model(Path(folder) / "plain")
-        found = race(Course(slide, model, Path(folder), tuple(arguments.set)), runners, arguments.repeats)
+        found = run_rounds(
+            Workload(slide, model, Path(folder), tuple(arguments.set)), chosen, arguments.repeats
+        )
     print(f"\n{stamp()}: {slide.side_px} px montage, medians of {arguments.repeats} rounds\n")
     for table in (speed_table, ratio_table, agreement_table):
-        print(table(found, runners), end="\n\n")
+        print(table(found, chosen), end="\n\n")
     if arguments.out:
         arguments.out.write_text(json.dumps({"stamp": stamp(), "runs": found}, indent=1))
 

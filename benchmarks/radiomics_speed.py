@@ -1,7 +1,8 @@
 """Both radiomics engines on the same tiles in one run, per feature class: `python benchmarks/radiomics_speed.py`.
 
-pyradiomics is measured through its own feature classes, with its own binning; `TILES` tiles of 512 px, 32
-levels, full mask, one core. Medians over tiles; each tile meets both engines one after the other.
+pyradiomics is measured through its own feature classes, with its own binning; `--tiles` tiles of 512 px, 32
+levels, full mask, one core. Medians over tiles; in each channel pyradiomics measures all of them, then the compiled
+engine does.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def tiles(folder: Path, count: int) -> list[np.ndarray]:
     return [np.asarray(Picture.open(folder / name).convert("RGB"))[:SIDE, :SIDE].copy() for name in names]
 
 
-def stock(image: Image, family: str) -> None:
+def pyradiomics(image: Image, family: str) -> None:
     """One feature class of pyradiomics, all features."""
     measured = getFeatureClasses()[family](
         SimpleITK.GetImageFromArray(image.values.astype(np.float64)[None]),
@@ -68,7 +69,7 @@ def stock(image: Image, family: str) -> None:
         force2D=True,
         distances=[1],
     )
-    measured.logger.setLevel("ERROR")  # SumAverage is redundant, it says of every tile
+    measured.logger.setLevel("ERROR")  # it warns on every tile that SumAverage is redundant
     measured.execute()
 
 
@@ -77,7 +78,7 @@ def compare(pictures: list[np.ndarray], channel: str) -> None:
     full = np.ones((SIDE, SIDE), bool)
     images = [Image(to_range(split(tile, [channel])[channel], top), full, top / 32, top) for tile in pictures]
     compiled.measure_image(images[0], CLASSES, (1,))
-    theirs = {family: [seconds(lambda: stock(image, family)) for image in images] for family in CLASSES}  # noqa: B023
+    theirs = {family: [seconds(lambda: pyradiomics(image, family)) for image in images] for family in CLASSES}  # noqa: B023
     ours = {
         family: [seconds(lambda: compiled.measure_image(image, [family], (1,)), 5) for image in images]  # noqa: B023
         for family in CLASSES

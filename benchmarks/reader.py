@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--slide", type=Path, help="a JPEG-tiled slide; without it a montage is made")
     parser.add_argument("--cells", type=int, default=10, help="of the montage, 1024 px each")
     parser.add_argument("--tile-px", type=int, default=256, help="side of the montage's stored tiles")
-    parser.add_argument("--regions", type=int, default=100, help="at most so many in a pass")
+    parser.add_argument("--regions", type=int, default=100, help="regions of a pass, at most")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     print(f"{datetime.now(UTC):%Y-%m-%d}  {processor()}  python {' '.join(sys.argv)}")

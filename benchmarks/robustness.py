@@ -1,4 +1,5 @@
-"""How far each radiomic feature survives stain, compression, pixel size and rotation, and what it tells.
+"""How stable each radiomic feature is under changes of stain, compression, pixel size and
+rotation, and how well it tells classes and cases apart.
 
     python benchmarks/robustness.py
 
@@ -101,7 +102,7 @@ def scaled(tile: Image.Image, box: Box, _: np.random.Generator, *, factor: float
     return np.asarray(tile.resize(size, Image.Resampling.BICUBIC, box=around).reduce(REDUCTION))
 
 
-def quarter(tile: Image.Image, box: Box, rng: np.random.Generator) -> Pixels:
+def quarter_turn(tile: Image.Image, box: Box, rng: np.random.Generator) -> Pixels:
     return np.rot90(plain(tile, box, rng)).copy()
 
 
@@ -117,7 +118,7 @@ CHANGES: dict[str, Change] = {
     "JPEG 95": partial(compressed, quality=95),
     "mpp +5 %": partial(scaled, factor=1.05),
     "mpp -5 %": partial(scaled, factor=0.95),
-    "90°": quarter,
+    "90°": quarter_turn,
     "30°": turned,
 }
 ON_A_DISC = ("30°",)
@@ -136,7 +137,7 @@ def crops_of(tiles: Sequence[LabelledTile], change: Change) -> Pixels:
 
 
 def measure(crops: Pixels, *, disc: bool) -> Numbers:
-    """Features of crops; `disc` looks at the largest disc alone, which holds the same tissue at any angle."""
+    """Features of crops; `disc` measures the largest disc alone, which holds the same tissue at any angle."""
     masks = foreground(crops)
     side = crops.shape[1]
     if disc:
@@ -172,7 +173,7 @@ def residual_variance(ranks: Numbers, *groupings: Names) -> Numbers:
     return found
 
 
-def told_beyond(ranks: Numbers, group: Names, given: Names) -> Numbers:
+def explained_beyond(ranks: Numbers, group: Names, given: Names) -> Numbers:
     """Share of the variance within `given` that `group` explains, adjusted: 0 by chance, 1 at most."""
     within = residual_variance(ranks, given)
     left = residual_variance(ranks, given, group)
@@ -180,7 +181,7 @@ def told_beyond(ranks: Numbers, group: Names, given: Names) -> Numbers:
 
 
 def chance_limit(n: int, groups: int, others: int) -> float:
-    """What `told_beyond` exceeds in one of twenty features of noise."""
+    """The 95th percentile of `explained_beyond` for features of noise."""
     tested, free = groups - 1, n - groups - others + 1
     return float(1 - (1 + tested / free) / (1 + tested / free * f.ppf(0.95, tested, free)))
 
@@ -197,15 +198,15 @@ def mean_auc(values: Numbers, groups: Names) -> Numbers:
     return np.asarray(np.mean(found, axis=0))
 
 
-def tells(values: Numbers, tiles: Sequence[LabelledTile]) -> dict[str, Numbers]:
-    """What each feature, averaged over a tile's crops, tells of the class and of the case."""
+def association(values: Numbers, tiles: Sequence[LabelledTile]) -> dict[str, Numbers]:
+    """How well each feature, averaged over a tile's crops, tells classes and cases apart."""
     by_tile = values.reshape(len(tiles), -1, values.shape[1]).mean(axis=1)
     ranks = rankdata(by_tile, axis=0)
     classes, cases = groups_of(tiles)
     four = cases == "Case-4"
     return {
-        "class": told_beyond(ranks, classes, cases),
-        "case": told_beyond(ranks, cases, classes),
+        "class": explained_beyond(ranks, classes, cases),
+        "case": explained_beyond(ranks, cases, classes),
         "class AUC": mean_auc(by_tile, classes),
         "case AUC": mean_auc(by_tile, cases),
         "class AUC in Case-4": mean_auc(by_tile[four], classes[four]),
@@ -218,7 +219,7 @@ def groups_of(tiles: Sequence[LabelledTile]) -> tuple[Names, Names]:
 
 
 def chance_aucs(tiles: Sequence[LabelledTile]) -> list[str]:
-    """Mean AUC of noise for class, case and class in Case-4: turning each to 0.5 or more lifts it."""
+    """Mean AUC of noise for class, case and class in Case-4; above 0.5, since each is turned to 0.5 or more."""
     rng = np.random.default_rng(SEED)
     classes, cases = groups_of(tiles)
     groupings = classes, cases, classes[cases == "Case-4"]
@@ -226,7 +227,7 @@ def chance_aucs(tiles: Sequence[LabelledTile]) -> list[str]:
 
 
 def pairs(tiles: Sequence[LabelledTile]) -> tuple[Numbers, dict[str, Pair]]:
-    """Features of unchanged crops, and by change those of what it is compared with and of the changed."""
+    """Features of unchanged crops; by change, those of unchanged crops on the same mask, and of changed crops."""
     crops = crops_of(tiles, plain)
     unchanged = {disc: measure(crops, disc=disc) for disc in (False, True)}
     found = {}
@@ -262,10 +263,10 @@ def table(tiles: Sequence[LabelledTile], values: Numbers, compared: dict[str, Pa
     columns["least within case"] = least(lambda pair: agreement(pair, lambda side: score(side) - means))
     columns["least not clipped"] = least(lambda pair: agreement(pair, np.asarray))
     columns["least with empty crops"] = least(lambda pair: icc(*map(score, pair)))
-    return columns | tells(values, tiles)
+    return columns | association(values, tiles)
 
 
-def cached_folder(columns: dict[str, Numbers]) -> npt.NDArray[np.bool_]:
+def kept_by_rule(columns: dict[str, Numbers]) -> npt.NDArray[np.bool_]:
     """Whether the rule keeps each feature."""
     stable = columns["least"] >= LEAST_ICC
     return np.asarray(stable & (columns["case"] - columns["class"] <= MOST_CASE_LEAD))
@@ -307,14 +308,14 @@ def worst(columns: dict[str, Numbers], count: int = 25) -> str:
     which = ("least", "least within case", "least not clipped", "least with empty crops")
     lines = []
     for place in np.argsort(columns["least"])[:count]:  # NaN comes last
-        culprit = RULE[int(np.argmin([columns[name][place] for name in RULE]))]
+        change = RULE[int(np.argmin([columns[name][place] for name in RULE]))]
         numbers = [f"{columns[name][place]:.2f}" for name in which]
-        lines.append([f"`{RECIPE.names[place]}`", *numbers, culprit])
+        lines.append([f"`{RECIPE.names[place]}`", *numbers, change])
     return markdown(lines, ["feature", *which, "under"])
 
 
 def unused(columns: dict[str, Numbers], keep: npt.NDArray[np.bool_]) -> str:
-    """What the features tell that are steady or flat, and yet not kept."""
+    """Features that are stable or constant and yet not kept, with what they tell."""
     which = ("least", "least not clipped", *TOLD)
     places = np.flatnonzero(~keep & ~(columns["least"] < LEAST_ICC))
     lines = [[f"`{RECIPE.names[place]}`", *[f"{columns[n][place]:.2f}" for n in which]] for place in places]
@@ -376,13 +377,13 @@ def wrapped(text: str) -> str:
 
 def verdict(columns: dict[str, Numbers], keep: npt.NDArray[np.bool_]) -> str:
     """How many features the rule keeps, and which of the cheap ones."""
-    flat, shaky = np.isnan(columns["least"]), columns["least"] < LEAST_ICC
-    led = columns["case"] - columns["class"] > MOST_CASE_LEAD
+    constant, unstable = np.isnan(columns["least"]), columns["least"] < LEAST_ICC
+    tells_case = columns["case"] - columns["class"] > MOST_CASE_LEAD
     cheap = np.array([is_candidate(feature) for feature in RECIPE.features])
     other = [name for name in columns if name.startswith("least ")]
     fewer = [f'{((columns[name] < LEAST_ICC) & keep).sum()} by "{name}"' for name in other]
-    return f"""**The rule keeps {keep.sum()} of {len(keep)} features**: {shaky.sum()} change too much,
-{led.sum()} tell the case far better than the class, and {flat.sum()} have
+    return f"""**The rule keeps {keep.sum()} of {len(keep)} features**: {unstable.sum()} change too much,
+{tells_case.sum()} tell the case far better than the class, and {constant.sum()} have
 no median absolute deviation, so that the network gets
 nothing from them.
 
@@ -395,7 +396,7 @@ matrices) the rule keeps {(cheap & keep).sum()}. It drops:
 
 
 def method(tiles: Sequence[LabelledTile], compared: dict[str, Pair]) -> str:
-    """Say what was done."""
+    """Describe the method."""
     n = len(next(iter(compared.values()))[0])
     flips = [
         f"{(with_nuclei(one) != with_nuclei(other)).sum()} ({name})"
@@ -450,7 +451,7 @@ def main() -> None:
     prepare(RECIPE, SOURCE_MPP * REDUCTION)
     values, compared = pairs(tiles)
     columns = table(tiles, values, compared)
-    keep = cached_folder(columns)
+    keep = kept_by_rule(columns)
     write_table(columns, keep)
     parts = [
         method(tiles, compared),

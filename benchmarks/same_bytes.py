@@ -23,7 +23,7 @@ def files_of(root: Path) -> dict[str, Path]:
 
 
 def content_of(path: Path) -> Any:
-    """What is compared: bytes, or a result without what may differ."""
+    """What is compared of a file: its bytes, or its content without what may differ."""
     if path.name == "result.json":
         result = json.loads(path.read_text(encoding="utf-8"))
         del result["provenance"]["versions"], result["path"]

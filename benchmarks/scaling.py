@@ -37,13 +37,13 @@ from wsi_necrosis.memory import ENVIRONMENT
 SIZES = (10, 20, 40)
 STUDIES = ("sizes", "workers", "parts")
 SCHEDULER_TASKS_PER_S = 300  # 1,000 empty tasks at once, 199 to 339 on a loaded machine; measured apart, once
-PATIENCE_S = 60
+TIMEOUT_S = 60
 Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How a run spreads its blocks."""
+    """The kind and number of workers of a run."""
 
     title: str
     workers: int
@@ -74,7 +74,7 @@ def dask_cluster(workers: int) -> Iterator[tuple[str, list[int]]]:
             started += [_dask("worker", *local, *common) for _ in range(workers)]
             address = json.loads(contact.read_text())["address"]
             with Client(address) as client:
-                client.wait_for_workers(workers, timeout=PATIENCE_S)
+                client.wait_for_workers(workers, timeout=TIMEOUT_S)
             yield address, [process.pid for process in started]
         finally:
             for process in started[::-1]:
@@ -87,10 +87,10 @@ def _dask(*words: str) -> subprocess.Popen[bytes]:
 
 
 def _wait_for(path: Path) -> None:
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + TIMEOUT_S
     while not path.exists():
         if time.monotonic() > until:
-            raise SystemExit(f"no dask scheduler within {PATIENCE_S} s")
+            raise SystemExit(f"no dask scheduler within {TIMEOUT_S} s")
         time.sleep(0.1)
 
 

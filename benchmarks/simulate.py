@@ -57,7 +57,7 @@ class Slide:
 
 @dataclass(frozen=True)
 class Site:
-    """What there is to work with.
+    """Resources of a site.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """The result of a simulation.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class Server:
 
 @dataclass
 class Node:
-    """A worker process. What was begun in an earlier life is lost, so that lives are counted."""
+    """A worker process; `life` counts its starts, since blocks begun before a restart are lost."""
 
     free: int = 0
     life: int = 0
@@ -163,7 +163,7 @@ class Client:
 
 
 class Simulation:
-    """A site at work on slides; `run` gives what came of it."""
+    """The events of a site that scores slides; `run` gives the outcome."""
 
     def __init__(self, site: Site, slides: Sequence[Slide], rng: np.random.Generator) -> None:
         self.site, self.slides, self.rng = site, slides, rng
@@ -183,19 +183,19 @@ class Simulation:
         self.order = count()
 
     def run(self) -> Outcome:
-        """Until every slide is finished."""
+        """Run until every slide is finished."""
         for client in [client for _ in range(self.site.open_slides) for client in self.clients]:
             self._take_slide(client)
         for node in self.nodes:
             self._at(self.site.start_s, lambda node=node: self._wake(node))  # type: ignore[misc]
         while self.closed < len(self.slides):
-            self.now, _, happen = heapq.heappop(self.events)
-            happen()
+            self.now, _, action = heapq.heappop(self.events)
+            action()
         busy, times = self._busy(), tuple(self.times)
         return Outcome(self.now, self.scored_s, self.done, self.started, self.deaths, busy, times)
 
-    def _at(self, when: float, happen: Callable[[], None]) -> None:
-        heapq.heappush(self.events, (when, next(self.order), happen))
+    def _at(self, when: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.events, (when, next(self.order), action))
 
     def _take_slide(self, client: Client) -> None:
         if self.fresh:
@@ -293,7 +293,7 @@ class Simulation:
 
 
 def simulate(site: Site, slides: Sequence[Slide], seed: int = 0) -> Outcome:
-    """What comes of a site's work on slides; the seed decides when nodes die."""
+    """Simulate a site that scores slides; the seed decides when nodes die."""
     return Simulation(site, slides, np.random.default_rng(seed)).run()
 
 
@@ -379,8 +379,8 @@ def validation_table(costs: Costs) -> str:
     return _table(("workers", "measured s", "simulated s", "error"), rows)
 
 
-def staffed(site: Site, slide: Slide) -> Site:
-    """The site with a quarter more clients than keep its nodes full, were nothing else scarce."""
+def with_enough_clients(site: Site, slide: Slide) -> Site:
+    """The site with 25 % more clients than its scarcest resource (cores, scheduler or GPUs) can make use of."""
     blocks, held = len(slide.blocks), site.nodes * (site.window or 2 * site.cores)
     busiest = [
         site.nodes * site.cores / sum(block.core_s for block in slide.blocks),
@@ -395,8 +395,8 @@ def staffed(site: Site, slide: Slide) -> Site:
 
 
 def plan(site: Site, slide: Slide, turns: int = 6) -> tuple[Site, Outcome, float]:
-    """The staffed site, what comes of `turns` slides for each client, and the site's tiles per second."""
-    site = staffed(site, slide)
+    """The site with enough clients, the outcome of `turns` slides for each client, and tiles per second."""
+    site = with_enough_clients(site, slide)
     found = simulate(site, [slide] * max(12, turns * site.clients))
     return site, found, found.blocks_per_s * PLAN_TILES / len(slide.blocks)
 

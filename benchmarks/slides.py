@@ -1,4 +1,4 @@
-"""Slides to measure on, made once and kept, and the machine that measures."""
+"""Slides to measure on, made once and kept, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_montage(path: Path, cells: int, seed: int = 0, offset: int = 0) -> dict
 def kept_montage(scratch: Path, cells: int) -> Montage:
     """The montage of that many cells in a scratch folder; made only if it is missing."""
     path = scratch / f"montage-{cells}.svs"
-    record = scratch / f"montage-{cells}.json"  # written last: with it the slide is whole
+    record = scratch / f"montage-{cells}.json"  # written last: where it exists, the slide is complete
     if not record.exists():
         scratch.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()

@@ -34,15 +34,16 @@ from wsi_necrosis.training.build import train
 settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
 
-# While a cluster runs, Dask mutes what listens to these loggers; pytest would listen there too, and stay mute.
+# While a cluster runs, Dask silences the handlers of these loggers, which may be pytest's; so they get none of their
+# own, and messages go up to the root logger.
 for name in (distributed.__name__, "bokeh"):
     logging.getLogger(name).handlers.clear()
     logging.getLogger(name).propagate = True
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Files that take longest, which are begun first: begun last, one would keep one process busy while others wait.
-DEAR = (
+# The slowest files, which are begun first: begun last, one would keep one process busy while others wait.
+SLOWEST = (
     "test_analysis.py", "pipelines/evaluation/test_evaluate.py", "training/test_build.py", "pipelines/test_run.py",
     "training/test_fit.py", "inference/test_dispatch.py", "inference/test_pool.py", "packaging/test_wheel.py",
     "model/test_loading.py", "training/test_leave_case_out.py", "pipelines/evaluation/test_plots.py",
@@ -51,7 +52,7 @@ DEAR = (
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder of this session, also for all processes that it starts, instead of the user's."""
+    """A cache folder of this test run, also for all processes that it starts, instead of the user's."""
     folder = shared_base(tmp_path_factory) / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(folder))
@@ -102,7 +103,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Settings of a tiny model; its tiles are named by a variable."""
+    """Settings file of a tiny model; `data.tiles` is an environment variable."""
     path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
     path.write_text(CONFIG, encoding="utf-8")
     return path
@@ -119,24 +120,24 @@ def trained(painted: Path, config: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that ask for the data folder are `real`; costly files come first."""
+    """Tests that ask for the data folder are `real`; slow files come first."""
     places = {}
     for item in items:
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
         name = item.path.relative_to(ROOT / "tests").as_posix()
-        places[item] = DEAR.index(name) if name in DEAR else len(DEAR)
+        places[item] = SLOWEST.index(name) if name in SLOWEST else len(SLOWEST)
     items.sort(key=places.__getitem__)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests met real data."""
+    """Say how many tests ran on real data."""
     ran = _ran_real(terminalreporter)
     terminalreporter.write_line(f"tests on real data: {ran} ran")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where real data are required and no test met them."""
+    """Fail where real data are required and no test ran on them."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("WSI_NECROSIS_REQUIRE_REAL") and reporter is not None and not _ran_real(reporter):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,4 +1,4 @@
-"""The whole way from slide to report, on phantoms whose truth is known."""
+"""`analyse` from slide to report, on phantoms whose truth is known."""
 
 import json
 import os
@@ -51,9 +51,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> SlideReport:
-    """The small phantom's results on one worker."""
-    return run(small, tmp_path_factory.mktemp("undisturbed") / "slide", "cluster.workers=1")
+def uninterrupted(small: Path, tmp_path_factory: pytest.TempPathFactory) -> SlideReport:
+    """The small phantom's results by one worker, without an interruption."""
+    return run(small, tmp_path_factory.mktemp("uninterrupted") / "slide", "cluster.workers=1")
 
 
 @pytest.fixture(scope="module", params=[(1, Mpp(0.5, 0.5)), (2, Mpp(0.5, 0.25)), (3, Mpp(0.46, 0.46))])
@@ -84,29 +84,29 @@ def test_areas_and_percentage_are_the_painted_ones(
     assert sum(result["ledger"]["px"].values()) == result["ledger"]["total_px"]
 
 
-def test_the_folder_holds_every_output(undisturbed: SlideReport) -> None:
-    assert {path.name for path in undisturbed.folder.iterdir()} == OUTPUTS
-    assert json.loads((undisturbed.folder / "result.json").read_text()) == undisturbed.result
-    perf = json.loads((undisturbed.folder / "perf.json").read_text())
-    assert perf["tiles"] == undisturbed.result["n_tiles"] > 0
+def test_the_folder_holds_every_output(uninterrupted: SlideReport) -> None:
+    assert {path.name for path in uninterrupted.folder.iterdir()} == OUTPUTS
+    assert json.loads((uninterrupted.folder / "result.json").read_text()) == uninterrupted.result
+    perf = json.loads((uninterrupted.folder / "perf.json").read_text())
+    assert perf["tiles"] == uninterrupted.result["n_tiles"] > 0
     assert set(perf["worker_seconds"]) == {"open", "read", "radiomics", "network", "write", "waiting"}
     assert 1 <= perf["decoded_over_needed"] < 2
 
 
-def test_every_pixel_of_the_plane_is_in_the_ledger(undisturbed: SlideReport, small: Path) -> None:
-    ledger = undisturbed.result["ledger"]
+def test_every_pixel_of_the_plane_is_in_the_ledger(uninterrupted: SlideReport, small: Path) -> None:
+    ledger = uninterrupted.result["ledger"]
     assert sum(ledger["px"].values()) == ledger["total_px"] == 275**2  # 1.1 mm at 4 um
     assert ledger["total_px"] * ledger["pixel_mm2"] == pytest.approx(1.21)
 
 
 @pytest.mark.parametrize("how", WAYS)
 def test_threads_and_processes_give_the_same_bits(
-    small: Path, undisturbed: SlideReport, tmp_path: Path, how: list[str]
+    small: Path, uninterrupted: SlideReport, tmp_path: Path, how: list[str]
 ) -> None:
     other = run(small, tmp_path / "slide", *how)
-    assert trees_equal(other.folder / "scores.zarr", undisturbed.folder / "scores.zarr")
-    assert trees_equal(other.folder / "blocks", undisturbed.folder / "blocks")
-    assert other.result == undisturbed.result
+    assert trees_equal(other.folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
+    assert trees_equal(other.folder / "blocks", uninterrupted.folder / "blocks")
+    assert other.result == uninterrupted.result
 
 
 @pytest.mark.slow
@@ -120,17 +120,17 @@ def test_the_model_that_ships_gives_the_same_bits_everywhere(data_dir: Path, tmp
     assert trees_equal(one.folder / "scores.zarr", other.folder / "scores.zarr")
 
 
-def test_a_finished_result_is_returned_as_it_is(small: Path, undisturbed: SlideReport) -> None:
-    before = {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")}
-    assert run(small, undisturbed.folder, "cluster.workers=2").result == undisturbed.result
-    assert {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")} == before
+def test_a_finished_result_is_returned_as_it_is(small: Path, uninterrupted: SlideReport) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.folder.rglob("*")}
+    assert run(small, uninterrupted.folder, "cluster.workers=2").result == uninterrupted.result
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.folder.rglob("*")} == before
 
 
-def test_other_inputs_are_refused_before_any_work(small: Path, undisturbed: SlideReport) -> None:
-    before = {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")}
+def test_other_inputs_are_refused_before_any_work(small: Path, uninterrupted: SlideReport) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.folder.rglob("*")}
     with pytest.raises(ResultsDifferError, match=r"grid\.stride_tiles: 1\.0 -> 0\.5.*--overwrite"):
-        run(small, undisturbed.folder, "grid.stride_tiles=0.5")
-    assert {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("*")} == before
+        run(small, uninterrupted.folder, "grid.stride_tiles=0.5")
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.folder.rglob("*")} == before
 
 
 def test_overwrite_replaces_everything(small: Path, tmp_path: Path) -> None:
@@ -142,18 +142,18 @@ def test_overwrite_replaces_everything(small: Path, tmp_path: Path) -> None:
 
 
 def test_a_changed_threshold_measures_again_and_scores_nothing(
-    small: Path, undisturbed: SlideReport, tmp_path: Path
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "slide"))
+    folder = Path(shutil.copytree(uninterrupted.folder, tmp_path / "slide"))
     scored = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
     second = run(small, folder, "quantify.min_tumour_mm2=100")
-    assert undisturbed.result["status"] == "scored"
+    assert uninterrupted.result["status"] == "scored"
     assert (second.result["status"], second.result["percent_viable"]) == ("not_evaluable", None)
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == scored
 
 
 def test_an_interrupted_run_resumes_to_the_same_store(
-    small: Path, undisturbed: SlideReport, tmp_path: Path
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:
     folder = tmp_path / "slide"
     settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
@@ -162,8 +162,8 @@ def test_an_interrupted_run_resumes_to_the_same_store(
     assert not (folder / "result.json").exists()
     assert len(list((folder / "blocks").iterdir())) >= 2
     again = run(small, folder)
-    assert trees_equal(folder / "scores.zarr", undisturbed.folder / "scores.zarr")
-    assert again.result == undisturbed.result
+    assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
+    assert again.result == uninterrupted.result
     assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
 
 
@@ -186,14 +186,14 @@ def start(slide: Path, out: Path, workers: int = 1) -> subprocess.Popen[str]:
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert process.poll() is None, "the run ended before it could be interrupted"
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SlideReport]:
-    """A phantom of many blocks, of which most are still to come when a run is disturbed, and its results."""
+    """A phantom of many blocks, most of which are still to be scored when a run is interrupted, and its results."""
     folder = tmp_path_factory.mktemp("long")
     write_phantom(folder / "slide.tiff", np.random.default_rng(7), side_mm=2)
     return folder / "slide.tiff", run(folder / "slide.tiff", folder / "whole", "grid.block_cells=4")
@@ -201,7 +201,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SlideReport]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_ends_with_the_store_of_an_undisturbed_one(
+def test_a_killed_run_ends_with_the_store_of_an_uninterrupted_one(
     long: tuple[Path, SlideReport], tmp_path: Path, how: signal.Signals
 ) -> None:
     slide, whole = long
@@ -222,9 +222,9 @@ def test_a_killed_run_ends_with_the_store_of_an_undisturbed_one(
     assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
 
 
-def test_a_block_cut_short_is_scored_again(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:
+def test_a_block_cut_short_is_scored_again(small: Path, uninterrupted: SlideReport, tmp_path: Path) -> None:
     """A record is missing although its chunks are written, and half of them were lost."""
-    folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "slide"))
+    folder = Path(shutil.copytree(uninterrupted.folder, tmp_path / "slide"))
     store = ScoreStore(folder)
     block = next(b for b in store.grid.blocks() if (folder / "blocks" / f"{b.name}.json").exists())
     blank = store.read_block(block)
@@ -233,8 +233,8 @@ def test_a_block_cut_short_is_scored_again(small: Path, undisturbed: SlideReport
     )
     (folder / "blocks" / f"{block.name}.json").unlink()
     (folder / "result.json").unlink()
-    assert run(small, folder).result == undisturbed.result
-    assert trees_equal(folder / "scores.zarr", undisturbed.folder / "scores.zarr")
+    assert run(small, folder).result == uninterrupted.result
+    assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
 
 
 @pytest.mark.parametrize(
@@ -285,18 +285,18 @@ def test_a_file_in_the_way_is_an_error_that_names_it(small: Path, tmp_path: Path
         run(small, tmp_path / "file" / "slide")
 
 
-def test_a_second_run_on_the_same_folder_is_turned_away(small: Path, tmp_path: Path) -> None:
+def test_a_second_run_on_the_same_folder_is_refused(small: Path, tmp_path: Path) -> None:
     with locked(tmp_path / "slide"), pytest.raises(StoreError, match="another run works on"):
         run(small, tmp_path / "slide")
 
 
 def test_another_slide_of_the_same_name_is_told_apart(
-    small: Path, undisturbed: SlideReport, tmp_path: Path
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:
     other = tmp_path / small.name
     write_phantom(other, np.random.default_rng(8), side_mm=1.0)
     with pytest.raises(ResultsDifferError, match="another slide of this name"):
-        run(other, undisturbed.folder)
+        run(other, uninterrupted.folder)
 
 
 def test_a_mask_as_coarse_as_cells_is_refused(small: Path, tmp_path: Path) -> None:
@@ -305,19 +305,21 @@ def test_a_mask_as_coarse_as_cells_is_refused(small: Path, tmp_path: Path) -> No
 
 
 def test_a_lost_picture_is_made_again_without_scoring(
-    small: Path, undisturbed: SlideReport, tmp_path: Path
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:
     folder = tmp_path / "slide"
-    shutil.copytree(undisturbed.folder, folder)
+    shutil.copytree(uninterrupted.folder, folder)
     (folder / "overlay.png").unlink()
-    assert run(small, folder).result == undisturbed.result
+    assert run(small, folder).result == uninterrupted.result
     assert (folder / "overlay.png").is_file()
     assert json.loads((folder / "perf.json").read_text())["tiles"] == 0
 
 
-def test_a_lost_ledger_chunk_is_noticed(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:
+def test_a_missing_chunk_of_pixel_counts_is_an_error(
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
+) -> None:
     folder = tmp_path / "slide"
-    shutil.copytree(undisturbed.folder, folder)
+    shutil.copytree(uninterrupted.folder, folder)
     (folder / "result.json").unlink()
     for chunk in (folder / "scores.zarr" / "px" / "c").rglob("*"):
         if chunk.is_file() and not (folder / "blocks" / f"{chunk.parts[-3]}.{chunk.parts[-2]}.json").exists():
@@ -326,8 +328,8 @@ def test_a_lost_ledger_chunk_is_noticed(small: Path, undisturbed: SlideReport, t
         run(small, folder)
 
 
-def test_a_changed_description_of_a_model_is_another_model(
-    small: Path, tmp_path: Path, undisturbed: SlideReport
+def test_a_changed_description_of_a_model_is_refused(
+    small: Path, tmp_path: Path, uninterrupted: SlideReport
 ) -> None:
     copy = tmp_path / "model"
     shutil.copytree(model_folder("phantom"), copy)
@@ -335,29 +337,29 @@ def test_a_changed_description_of_a_model_is_another_model(
     (copy / "model.json").write_text(text.replace('"clip": 5.0', '"clip": 4.0'))
     assert load_spec(copy).weights_sha256 == load_spec("phantom").weights_sha256
     with pytest.raises(ResultsDifferError, match=r"model\.fingerprint"):
-        run(small, undisturbed.folder, f"model.name={copy}")
+        run(small, uninterrupted.folder, f"model.name={copy}")
 
 
 def test_a_store_of_another_version_is_refused_and_kept(
-    small: Path, undisturbed: SlideReport, tmp_path: Path
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:
     folder = tmp_path / "slide"
-    shutil.copytree(undisturbed.folder, folder)
+    shutil.copytree(uninterrupted.folder, folder)
     path = folder / "scores.zarr" / "zarr.json"
     path.write_text(path.read_text().replace('"store_version": 2', '"store_version": 1'))
-    assert run(small, folder).result == undisturbed.result  # a finished one is not opened
+    assert run(small, folder).result == uninterrupted.result  # a finished one is not opened
     old = json.loads((folder / "result.json").read_text()) | {"schema_version": 1}
     (folder / "result.json").write_text(json.dumps(old))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(StoreError, match=r"store version 1, this program reads 2; run with --overwrite"):
         run(small, folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    assert run(small, folder, overwrite=True).result == undisturbed.result
+    assert run(small, folder, overwrite=True).result == uninterrupted.result
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The phantom's model, trained as if on necrosis and stroma alone: viable tumour is unlike these."""
+def narrow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom's model with an OOD detector fitted without viable tumour, which is therefore out of distribution."""
     rng = np.random.default_rng(0)
     known = np.concatenate(
         [phantom_tiles(name, 60, 32, rng) for name in ("non_viable", "non_tumour")]
@@ -365,22 +367,22 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     detector = OodDetector.fit(describe_tiles(known), limit=3.0, shrinkage=0.2)
     spec = replace(phantom_spec(), ood=detector)
-    folder = tmp_path_factory.mktemp("stranger") / "model"
+    folder = tmp_path_factory.mktemp("narrow") / "model"
     save_checkpoint(folder, spec, phantom_network(spec).tensors())
     return folder
 
 
 @pytest.fixture(scope="module")
-def strange(small: Path, stranger: Path, tmp_path_factory: pytest.TempPathFactory) -> SlideReport:
+def ood_report(small: Path, narrow_model: Path, tmp_path_factory: pytest.TempPathFactory) -> SlideReport:
     """The small phantom's results by that model."""
-    return run(small, tmp_path_factory.mktemp("strange") / "slide", f"model.name={stranger}")
+    return run(small, tmp_path_factory.mktemp("ood") / "slide", f"model.name={narrow_model}")
 
 
-def test_unusual_tissue_abstains_and_the_reader_is_told(
-    undisturbed: SlideReport, strange: SlideReport
+def test_ood_tissue_abstains_and_the_report_says_so(
+    uninterrupted: SlideReport, ood_report: SlideReport
 ) -> None:
-    report = strange
-    result, plain = report.result, undisturbed.result
+    report = ood_report
+    result, plain = report.result, uninterrupted.result
     mm2 = result["ledger"]["mm2"]
     assert result["status"] == "scored"
     assert mm2["abstained"] == result["ood_mm2"] > 0.9 * plain["ledger"]["mm2"]["viable"]
@@ -393,45 +395,45 @@ def test_unusual_tissue_abstains_and_the_reader_is_told(
     )
     assert result["warnings"][1:] == [f"{said} training tiles and abstains"]
     shown = describe(report)
-    abstained, odd = mm2["abstained"], result["ood_mm2"]
-    assert f"abstained         {abstained:.2f} mm2, of which {odd:.2f} unlike the training tiles" in shown
+    abstained, ood_mm2 = mm2["abstained"], result["ood_mm2"]
+    assert f"abstained         {abstained:.2f} mm2, of which {ood_mm2:.2f} unlike the training tiles" in shown
     assert f"note: {said}" in shown
     assert not any("abstains" in warning for warning in plain["warnings"])
 
 
-def test_thresholds_of_the_unusual_are_of_the_measuring(
-    small: Path, stranger: Path, strange: SlideReport, tmp_path: Path
+def test_ood_thresholds_change_the_measuring_and_not_the_scores(
+    small: Path, narrow_model: Path, ood_report: SlideReport, tmp_path: Path
 ) -> None:
     """The same scores under three settings; nothing is scored again."""
-    folder, model = Path(shutil.copytree(strange.folder, tmp_path / "slide")), f"model.name={stranger}"
+    folder, model = Path(shutil.copytree(ood_report.folder, tmp_path / "slide")), f"model.name={narrow_model}"
     stamp = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
-    foreign = run(small, folder, model, "quantify.max_ood_share=0.1").result
-    assert (foreign["status"], foreign["reason"]) == ("not_evaluable", "out_of_domain")
-    assert foreign["percent_viable"] is foreign["bounds_percent"] is foreign["interval"] is None
-    assert "not evaluable: out of domain" in describe(replace(strange, result=foreign))
+    strict = run(small, folder, model, "quantify.max_ood_share=0.1").result
+    assert (strict["status"], strict["reason"]) == ("not_evaluable", "out_of_domain")
+    assert strict["percent_viable"] is strict["bounds_percent"] is strict["interval"] is None
+    assert "not evaluable: out of domain" in describe(replace(ood_report, result=strict))
     lenient = run(small, folder, model, "quantify.max_ood=.inf").result
     assert (lenient["status"], lenient["ood_mm2"]) == ("scored", 0.0)
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == stamp
 
 
-def test_a_little_unusual_tissue_is_not_said_to_be_none(
-    small: Path, stranger: Path, strange: SlideReport, tmp_path: Path
+def test_very_little_ood_tissue_is_reported_as_less_than_1_percent(
+    small: Path, narrow_model: Path, ood_report: SlideReport, tmp_path: Path
 ) -> None:
-    shutil.copytree(strange.folder, tmp_path / "slide")
+    shutil.copytree(ood_report.folder, tmp_path / "slide")
     ood = ScoreStore(tmp_path / "slide").read().ood
     highest = np.sort(ood[np.isfinite(ood)])[-3]
     result = run(
-        small, tmp_path / "slide", f"model.name={stranger}", f"quantify.max_ood={highest:.9g}"
+        small, tmp_path / "slide", f"model.name={narrow_model}", f"quantify.max_ood={highest:.9g}"
     ).result
     assert result["warnings"][1].startswith("less than 1 % of the tissue (0.00 mm2) is unlike")
 
 
-def test_no_tumour_by_class_still_reads_well(undisturbed: SlideReport) -> None:
-    result = {**undisturbed.result, "percent_viable_hard": None}
-    assert "by class: no tumour" in describe(replace(undisturbed, result=result))
+def test_no_tumour_by_class_is_printed(uninterrupted: SlideReport) -> None:
+    result = {**uninterrupted.result, "percent_viable_hard": None}
+    assert "by class: no tumour" in describe(replace(uninterrupted, result=result))
 
 
-def test_both_engines_score_alike(small: Path, undisturbed: SlideReport, tmp_path: Path) -> None:
+def test_both_engines_score_alike(small: Path, uninterrupted: SlideReport, tmp_path: Path) -> None:
     other = run(small, tmp_path / "reference", "radiomics.engine=reference")
     for name, theirs in other.result["ledger"]["mm2"].items():
-        assert theirs == pytest.approx(undisturbed.result["ledger"]["mm2"][name], rel=1e-6), name
+        assert theirs == pytest.approx(uninterrupted.result["ledger"]["mm2"][name], rel=1e-6), name

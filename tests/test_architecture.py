@@ -1,4 +1,4 @@
-"""`docs/architecture.md` says what is there, and files stay short."""
+"""The table of packages in `docs/architecture.md` is up to date, and files stay short."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.package_table import BEGIN, END, PAGE, ROOT, Part, layers, parts, stale, stated, table
 
 MOST_LINES = 350
-# One job from end to end, and one page: cut up, they would be no clearer.
+# A job read from top to bottom, and the text of one page: splitting them would make neither clearer.
 LONGER = {"pipelines/evaluation/evaluate.py", "pipelines/evaluation/model_card.py"}
 
 
@@ -43,7 +43,7 @@ def test_a_table_that_says_something_else_is_stale(change: dict[str, object]) ->
     assert stale(page_of(replace(PART, **change)), [PART]) == [PART.name]
 
 
-def test_a_part_that_came_or_went_makes_the_table_stale() -> None:
+def test_an_added_or_removed_part_makes_the_table_stale() -> None:
     other = replace(PART, name="wsi_necrosis/other")
     assert stale(page_of(PART), [PART, other]) == stale(page_of(PART, other), [PART]) == [other.name]
 

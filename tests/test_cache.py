@@ -71,7 +71,7 @@ def test_what_is_damaged_is_made_again(place: Path, harm: Callable[[Path], objec
     assert not (place / "one" / "more").exists()
 
 
-def test_without_a_writable_cache_it_is_made_for_once_and_said(
+def test_without_a_writable_cache_it_is_made_for_this_use_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -94,14 +94,14 @@ def test_what_fails_leaves_nothing(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
-def test_an_error_of_who_reads_it_is_not_the_caches(place: Path) -> None:
+def test_an_error_while_the_folder_is_used_passes_through(place: Path) -> None:
     make = Maker()
     with pytest.raises(OSError, match="mine"), cached_folder("one", make):
         raise OSError("mine")
     assert make.times == 1
 
 
-def test_many_may_ask_at_once(place: Path) -> None:
+def test_threads_may_ask_at_once(place: Path) -> None:
     make = Maker()
 
     def ask(_: int) -> bytes:

@@ -32,7 +32,7 @@ LONGEST_LINE = 120
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere_and_no_blank_is_left(page: str) -> None:
+def test_links_lead_to_files_and_no_placeholder_is_left(page: str) -> None:
     path = ROOT / page
     text = path.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?://)([^)#]+)", text)
@@ -49,7 +49,7 @@ def test_the_readme_names_every_command_and_exit_code() -> None:
 
 
 @pytest.mark.parametrize("page", HAND_WRITTEN)
-def test_lines_are_short_but_in_tables(page: str) -> None:
+def test_lines_outside_tables_are_short(page: str) -> None:
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if len(line) > LONGEST_LINE and not line.startswith("|")] == []
 

@@ -17,7 +17,7 @@ from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.tiling import tissue
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def requests(slides: list[Path], out: Path) -> list[Request]:
     return [Request(slide, out / slide.name) for slide in slides]
 
 
-def test_slides_are_as_if_alone_and_a_bad_one_ends_no_other(
+def test_results_are_those_of_single_runs_and_a_bad_slide_ends_no_other(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = []
@@ -63,8 +63,8 @@ def test_an_interruption_ends_all_slides(slides: list[Path], settings: Settings,
     assert not list(tmp_path.rglob("result.json"))
 
 
-class Held(QuietWatcher):
-    """Lets the scoring of no slide but the last go on before the next one's tissue is found."""
+class WaitForNextSlide(QuietWatcher):
+    """Delays the scoring of each slide but the last until the tissue of the next one is found."""
 
     def __init__(self, n_slides: int) -> None:
         self.waits = n_slides - 1
@@ -73,17 +73,17 @@ class Held(QuietWatcher):
     def scoring(self, tiles: int, done: int) -> None:
         if self.waits:
             self.waits -= 1
-            assert self.found.acquire(timeout=PATIENCE_S)
+            assert self.found.acquire(timeout=TIMEOUT_S)
 
 
 def test_the_next_slide_is_prepared_while_one_is_scored(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = [slides[0], *slides[2:]]
-    watcher, taken, under_way = Held(len(good)), [], []
+    watcher, taken, under_way = WaitForNextSlide(len(good)), [], []
     find_tissue, first = tissue.find_tissue, threading.Event()
 
-    def told(*given: object) -> object:
+    def find_and_signal(*given: object) -> object:
         mask = find_tissue(*given)  # type: ignore[arg-type]  # passed on as they came
         if first.is_set():
             watcher.found.release()
@@ -95,7 +95,7 @@ def test_the_next_slide_is_prepared_while_one_is_scored(
             taken.append(request)
             yield request
 
-    monkeypatch.setattr(tissue, "find_tissue", told)
+    monkeypatch.setattr(tissue, "find_tissue", find_and_signal)
     for at, (_, report) in enumerate(analyse_all(one_by_one(), settings, watcher)):
         assert isinstance(report, SlideReport)
         under_way.append(len(taken) - at)
@@ -103,7 +103,7 @@ def test_the_next_slide_is_prepared_while_one_is_scored(
     assert under_way == [2, 2, 1]  # the one that is done, and one ahead
 
 
-def test_nothing_to_do_calls_no_workers(
+def test_nothing_to_do_starts_no_workers(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert list(analyse_all([], settings, QuietWatcher())) == []

@@ -5,7 +5,7 @@ import sys
 
 from wsi_necrosis.memory import ENVIRONMENT, peak_memory_mb
 
-# Threads that take and give back blocks as large as activations: one heap that keeps them faults once.
+# Threads that allocate and free blocks as large as activations: where one heap keeps them, each page page_faults once.
 CHURN = """
 import resource, sys, threading
 if sys.argv[1] == "kept":
@@ -21,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
-def faults(how: str) -> int:
+def page_faults(how: str) -> int:
     plain = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
     command = [sys.executable, "-c", CHURN, how]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain)
@@ -31,7 +31,7 @@ def faults(how: str) -> int:
 def test_freed_memory_is_kept_by_threads() -> None:
     if not sys.platform.startswith("linux"):
         return
-    assert faults("kept") < faults("as it comes") / 2
+    assert page_faults("kept") < page_faults("as it comes") / 2
 
 
 def test_peak_memory_is_in_mib() -> None:
@@ -39,5 +39,5 @@ def test_peak_memory_is_in_mib() -> None:
     assert peak_memory_mb() >= kib // 1024 > 10
 
 
-def test_the_environment_says_the_same() -> None:
+def test_the_environment_has_the_same_settings_of_glibc() -> None:
     assert set(ENVIRONMENT) == {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX"}

@@ -1,27 +1,27 @@
-"""The tests of a module are found by its path; those of a few modules stand with their callers'."""
+"""Each module has a test file of the same path; a few modules are tested in the files of their callers."""
 
 from pathlib import Path
 
 import pytest
 
-# A family of features is a kernel that means something only where extraction calls it.
+# Kernels of the families of features, tested through `extract`.
 KERNELS = ("compiled", "cooccurrence", "neighbours", "reference", "runs", "sizes", "tile", "zones")
 WITH_THEIR_CALLERS = {
     **{f"wsi_necrosis/radiomics/{name}.py": "radiomics/test_extraction.py" for name in KERNELS},
-    # Numbers of outlines, of which only nuclei are measured.
+    # Statistics of outlines, which only nuclei have.
     "wsi_necrosis/radiomics/nuclei_statistics.py": "radiomics/test_nuclei.py",
-    # Where each part of the picture stands: seen in the picture.
+    # Positions of the parts of the overlay.
     "wsi_necrosis/export/layout.py": "export/test_overlay.py",
-    # Written of what a run found, and seen there.
+    # The content of `result.json`, tested on results of runs.
     "wsi_necrosis/export/result_json.py": "test_analysis.py",
-    # Is told of a run, and seen in runs.
+    # Callbacks of a run, tested in runs.
     "wsi_necrosis/inference/watcher.py": "test_analysis.py",
-    # Offsets of compressed tiles, right if the pixels that the reader gives are.
+    # Offsets of compressed tiles, tested by the pixels that the reader gives.
     "wsi_necrosis/slides/jpeg_index.py": "slides/test_jpeg_tiff_reader.py",
-    # The parts of a fit, which its figures and its resumption test.
+    # Parts of a fit, tested by its weights and its resumption.
     "wsi_necrosis/training/batches.py": "training/test_fit.py",
     "wsi_necrosis/training/fit_state.py": "training/test_fit.py",
-    # What commands print, seen in what they print.
+    # Text that commands print, tested through the commands.
     "pipelines/config.py": "pipelines/test_cli.py",
     "pipelines/console/printout.py": "pipelines/test_run.py",
 }

@@ -1,4 +1,4 @@
-"""The simulation obeys what no scheduler can break, and the page is written from its costs."""
+"""The simulation keeps bounds that hold for any scheduler, and the page is written from measured costs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SITES = st.builds(
     bytes_per_s=st.sampled_from([math.inf, 50.0]),
     start_s=st.floats(0, 5),
 )
-MORTAL = st.builds(
+SITES_WITH_DEATHS = st.builds(
     Site,
     nodes=st.integers(1, 3),
     cores=st.integers(1, 2),
@@ -38,7 +38,7 @@ MORTAL = st.builds(
     mean_life_s=st.floats(60, 200),
     restart_s=st.floats(0, 20),
 )
-NEARLY = 1 + 1e-9
+ROUNDING = 1 + 1e-9
 
 
 def blocks_of(slides: list[Slide]) -> list[Block]:
@@ -52,13 +52,13 @@ def once(slides: list[Slide]) -> dict[tuple[int, int], int]:
 @given(SITES, SLIDES)
 def test_no_resource_does_more_than_it_can(site: Site, slides: list[Slide]) -> None:
     found, blocks = simulate(site, slides), blocks_of(slides)
-    assert found.scored_s * site.nodes * site.cores * NEARLY >= sum(block.core_s for block in blocks)
+    assert found.scored_s * site.nodes * site.cores * ROUNDING >= sum(block.core_s for block in blocks)
     if site.gpu:
-        assert found.scored_s * site.nodes * NEARLY >= sum(block.gpu_s for block in blocks)
-    assert found.scored_s * NEARLY >= len(blocks) / site.tasks_per_s
-    assert found.scored_s * NEARLY >= sum(block.fetch_bytes for block in blocks) / site.bytes_per_s
-    assert found.seconds * site.clients * NEARLY >= sum(slide.prepare_s for slide in slides)
-    assert all(0 <= share <= NEARLY for share in found.busy.values()) or site.start_s
+        assert found.scored_s * site.nodes * ROUNDING >= sum(block.gpu_s for block in blocks)
+    assert found.scored_s * ROUNDING >= len(blocks) / site.tasks_per_s
+    assert found.scored_s * ROUNDING >= sum(block.fetch_bytes for block in blocks) / site.bytes_per_s
+    assert found.seconds * site.clients * ROUNDING >= sum(slide.prepare_s for slide in slides)
+    assert all(0 <= share <= ROUNDING for share in found.busy.values()) or site.start_s
 
 
 @given(SITES, SLIDES)
@@ -70,7 +70,7 @@ def test_no_slide_is_faster_than_its_longest_chain(site: Site, slides: list[Slid
         ]
         return slide.prepare_s + max(alone, default=0.0) + slide.finish_s
 
-    assert simulate(site, slides).seconds * NEARLY >= max(map(chain, slides))
+    assert simulate(site, slides).seconds * ROUNDING >= max(map(chain, slides))
 
 
 @given(SITES, SLIDES)
@@ -80,7 +80,7 @@ def test_without_deaths_every_block_is_done_once_and_begun_once(site: Site, slid
     assert (found.started, found.deaths) == (len(blocks_of(slides)), 0)
 
 
-@given(MORTAL, SLIDES, st.integers(0, 3))
+@given(SITES_WITH_DEATHS, SLIDES, st.integers(0, 3))
 def test_with_deaths_every_block_is_still_done_once(site: Site, slides: list[Slide], seed: int) -> None:
     found = simulate(site, slides, seed)
     assert found.done == once(slides)
@@ -100,9 +100,9 @@ def test_a_node_that_dies_begins_its_blocks_again() -> None:
 @given(st.lists(BLOCKS, min_size=1, max_size=30), st.integers(1, 6))
 def test_more_nodes_are_never_slower_and_never_far_from_the_best(blocks: list[Block], nodes: int) -> None:
     few, more = (simulate(Site(nodes=n), [Slide(blocks)]).scored_s for n in (nodes, nodes + 1))
-    assert more <= few * NEARLY
+    assert more <= few * ROUNDING
     work, longest = sum(block.core_s for block in blocks), max(block.core_s for block in blocks)
-    assert few <= (work / nodes + longest) * NEARLY  # Graham's bound for a list of independent tasks
+    assert few <= (work / nodes + longest) * ROUNDING  # Graham's bound for a list of independent tasks
 
 
 @given(st.integers(1, 40), st.integers(1, 4), SECONDS)
@@ -117,7 +117,7 @@ def test_preparing_is_hidden_behind_scoring() -> None:
     assert simulate(Site(open_slides=1), slides).scored_s == pytest.approx(5 * (4 + 10))
 
 
-def test_what_is_scarce_is_named() -> None:
+def test_the_bottleneck_is_named() -> None:
     slides = [Slide([Block(10, 1.0, 1.0)] * 50)]
     assert simulate(Site(cores=2), slides).bottleneck == "cores"
     assert simulate(Site(cores=4, gpu=True), slides).bottleneck == "GPUs"

@@ -1,4 +1,4 @@
-"""What every reader promises; the same picture is written in each format and must come back alike."""
+"""The contract of every reader: the same picture, written in each format, is read back the same."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def overwrite(path: Path, offset: int, length: int) -> None:
 
 @dataclass(frozen=True)
 class Format:
-    """A way to store the picture; its levels are means of squares, or what another decoder says."""
+    """A way to store the picture; its coarser levels are block means, or what `levels` reads from the file."""
 
     name: str
     write: Callable[[Path, np.ndarray], None]
@@ -316,7 +316,7 @@ def test_overview_marks_what_it_touches(damaged):
     assert overview.unreadable.sum() == TILE * TILE
 
 
-def test_given_pixel_size_goes_before_the_files(stored):
+def test_a_given_pixel_size_replaces_that_of_the_file(stored):
     with open_slide(stored[0], Mpp(1.0, 1.0)) as slide:
         assert slide.info.mpp == Mpp(1.0, 1.0)
         assert slide.info.mpp_source == "--mpp, while the slide states 0.5 x 0.25"
@@ -346,7 +346,7 @@ def phantom(tmp_path_factory) -> tuple[np.ndarray, PhantomTruth]:
     return tifffile.imread(path), truth
 
 
-def test_a_run_measures_it(stored, phantom, tmp_path):
+def test_a_run_measures_the_phantom_in_each_format(stored, phantom, tmp_path):
     pixels, truth = phantom
     path = tmp_path / stored[1].name
     stored[1].write(path, pixels)

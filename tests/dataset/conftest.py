@@ -1,4 +1,4 @@
-"""A slide made of numbers, for what files cannot show: bounds, and parts that cannot be decoded."""
+"""A slide without a file, to test bounds and regions that cannot be decoded."""
 
 from __future__ import annotations
 

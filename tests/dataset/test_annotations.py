@@ -131,7 +131,7 @@ def test_polygons_of_one_label_are_united_whatever_their_names() -> None:
     assert labels([area("Tumor", 0, 0, 6, 10)] * 2) == {}  # an overlap counts once
 
 
-def test_the_larger_of_two_claims_decides_and_equal_ones_do_not() -> None:
+def test_the_label_that_covers_more_decides_and_equal_ones_do_not() -> None:
     most = [area("Tumor", 0, 0, 8, 10), area("Necrosis", 1, 0, 9, 10)]
     assert labels(most) == {(0, 0): "non_viable"}
     halves = [area("Tumor", 0, 0, 5, 10), area("Necrosis", 5, 0, 5, 10)]

@@ -80,12 +80,12 @@ def sources(tmp_path: Path, made_up_slides: Callable[..., None]) -> dict[str, Pa
 
 
 @pytest.mark.parametrize("layout", ["table", "tcia", "folders", "slides"])
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("given", [True, False])
 def test_every_layout_gives_the_same_tiles(
-    sources: dict[str, Path], caplog: pytest.LogCaptureFixture, layout: str, told: bool
+    sources: dict[str, Path], caplog: pytest.LogCaptureFixture, layout: str, given: bool
 ) -> None:
     caplog.set_level("INFO")
-    tiles = read(sources[layout], layout=layout if told else "auto")
+    tiles = read(sources[layout], layout=layout if given else "auto")
     assert [(tile.case, tile.label) for tile in tiles] == [("P1", NON_TUMOUR), ("P2", VIABLE)]
     assert [tile.mpp for tile in tiles] == [1.0 if layout == "slides" else 0.5] * 2
     assert all(len(tile.sha256) == 64 and tile.path.is_file() for tile in tiles)

@@ -29,14 +29,14 @@ def test_all_columns_are_read_and_others_ignored(tmp_path: Path) -> None:
     )
 
 
-def test_empty_cells_and_short_rows_say_nothing(tmp_path: Path) -> None:
+def test_empty_cells_and_short_rows_give_no_value(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("file,case,label,x,mpp\na.png,A,Viable,,\nb.png,B\n")
     first, second = read_table(tmp_path / "t.csv")
     assert (first.x_l0, first.mpp) == (0, None)
     assert (second.case, second.label) == ("B", "")
 
 
-def test_all_numbers_that_are_none_are_listed(tmp_path: Path) -> None:
+def test_all_cells_that_are_no_numbers_are_listed(tmp_path: Path) -> None:
     rows = [
         {"file": "a.png", "x": "left", "y": "1", "mpp": "0.5"},
         {"file": "b.png", "x": "1.5", "y": "nan", "mpp": "0"},
@@ -61,7 +61,7 @@ def test_all_numbers_that_are_none_are_listed(tmp_path: Path) -> None:
         (b'file,case,label\n"' + b"a" * 200_000 + b'",A,Viable\n', "save it as CSV"),
     ],
 )
-def test_no_tables_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
         read_table(tmp_path / "t.csv")

@@ -57,7 +57,7 @@ def test_both_spellings_of_a_name_are_read(name: str, expected: TileName) -> Non
 @pytest.mark.parametrize(
     "name", ["zannotated", "", "Case 3 A10-10547", "Case 3 10547-25283", "P9-B11-10159-22267-1", "X9 B11-1-2"]
 )
-def test_other_names_say_nothing(name: str) -> None:
+def test_other_names_give_none(name: str) -> None:
     assert tile_name(name) is None
 
 

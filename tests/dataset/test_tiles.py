@@ -14,8 +14,8 @@ MIXED = (0.0, 0.5, 0.5)
 TRUTHS = {"n": CERTAIN[NON_TUMOUR], "d": CERTAIN[NON_VIABLE], "v": CERTAIN[VIABLE], "m": MIXED}
 
 
-def of(**cases: str) -> tuple[LabelledTile, ...]:
-    """Tiles by case, one per letter: non-tumour, dead, viable, mixed."""
+def tiles_of(**cases: str) -> tuple[LabelledTile, ...]:
+    """Tiles by case, one per letter: n non-tumour, d non-viable (dead), v viable, m mixed."""
     return tuple(
         tile(f"{case}{at}", case, TRUTHS[letter])
         for case, letters in cases.items()
@@ -24,7 +24,7 @@ def of(**cases: str) -> tuple[LabelledTile, ...]:
 
 
 def test_a_certain_tile_has_a_label_and_a_mixed_one_has_none() -> None:
-    found = of(A="ndvm")
+    found = tiles_of(A="ndvm")
     assert [one.label for one in found] == [NON_TUMOUR, NON_VIABLE, VIABLE, None]
     assert [one.is_tumour for one in found] == [False, True, True, True]
 
@@ -66,8 +66,10 @@ def test_leaks_are_refused() -> None:
         ({}, None),
     ],
 )
-def test_the_smallest_case_that_can_be_spared_tells_when_to_stop(cases: dict[str, str], spared: str) -> None:
-    tiles = of(**cases)
+def test_the_smallest_case_that_can_be_spared_decides_early_stopping(
+    cases: dict[str, str], spared: str
+) -> None:
+    tiles = tiles_of(**cases)
     fold = inner_fold(tiles)
     if spared is None:
         assert fold is None
@@ -80,7 +82,7 @@ def test_the_smallest_case_that_can_be_spared_tells_when_to_stop(cases: dict[str
 
 @given(st.dictionaries(st.sampled_from("ABCDE"), st.text("ndvm", min_size=1, max_size=6)))
 def test_none_is_spared_only_where_none_can_be(cases: dict[str, str]) -> None:
-    tiles = of(**cases)
+    tiles = tiles_of(**cases)
     possible = [
         case
         for case, letters in cases.items()

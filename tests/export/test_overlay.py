@@ -62,13 +62,13 @@ def test_nothing_lies_on_anything_else(
 ) -> None:
     layout = lay_out(made_up(cols=shape[0], rows=shape[1]).layers.overview, side)
     unit, (width, height) = layout.unit, layout.canvas
-    things = [(*at, *layout.frame.size) for at in layout.panels]
-    things += [(*layout.facts, 27 * unit, 18 * unit), (*layout.table, 27 * unit, 15 * unit)]
-    for n, (x, y, wide, high) in enumerate(things):
+    boxes = [(*at, *layout.frame.size) for at in layout.panels]
+    boxes += [(*layout.facts, 27 * unit, 18 * unit), (*layout.table, 27 * unit, 15 * unit)]
+    for n, (x, y, wide, high) in enumerate(boxes):
         assert x >= 0 <= y
         assert x + wide <= width
         assert y + high <= height
-        for left, top, across, down in things[:n]:
+        for left, top, across, down in boxes[:n]:
             assert x >= left + across or left >= x + wide or y >= top + down or top >= y + high
 
 
@@ -76,9 +76,9 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
     slide = made_up()
     other = replace(slide.score, percent_viable=12.3, percent_necrosis=87.7)
     none = replace(slide.score, status="not_evaluable", reason="too_little_tumour", percent_viable=None)
-    foreign = replace(none, reason="out_of_domain")
+    out_of_domain = replace(none, reason="out_of_domain")
     found = []
-    for n, score in enumerate((slide.score, other, none, foreign)):
+    for n, score in enumerate((slide.score, other, none, out_of_domain)):
         write_overlay(tmp_path / f"{n}.png", slide.layers, score, CAPTION, sized(1200))
         found.append(picture(tmp_path / f"{n}.png"))
     assert len({one.shape for one in found}) == 1
@@ -92,7 +92,7 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
         assert not changed.any()
 
 
-def test_every_reason_has_words() -> None:
+def test_every_reason_has_a_text() -> None:
     assert set(REASONS) == set(get_args(Reason))
     assert REASONS["out_of_domain"] == "tissue unlike the training tiles"
 

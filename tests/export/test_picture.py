@@ -34,7 +34,7 @@ def test_pixels_are_square_in_micrometres(made_up: Callable[..., Any]) -> None:
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.floats(1, 3000), st.floats(1, 3000))
-def test_a_frame_fits_its_room(cols: int, rows: int, width: float, height: float) -> None:
+def test_a_frame_fits_the_given_size(cols: int, rows: int, width: float, height: float) -> None:
     overview = _bare(cols, rows)
     frame = fit(overview, width, height)
     assert 1 <= frame.width <= max(1, round(width))

@@ -17,7 +17,7 @@ MPP = Mpp(1.0, 1.0)
 
 
 class ArraySlide:
-    """A slide that is an array at 1 um per pixel; the smallest thing that keeps the protocol."""
+    """A slide that is an array at 1 um per pixel, with no more than the protocol of a slide asks for."""
 
     def __init__(self, rgb: np.ndarray, lost: tuple[Box, ...] = ()) -> None:
         height, width = rgb.shape[:2]

@@ -1,4 +1,4 @@
-"""The command, in this process or in one of its own."""
+"""Run the command in this process, or in one of its own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def in_process(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def as_process(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The same, as people start it."""
+    """The same, in a process of its own."""
     command = [sys.executable, "-m", "wsi_necrosis.pipelines.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A pool of processes that starts none."""
+"""A pool that runs its jobs in the calling process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Inline(Executor):
-    """A pool that works in this process; started with the arguments of a `ProcessPoolExecutor`."""
+    """Runs each job at once, in this process; takes the arguments of a `ProcessPoolExecutor`."""
 
     def __init__(self, *_: object) -> None:
         self.jobs = 0

@@ -1,4 +1,4 @@
-"""Compile the loops over pixels into numba's cache, once: begun cold, each process of tests would compile them.
+"""Compile the loops over pixels into numba's cache, once, which else each process of the tests would do.
 
 python -m tests.helpers.kernels
 """

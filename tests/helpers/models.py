@@ -40,8 +40,8 @@ def save_random_model(folder: Path, kind: str, **changes: Any) -> ModelSpec:
     return save_checkpoint(folder, spec, network.tensors())
 
 
-def save_watchful_model(folder: Path, limit: float) -> None:
-    """The phantom's model with a limit of what is unusual; every tile is far from 0 and near to 1e6."""
+def save_model_with_ood_limit(folder: Path, limit: float) -> None:
+    """Write the phantom's model with this limit of the OOD detector: any tile is beyond 1e-6, and none beyond 1e6."""
     unit = tuple(tuple(float(row == col) for col in range(NUMBERS)) for row in range(NUMBERS))
     detector = OodDetector((0.0,) * NUMBERS, (1.0,) * NUMBERS, unit, limit)
     spec = replace(phantom_spec(), ood=detector)
@@ -49,6 +49,6 @@ def save_watchful_model(folder: Path, limit: float) -> None:
 
 
 def predict_tiles(model: TileModel, pixels: np.ndarray) -> Prediction:
-    """What a model says of tiles, with the radiomics of its recipe."""
+    """Predictions of a model for tiles, with the radiomics of its recipe."""
     features, _ = extract(pixels, foreground(pixels), model.spec.recipe, model.spec.mpp)
     return model.predict(pixels, features)

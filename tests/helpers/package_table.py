@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- packages: begin -->", "<!-- packages: end -->"
 HEAD = "| row | package or file | what it is for | files | lines |\n|---|---|---|---:|---:|"
 PIPELINES = ("pipelines", "pipelines/evaluation", "pipelines/console")
-ROUNDING = 10  # of lines; the exact number would promise more than the page can keep
+ROUNDING = 10  # of lines; exact numbers would be out of date after every change
 MOST_LINES_OFF, MOST_PART_OFF = 50, 0.1  # until the page is stale: small changes need no new table
 
 
@@ -80,7 +80,7 @@ def stale(page: str, found: list[Part]) -> list[str]:
 
 
 def main() -> None:
-    """Put the table between its marks."""
+    """Write the table between the page's marks."""
     page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]

@@ -42,7 +42,7 @@ COLOURS = 3
 
 
 def phantom_spec() -> ModelSpec:
-    """What the phantom model says of itself."""
+    """Description of the phantom model."""
     recipe = find_recipe("phantom")
     n = len(recipe.names)
     return ModelSpec(

@@ -67,5 +67,5 @@ def count_tasks(pool: WorkerPool) -> int:
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"condition not met within {seconds} s"
         time.sleep(0.05)

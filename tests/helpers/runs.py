@@ -15,7 +15,7 @@ OUTPUTS = {
     "blocks", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json", "scores.zarr",
     "thumbnail.png", "tiles.parquet", "tissue.zarr",
 }  # fmt: skip
-FILES = OUTPUTS | {"log.txt"}  # of the job
+FILES = OUTPUTS | {"log.txt"}  # written by the command and by `pipelines.run`
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
 WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]
 

@@ -1,4 +1,4 @@
-"""Samples that show nothing, for tests of figures."""
+"""Samples with empty crops, for tests of figures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.training.samples import Samples
 
-N, X, V = range(3)
+N, X, V = range(3)  # non-tumour, non-viable, viable
 
 
 def samples(*labels: tuple[str, int | None], crops: int = 1) -> Samples:
-    """Tiles of (case, label), each with so many crops that show nothing."""
+    """Tiles of (case, label), each with so many empty crops."""
     tiles = tuple(
         LabelledTile(
             path=Path(f"{at}.png"),

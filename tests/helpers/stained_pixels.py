@@ -1,4 +1,4 @@
-"""Pixels to take stains apart in."""
+"""Pixels whose stains are to be separated."""
 
 from __future__ import annotations
 

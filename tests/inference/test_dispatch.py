@@ -29,7 +29,7 @@ from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.scores.store import ScoreStore
 
 
-def test_a_failing_block_is_named_and_the_crew_goes_on(job: Job) -> None:
+def test_a_failing_block_is_an_error_and_the_workers_go_on(job: Job) -> None:
     block, px = blocks_of(job)[0]
     with started(local(workers=1)) as pool:
         with pytest.raises(WsiNecrosisError, match="the same command resumes"):
@@ -45,7 +45,7 @@ def test_blocks_are_sent_a_few_at_a_time(job: Job) -> None:
             tasks.append(count_tasks(pool))
             assert len(taken) <= finished + 1 + 2 * BLOCKS_AHEAD
     assert len(tasks) == len(taken) == len(many)
-    assert max(tasks) <= 2 * BLOCKS_AHEAD + 1  # the one in hand
+    assert max(tasks) <= 2 * BLOCKS_AHEAD + 1  # the one that was just given back
 
 
 def test_a_worker_that_refuses_is_left_out(
@@ -53,7 +53,7 @@ def test_a_worker_that_refuses_is_left_out(
 ) -> None:
     elsewhere = fresh(job, tmp_path)
 
-    def blind(dask_worker: object) -> None:
+    def make_it_refuse(dask_worker: object) -> None:
         def refuse(_: Job) -> None:
             raise UsageError("a worker does not see the output")
 
@@ -61,20 +61,20 @@ def test_a_worker_that_refuses_is_left_out(
 
     with pool_of(local_cluster(TWO_IN_THREADS)) as pool:
         name, bad = pool.name, next(iter(pool.threads()))
-        pool.client.run(blind, workers=[bad])
+        pool.client.run(make_it_refuse, workers=[bad])
         done = list(pool.score(elsewhere, blocks_of(elsewhere)))
         assert len(done) == len(blocks_of(job))
         assert [record.args[:2] for record in caplog.records if "left out" in record.msg] == [
             (bad, job.slide)
         ]
-        pool.client.run(blind)
+        pool.client.run(make_it_refuse)
         with pytest.raises(UsageError, match="does not see the output"):
             list(pool.score(elsewhere, blocks_of(elsewhere)))
     assert stored(elsewhere) == stored(job)
 
 
 def poison(name: str) -> WorkerPlugin:
-    """Kills the process of a worker that begins with a block of this name; by value, so that it travels."""
+    """A plugin that kills a worker's process when a block of this name starts; a local class is pickled by value."""
 
     class Poison(WorkerPlugin):
         def setup(self, worker: object) -> None:
@@ -118,7 +118,7 @@ def test_a_block_that_kills_its_workers_costs_that_block(
 
 @contextmanager
 def dask_command(*words: str) -> Iterator[subprocess.Popen]:
-    """A `dask` command that runs meanwhile."""
+    """Run a `dask` command for the duration of the context."""
     command = [str(Path(sys.executable).with_name("dask")), *words]
     environment = {**os.environ, **WORKER_ENVIRONMENT}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
@@ -130,19 +130,26 @@ def dask_command(*words: str) -> Iterator[subprocess.Popen]:
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_its_blocks_again_and_nothing_else(job: Job, tmp_path: Path) -> None:
-    """A scheduler and two workers as processes of their own, one of which is killed with blocks in hand."""
-    elsewhere, card = fresh(job, tmp_path / "out"), tmp_path / "scheduler.json"
+    """A scheduler and two workers as processes of their own; one worker is killed while it has blocks."""
+    elsewhere, contact = fresh(job, tmp_path / "out"), tmp_path / "scheduler.json"
     many = blocks_of(job) * 2
-    worker = ("worker", "--scheduler-file", str(card), "--nthreads", "1", "--no-dashboard")
+    worker = ("worker", "--scheduler-file", str(contact), "--nthreads", "1", "--no-dashboard")
     with (
         dask_command(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(card), "--no-dashboard"
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--scheduler-file",
+            str(contact),
+            "--no-dashboard",
         ),
         dask_command(*worker, "--no-nanny", "--name", "victim") as victim,
         dask_command(*worker, "--name", "survivor"),
     ):
-        until(card.exists)
-        with Client(scheduler_file=str(card)) as client:
+        until(contact.exists)
+        with Client(scheduler_file=str(contact)) as client:
             client.wait_for_workers(2, timeout=60)
             address = client.scheduler.address
             names = {
@@ -152,11 +159,10 @@ def test_a_killed_worker_costs_its_blocks_again_and_nothing_else(job: Job, tmp_p
             scoring = pool.score(elsewhere, many)
             done = [next(scoring)]
             while True:
-                os.kill(
-                    victim.pid, signal.SIGSTOP
-                )  # it can finish nothing while we look at what it has in hand
-                in_hand = pool.client.processing()[names["victim"]]
-                if in_hand:
+                # Stopped, it finishes no block while those that it has are asked for.
+                os.kill(victim.pid, signal.SIGSTOP)
+                unfinished = pool.client.processing()[names["victim"]]
+                if unfinished:
                     break
                 os.kill(victim.pid, signal.SIGCONT)
                 done.append(next(scoring))

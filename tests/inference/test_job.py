@@ -42,7 +42,7 @@ def test_normalisers_are_fitted_to_tissue_without_its_holes(method: str) -> None
     assert slide_normaliser(phantom_spec(), overview, mask) is None
 
 
-def test_a_job_travels(job: Job) -> None:
+def test_a_job_can_be_pickled(job: Job) -> None:
     again = pickle.loads(pickle.dumps(job))  # noqa: S301  # our own bytes
     assert again == job
     assert len(pickle.dumps(job)) < 10_000

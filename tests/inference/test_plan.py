@@ -44,7 +44,7 @@ def test_batches_suit_the_device_unless_their_size_is_given(painted: Path) -> No
     assert given.batch_tiles == given.inputs["backend"]["batch_tiles"] == 7
 
 
-def test_another_backend_is_another_scoring(painted: Path) -> None:
+def test_another_backend_changes_all_fingerprints(painted: Path) -> None:
     one, other = (
         plan(painted, f"model.backend={name}", "model.dtype=float32") for name in ("torch", "openvino")
     )
@@ -52,9 +52,7 @@ def test_another_backend_is_another_scoring(painted: Path) -> None:
         assert one.fingerprints[name] != other.fingerprints[name]
 
 
-def test_what_is_not_installed_is_refused_before_anything(
-    painted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backend_that_is_not_installed_is_refused(painted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
     assert plan(painted, "model.dtype=float32").backend.name == "torch"
     with pytest.raises(MissingExtraError, match=r"wsi-necrosis\[openvino\]"):

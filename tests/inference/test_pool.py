@@ -14,7 +14,7 @@ from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.scores.store import ScoreStore
 
 
-def test_the_clients_error_is_the_workers(job: Job) -> None:
+def test_an_error_of_a_worker_is_raised_in_the_client(job: Job) -> None:
     with started(local(workers=1)) as pool, pytest.raises(UsageError, match="install the same"):
         list(pool.score(replace(job, version="0.0.0"), blocks_of(job)))
 
@@ -51,10 +51,10 @@ def test_an_iterator_that_is_closed_early_closes_the_slide(job: Job) -> None:
             next(some)
             assert held(pool) == [[job.key]]
         assert held(pool) == [[]]
-        until(lambda: count_tasks(pool) == 0)  # cancelling is a message on its way
+        until(lambda: count_tasks(pool) == 0)  # tasks are cancelled by a message, which takes a moment
 
 
-def test_an_address_is_used_and_left_running_and_late_workers_help(job: Job, tmp_path: Path) -> None:
+def test_a_given_scheduler_is_used_and_left_running_and_late_workers_join(job: Job, tmp_path: Path) -> None:
     elsewhere = fresh(job, tmp_path)
     with LocalCluster(
         1, 1, processes=False, dashboard_address=":0", memory_limit=0, protocol="tcp"

@@ -49,8 +49,8 @@ def tissue_everywhere_but_on_glass() -> np.ndarray:
 
 
 def test_cells_with_tissue_are_scored_and_others_are_not(model: TileModel, rgb: np.ndarray) -> None:
-    px, watch = tissue_everywhere_but_on_glass(), WorkerStats()
-    found = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, watch)
+    px, stats = tissue_everywhere_but_on_glass(), WorkerStats()
+    found = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, stats)
     assert found.prob.argmax(axis=-1)[px[..., 1] > 0].tolist() == [2, 1, 0, 2, 2]
     assert found.state.tolist() == [[2, 2, 2], [1, 2, 2]]
     assert np.isnan(found.prob[1, 0]).all()
@@ -59,37 +59,36 @@ def test_cells_with_tissue_are_scored_and_others_are_not(model: TileModel, rgb: 
     assert (found.ood[found.state == CellState.SCORED] == 0).all()  # this model does not measure it
     assert np.isnan(found.ood[1, 0])
     assert (found.px == px).all()
-    assert set(watch.seconds) == {"read", "radiomics", "network"}
+    assert set(stats.seconds) == {"read", "radiomics", "network"}
 
 
-def test_cells_say_how_unlike_the_training_tiles_they_are(model: TileModel, rgb: np.ndarray) -> None:
-    """By a model that was trained on the cell of necrosis alone."""
+def test_cells_hold_their_distance_from_the_training_tiles(model: TileModel, rgb: np.ndarray) -> None:
+    """By a detector that was fitted to the cell of necrosis alone."""
     known = np.repeat(describe(rgb[None, :32, 32:64]), 3, axis=0)
     spec = replace(model.spec, ood=OodDetector.fit(known, limit=0.5, shrinkage=1.0))
-    watchful = TileModel(spec, TorchRunner(phantom_network(spec)))
-    found = Scorer(ArraySlide(rgb), watchful, GRID, 4).score(
+    with_detector = TileModel(spec, TorchRunner(phantom_network(spec)))
+    found = Scorer(ArraySlide(rgb), with_detector, GRID, 4).score(
         BLOCK, tissue_everywhere_but_on_glass(), WorkerStats()
     )
     assert found.ood[0, 1] < 1
     others = np.array([[True, False, True], [False, True, True]])
     assert (found.ood[others] > 1).all()
     assert np.isnan(found.ood[1, 0])
-    assert np.isfinite(found.prob[others]).all()  # facts, not decisions
+    assert np.isfinite(found.prob[others]).all()  # whatever the limit: abstaining is decided later
 
 
-def test_stains_are_normalised_before_anything_looks_at_them(model: TileModel, rgb: np.ndarray) -> None:
+def test_stains_are_normalised_before_radiomics_and_network(model: TileModel, rgb: np.ndarray) -> None:
     paler = Normaliser("macenko", ((0.2, 0.0, 0.0), (0.0, 0.12, 0.0), (0.0, 0.0, 0.1)))
-    assert (
-        foreground(rgb[None]) != foreground(paler.apply(rgb)[None])
-    ).any()  # masks of radiomics change too
-    px, watch = tissue_everywhere_but_on_glass(), WorkerStats()
-    found = Scorer(ArraySlide(rgb), model, GRID, 4, normaliser=paler).score(BLOCK, px, watch)
+    # masks of radiomics change too
+    assert (foreground(rgb[None]) != foreground(paler.apply(rgb)[None])).any()
+    px, stats = tissue_everywhere_but_on_glass(), WorkerStats()
+    found = Scorer(ArraySlide(rgb), model, GRID, 4, normaliser=paler).score(BLOCK, px, stats)
     by_hand = Scorer(ArraySlide(paler.apply(rgb)), model, GRID, 4).score(BLOCK, px, WorkerStats())
     for name in ("prob", "uncertainty", "radiomics", "gate", "state", "px"):
         np.testing.assert_array_equal(getattr(found, name), getattr(by_hand, name))
     plain = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, WorkerStats())
     assert not np.allclose(found.radiomics, plain.radiomics, equal_nan=True)
-    assert set(watch.seconds) == {"read", "normalise", "radiomics", "network"}
+    assert set(stats.seconds) == {"read", "normalise", "radiomics", "network"}
     tile = paler.apply(rgb[:32, :32])[None]
     features, _ = extract(tile, foreground(tile), model.spec.recipe, 1.0)
     np.testing.assert_array_equal(found.radiomics[0, 0], features[0].astype(np.float32))
@@ -116,7 +115,7 @@ def test_a_block_without_tissue_reads_nothing(model: TileModel, rgb: np.ndarray)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
-def test_padding_never_shows(model: TileModel, batch: int) -> None:
+def test_padding_does_not_change_predictions(model: TileModel, batch: int) -> None:
     pixels = phantom_tiles("viable", 7, 32, np.random.default_rng(1))
     features = np.zeros((7, 3))
     prediction = predict_padded(model, pixels, features, batch)

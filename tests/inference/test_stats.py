@@ -1,7 +1,7 @@
 from wsi_necrosis.inference.stats import ScoringStats, WorkerStats, perf_of
 
 
-def test_waiting_is_what_the_workers_did_not_spend() -> None:
+def test_waiting_is_the_time_of_workers_outside_all_stages() -> None:
     seconds = {"open": 0.5, "score": 10.0}
     perf = perf_of(seconds, ScoringStats(100, 120, WorkerStats({"read": 6.0, "network": 12.0}, 150, 120), 2))
     assert perf["worker_seconds"] == {"read": 6.0, "network": 12.0, "waiting": 2.0}
@@ -11,8 +11,8 @@ def test_waiting_is_what_the_workers_did_not_spend() -> None:
     assert perf["decoded_over_needed"] == 1.25
     assert perf["seconds"] == seconds
     assert perf["peak_memory_mb"] > 0
-    crew = perf_of(seconds, ScoringStats(100, 120, WorkerStats(), 2, {"one": 10_000, "two": 20_000}))
-    assert crew["peak_memory_mb"] >= 30_000 + perf["peak_memory_mb"]
+    by_processes = perf_of(seconds, ScoringStats(100, 120, WorkerStats(), 2, {"one": 10_000, "two": 20_000}))
+    assert by_processes["peak_memory_mb"] >= 30_000 + perf["peak_memory_mb"]
 
 
 def test_a_run_that_scored_nothing_has_no_rates() -> None:

@@ -13,7 +13,7 @@ from wsi_necrosis.scores.store import ScoreStore
 
 def ready(name: str = "pool") -> PoolPlugin:
     plugin = PoolPlugin(name)
-    plugin.setup(None)  # it asks nothing of the worker
+    plugin.setup(None)  # it does not use the worker
     return plugin
 
 

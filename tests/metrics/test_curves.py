@@ -32,7 +32,7 @@ def test_a_point_for_each_threshold(tiles: tuple[NDArray[np.bool_], NDArray[np.f
 
 
 @given(scored(), st.sampled_from([np.exp, np.cbrt, lambda x: x**3, lambda x: 7 * x - 2]))
-def test_curve_does_not_see_the_scale_of_scores(
+def test_a_curve_does_not_depend_on_the_scale_of_scores(
     tiles: tuple[NDArray[np.bool_], NDArray[np.float64]], rising: np.ufunc
 ) -> None:
     positive, score = tiles

@@ -31,7 +31,7 @@ def variants(draw: st.DrawFn) -> Arrays:
     return rng.integers(0, 3, n), prob[0], prob[1]
 
 
-def said(
+def predictions(
     rng: np.random.Generator, labels: NDArray[np.int64], right: float, shape: tuple[int, int]
 ) -> NDArray[np.int64]:
     """Predicted classes that are right with this probability, else either wrong one."""
@@ -39,8 +39,8 @@ def said(
 
 
 @given(variants(), st.sampled_from(list(TABLE_FIGURES)))
-def test_an_arm_does_not_differ_from_itself(any_arms: Arrays, metric: str) -> None:
-    labels, prob, _ = any_arms
+def test_a_variant_does_not_differ_from_itself(any_variants: Arrays, metric: str) -> None:
+    labels, prob, _ = any_variants
     found = paired_difference(labels, prob, prob, settings(), metric)
     assert (found.mean, found.by_tile) == (0, (0, 0))
     assert found.by_seed == (None if found.n_seeds == 1 else (0, 0))
@@ -52,8 +52,8 @@ def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
 
 
 @given(variants())
-def test_swapped_arms_differ_by_the_opposite(any_arms: Arrays) -> None:
-    labels, prob_a, prob_b = any_arms
+def test_swapped_variants_differ_by_the_opposite(any_variants: Arrays) -> None:
+    labels, prob_a, prob_b = any_variants
     found = paired_difference(labels, prob_a, prob_b, settings())
     swapped = paired_difference(labels, prob_b, prob_a, settings())
     assert found.mean == -swapped.mean
@@ -63,8 +63,8 @@ def test_swapped_arms_differ_by_the_opposite(any_arms: Arrays) -> None:
 
 
 @given(variants())
-def test_the_mean_is_that_of_the_figures(any_arms: Arrays) -> None:
-    labels, *both = any_arms
+def test_the_mean_is_that_of_the_figures(any_variants: Arrays) -> None:
+    labels, *both = any_variants
     of_a, of_b = (np.mean([macro_f1(labels, prob.argmax(axis=1)) for prob in variant]) for variant in both)
     assert paired_difference(labels, *both, settings()).mean == pytest.approx(of_a - of_b)
 
@@ -89,9 +89,9 @@ def test_tiles_by_hand() -> None:
 
 
 @given(variants())
-def test_draws_keep_every_class(any_arms: Arrays) -> None:
+def test_draws_keep_every_class(any_variants: Arrays) -> None:
     """A class of one tile is in every draw, so a variant that never finds it never reaches 1."""
-    _, prob, _ = any_arms
+    _, prob, _ = any_variants
     labels = np.append(np.zeros(prob.shape[1] - 1, int), 2)
     never, always = one_hot(np.zeros(prob.shape[:2], int)), one_hot(np.tile(labels, (len(prob), 1)))
     found = paired_difference(labels, always, never, settings(), "balanced_accuracy")
@@ -100,14 +100,14 @@ def test_draws_keep_every_class(any_arms: Arrays) -> None:
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """Independent tiles and one seed, where the interval over tiles is honest."""
+    """Independent tiles and one seed, for which the interval over tiles is valid."""
     rng = np.random.default_rng(0)
     labels, runs, right = np.repeat([0, 1, 2], 40), 300, (0.8, 0.65)
     many = np.repeat([0, 1, 2], 200_000)
-    of_a, of_b = (macro_f1(many, said(rng, many, share, many.shape)) for share in right)
+    of_a, of_b = (macro_f1(many, predictions(rng, many, share, many.shape)) for share in right)
     covered = 0
     for seed in range(runs):
-        prob_a, prob_b = (one_hot(said(rng, labels, share, (1, labels.size))) for share in right)
+        prob_a, prob_b = (one_hot(predictions(rng, labels, share, (1, labels.size))) for share in right)
         low, high = paired_difference(labels, prob_a, prob_b, settings(seed=seed)).by_tile
         covered += low <= of_a - of_b <= high
     assert 0.90 <= covered / runs <= 0.98

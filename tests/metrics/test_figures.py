@@ -12,7 +12,7 @@ from wsi_necrosis.metrics.cases import one_hot
 from wsi_necrosis.metrics.figures import confusion, missing_classes, tile_figures
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
-SAID = np.array([0, 0, 1, 1, 2, 2])
+PREDICTED = np.array([0, 0, 1, 1, 2, 2])
 Tiles = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
@@ -26,8 +26,8 @@ def tiles(draw: st.DrawFn) -> Tiles:
 
 
 def test_figures_by_hand() -> None:
-    assert confusion(LABELS, SAID).tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
-    assert tile_figures(LABELS, one_hot(SAID)) == pytest.approx(
+    assert confusion(LABELS, PREDICTED).tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
+    assert tile_figures(LABELS, one_hot(PREDICTED)) == pytest.approx(
         {
             "accuracy": 4 / 6,
             "balanced_accuracy": (2 / 3 + 1 / 2 + 1) / 3,
@@ -101,13 +101,13 @@ def test_perfect_tiles_have_perfect_figures(any_tiles: Tiles) -> None:
 @given(tiles())
 def test_figures_equal_those_of_scikit_learn(any_tiles: Tiles) -> None:
     labels, prob = any_tiles
-    said, figures = prob.argmax(axis=1), tile_figures(labels, prob)
+    predicted, figures = prob.argmax(axis=1), tile_figures(labels, prob)
     there = np.unique(labels)
-    recalls = metrics.recall_score(labels, said, labels=there, average=None, zero_division=0)
+    recalls = metrics.recall_score(labels, predicted, labels=there, average=None, zero_division=0)
     expected = {
-        "accuracy": metrics.accuracy_score(labels, said),
+        "accuracy": metrics.accuracy_score(labels, predicted),
         "balanced_accuracy": recalls.mean(),
-        "macro_f1": metrics.f1_score(labels, said, labels=there, average="macro", zero_division=0),
+        "macro_f1": metrics.f1_score(labels, predicted, labels=there, average="macro", zero_division=0),
         "brier": np.mean([np.square(p - np.eye(3)[at]).sum() for at, p in zip(labels, prob, strict=True)]),
         "log_loss": metrics.log_loss(labels, prob, labels=[0, 1, 2]),
     }

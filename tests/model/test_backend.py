@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsi_necrosis.errors import MissingExtraError, UsageError
-from wsi_necrosis.model import backend as room
+from wsi_necrosis.model import backend as module
 from wsi_necrosis.model.backend import (
     REFERENCE,
     Backend,
@@ -27,7 +27,7 @@ INTEL = (
 AMD = "processor : 0\nmodel name\t: Some EPYC\nflags\t\t: fpu avx2 fma\n"
 
 
-def asked(*overrides: str) -> ModelSettings:
+def model_settings(*overrides: str) -> ModelSettings:
     return load_settings(overrides=["model.device=cpu", *overrides]).model
 
 
@@ -36,18 +36,18 @@ def processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A processor without bfloat16, as Linux describes it."""
     path = tmp_path / "cpuinfo"
     path.write_text(AMD)
-    monkeypatch.setattr(room, "CPU_INFO", path)
+    monkeypatch.setattr(module, "CPU_INFO", path)
     return path
 
 
 def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
 
 
 def test_auto_finds_a_device_and_a_missing_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("auto") in {"cpu", "cuda", "mps"}
     assert choose_device("cpu") == "cpu"
-    monkeypatch.setattr(room, "has_cuda", lambda: False)
+    monkeypatch.setattr(module, "has_cuda", lambda: False)
     with pytest.raises(UsageError, match="'cuda' is not available"):
         choose_device("cuda")
     with pytest.raises(UsageError, match="no device 'gpu'"):
@@ -64,37 +64,37 @@ def test_torch_is_asked_for_a_gpu_only_where_a_driver_is(
         if not driver:
             raise OSError(name)
 
-    asked = []
+    calls = []
     monkeypatch.setattr(ctypes, "CDLL", load)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append("torch") or True)
-    assert room.has_cuda() is driver
-    assert bool(asked) is driver
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: calls.append("torch") or True)
+    assert module.has_cuda() is driver
+    assert bool(calls) is driver
 
 
-def test_the_rule_is_openvino_where_it_is_and_something_gains(
+def test_auto_takes_openvino_where_it_is_installed_and_there_is_a_backbone(
     processor: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert preferred_backend(asked(), has_backbone=True) == Backend("openvino", "cpu", "float32")
-    assert preferred_backend(asked(), has_backbone=False) == REFERENCE
+    assert preferred_backend(model_settings(), has_backbone=True) == Backend("openvino", "cpu", "float32")
+    assert preferred_backend(model_settings(), has_backbone=False) == REFERENCE
     without_openvino(monkeypatch)
-    assert preferred_backend(asked(), has_backbone=True) == REFERENCE
+    assert preferred_backend(model_settings(), has_backbone=True) == REFERENCE
 
 
 def test_what_is_asked_for_is_taken(processor: Path) -> None:
-    assert preferred_backend(asked("model.backend=torch"), has_backbone=True) == REFERENCE
-    assert preferred_backend(asked("model.backend=openvino"), has_backbone=False).name == "openvino"
+    assert preferred_backend(model_settings("model.backend=torch"), has_backbone=True) == REFERENCE
+    assert preferred_backend(model_settings("model.backend=openvino"), has_backbone=False).name == "openvino"
 
 
 def test_bfloat16_is_for_processors_with_its_instructions(processor: Path) -> None:
     assert not has_bfloat16("cpu")
     assert not has_bfloat16("mps")
     with pytest.raises(UsageError, match=r"no instructions for bfloat16.*model.dtype=float32"):
-        preferred_backend(asked("model.dtype=bfloat16"), has_backbone=True)
+        preferred_backend(model_settings("model.dtype=bfloat16"), has_backbone=True)
     processor.write_text(INTEL)
     assert has_bfloat16("cpu")
-    assert preferred_backend(asked(), has_backbone=True).dtype == "bfloat16"
-    assert preferred_backend(asked(), has_backbone=False).dtype == "float32"
-    assert preferred_backend(asked("model.dtype=float32"), has_backbone=True).dtype == "float32"
+    assert preferred_backend(model_settings(), has_backbone=True).dtype == "bfloat16"
+    assert preferred_backend(model_settings(), has_backbone=False).dtype == "float32"
+    assert preferred_backend(model_settings("model.dtype=float32"), has_backbone=True).dtype == "float32"
 
 
 def test_a_processor_is_known_by_name_and_instructions(processor: Path) -> None:
@@ -110,10 +110,10 @@ def test_what_is_not_there_is_refused_with_the_way_out(
     processor: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_backend(Backend("openvino", "cpu", "float32"))
-    monkeypatch.setattr(room, "has_cuda", lambda: False)
+    monkeypatch.setattr(module, "has_cuda", lambda: False)
     with pytest.raises(UsageError, match="'cuda' is not available"):
         require_backend(Backend("torch", "cuda", "bfloat16"))
-    monkeypatch.setattr(room, "has_cuda", lambda: True)
+    monkeypatch.setattr(module, "has_cuda", lambda: True)
     with pytest.raises(UsageError, match="openvino runs on the processor, not on cuda"):
         require_backend(Backend("openvino", "cuda", "float32"))
     without_openvino(monkeypatch)
@@ -122,7 +122,7 @@ def test_what_is_not_there_is_refused_with_the_way_out(
 
 
 def test_openvino_never_takes_over_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "has_cuda", lambda: True)
+    monkeypatch.setattr(module, "has_cuda", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     settings = load_settings(overrides=["model.device=auto"]).model
     assert preferred_backend(settings, has_backbone=True) == Backend("torch", "cuda", "bfloat16")
@@ -130,13 +130,13 @@ def test_openvino_never_takes_over_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     assert preferred_backend(settings, has_backbone=True) == Backend("torch", "cuda", "float32")
 
 
-def test_a_backend_travels_and_says_what_it_is() -> None:
+def test_a_backend_can_be_pickled_and_printed() -> None:
     backend = Backend("openvino", "cpu", "bfloat16")
     assert pickle.loads(pickle.dumps(backend)) == backend  # noqa: S301  # our own bytes
     assert str(backend) == "openvino on cpu in bfloat16"
 
 
-def test_networks_compute_in_what_is_said() -> None:
+def test_networks_compute_in_the_given_dtype() -> None:
     weights, x = torch.ones(3, 3), torch.ones(2, 3)
     for dtype, found in (("bfloat16", torch.bfloat16), ("float32", torch.float32), (None, torch.float32)):
         with precision("cpu", dtype):

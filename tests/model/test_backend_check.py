@@ -33,10 +33,10 @@ def test_a_network_is_converted_once(
         again = predict_tiles(load_model(tmp_path / "two", OPENVINO), tiles["viable"])
     np.testing.assert_array_equal(again.prob, first.prob)
     (folder,) = (tmp_path / "cache").iterdir()
-    told = json.loads((folder / DIFFERENCE_FILE).read_text())
-    assert told["about"]["model"] == spec.fingerprint
-    assert told["about"]["versions"].keys() == {"wsi-necrosis", "torch", "timm", "openvino"}
-    assert 0 <= told["largest_difference"] < 1e-5
+    recorded = json.loads((folder / DIFFERENCE_FILE).read_text())
+    assert recorded["about"]["model"] == spec.fingerprint
+    assert recorded["about"]["versions"].keys() == {"wsi-necrosis", "torch", "timm", "openvino"}
+    assert 0 <= recorded["largest_difference"] < 1e-5
 
 
 def test_other_weights_are_another_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 VALUES = st.floats(0.2, 8.0)
 
 
-def honest(seed: int, n: int = 20_000) -> tuple[Numbers, Numbers]:
-    """Probabilities, and labels drawn from just them."""
+def well_calibrated(seed: int, n: int = 20_000) -> tuple[Numbers, Numbers]:
+    """Calibrated probabilities: labels are drawn with just these."""
     rng = np.random.default_rng(seed)
     prob = softmax(rng.normal(0, 2, (n, 3)), axis=1)
     label = (prob.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
@@ -33,12 +33,12 @@ def log_loss(prob: Numbers, truth: Numbers) -> float:
 
 @pytest.mark.parametrize("by", [0.5, 1.0, 3.0])
 def test_a_known_temperature_is_found_again(by: float) -> None:
-    prob, truth = honest(1)
+    prob, truth = well_calibrated(1)
     assert Temperature.fit(sharpened(prob, by), truth, 20.0).value == pytest.approx(by, rel=0.05)
 
 
-def test_softening_by_what_was_found_gives_back_the_honest_probabilities() -> None:
-    prob, truth = honest(2)
+def test_the_temperature_that_was_found_restores_the_calibrated_probabilities() -> None:
+    prob, truth = well_calibrated(2)
     over = sharpened(prob, 4.0)
     np.testing.assert_allclose(Temperature.fit(over, truth, 20.0).apply(over), prob, atol=0.03)
 
@@ -58,8 +58,8 @@ def test_temperatures_stay_within_their_bounds(seed: int, largest: float) -> Non
     assert 1 / largest - 1e-6 <= Temperature.fit(prob, truth, largest).value <= largest + 1e-6
 
 
-def test_no_room_leaves_probabilities_alone() -> None:
-    prob, truth = honest(3, 50)
+def test_a_largest_temperature_of_one_changes_nothing() -> None:
+    prob, truth = well_calibrated(3, 50)
     assert Temperature.fit(sharpened(prob, 5), truth, 1.0) == Temperature()
 
 
@@ -93,7 +93,7 @@ def test_no_tile_changes_its_class_and_rows_sum_to_one(seed: int, value: float) 
 
 
 def test_a_temperature_of_one_changes_nothing() -> None:
-    prob, _ = honest(4, 30)
+    prob, _ = well_calibrated(4, 30)
     np.testing.assert_array_equal(Temperature().apply(prob.astype(np.float32)), prob.astype(np.float32))
 
 
@@ -111,12 +111,12 @@ def test_larger_temperatures_soften(one: float, other: float) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
-def test_temperatures_that_are_none_are_refused(value: float) -> None:
+def test_temperatures_out_of_range_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="finite and above 0"):
         Temperature(value)
 
 
-def test_temperatures_travel_as_json() -> None:
+def test_temperatures_come_back_from_json() -> None:
     kind = TypeAdapter(Temperature)
     assert kind.validate_json(kind.dump_json(Temperature(2.5))) == Temperature(2.5)
     with pytest.raises(ValidationError):

@@ -31,7 +31,9 @@ def detector(painted: dict[str, Pixels]) -> OodDetector:
     return OodDetector.fit(describe(np.concatenate([tiles[:20] for tiles in painted.values()])), 1.5, 0.01)
 
 
-def test_where_a_batch_comes_from_does_not_matter(detector: OodDetector, painted: dict[str, Pixels]) -> None:
+def test_memory_layout_and_batch_change_no_distance(
+    detector: OodDetector, painted: dict[str, Pixels]
+) -> None:
     """Neither the layout of its memory, nor what else is in it."""
     tiles = painted["viable"][:4]
     strided = np.repeat(tiles, 2, axis=2)[:, :, ::2]
@@ -70,7 +72,7 @@ def test_other_colours_are_farther(detector: OodDetector, painted: dict[str, Pix
     assert means[1] > 2 * means[0]
 
 
-def test_another_grain_in_the_same_colours_is_farther(
+def test_another_texture_in_the_same_colours_is_farther(
     detector: OodDetector, painted: dict[str, Pixels]
 ) -> None:
     tiles = painted["viable"][20:]
@@ -78,7 +80,7 @@ def test_another_grain_in_the_same_colours_is_farther(
     assert detector.distance(describe(flat)).min() > 3 * detector.distance(describe(tiles)).max()
 
 
-def test_distances_count_in_limits(detector: OodDetector, painted: dict[str, Pixels]) -> None:
+def test_distances_are_in_units_of_the_limit(detector: OodDetector, painted: dict[str, Pixels]) -> None:
     tiles = painted["non_viable"][20:]
     found = detector.of(tiles)
     assert found.dtype == np.float32
@@ -86,7 +88,7 @@ def test_distances_count_in_limits(detector: OodDetector, painted: dict[str, Pix
     np.testing.assert_allclose(replace(detector, limit=3.0).of(tiles), found / 2, rtol=1e-6)
 
 
-def test_full_shrinkage_knows_no_correlation() -> None:
+def test_full_shrinkage_ignores_correlation() -> None:
     """The distance is then the root mean square of scaled deviations."""
     points = np.random.default_rng(4).normal(3, 2, (200, NUMBERS))
     found = OodDetector.fit(points, 1.0, 1.0).distance(points)
@@ -95,7 +97,7 @@ def test_full_shrinkage_knows_no_correlation() -> None:
 
 
 def test_two_alike_tiles_are_enough(painted: dict[str, Pixels]) -> None:
-    """They do not vary; the digits that a checkpoint keeps make them no strangers to themselves."""
+    """They do not vary; rounded to the digits that a checkpoint keeps, they are still within the limit."""
     points = describe(painted["viable"][:1].repeat(2, axis=0))
     detector = OodDetector.fit(points, 1.0, 0.01)
     assert detector.distance(points).max() < 1
@@ -116,12 +118,14 @@ def test_two_alike_tiles_are_enough(painted: dict[str, Pixels]) -> None:
         ({"precision": ((float("nan"),) * NUMBERS,) * NUMBERS}, "finite"),
     ],
 )
-def test_what_cannot_measure_is_refused(detector: OodDetector, changed: dict[str, Any], message: str) -> None:
+def test_a_detector_of_invalid_numbers_is_refused(
+    detector: OodDetector, changed: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         replace(detector, **changed)
 
 
-def test_it_travels_as_json(detector: OodDetector, painted: dict[str, Pixels]) -> None:
+def test_it_comes_back_from_json(detector: OodDetector, painted: dict[str, Pixels]) -> None:
     adapter = TypeAdapter(OodDetector)
     found = adapter.validate_json(adapter.dump_json(detector))
     assert found == detector
@@ -134,7 +138,7 @@ def test_it_travels_as_json(detector: OodDetector, painted: dict[str, Pixels]) -
 
 @pytest.fixture(scope="module")
 def shipped(data_dir: Path) -> TrainSettings:
-    """But for what detector does not look at."""
+    """The shipped settings, except those that the detector does not use."""
     quick = ("network.fusion=radiomics", "network.recipe=none", "crops.views=1")
     return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))
 
@@ -159,7 +163,7 @@ def test_the_limit_of_the_real_tiles_is_the_published_one(shipped: TrainSettings
     assert held.fit(shipped.ood).limit == limit
 
 
-def test_unusual_pictures_are_recognised(shipped: TrainSettings, real: Samples, held: HeldOutOod) -> None:
+def test_ood_pictures_are_recognised(shipped: TrainSettings, real: Samples, held: HeldOutOod) -> None:
     """And the tissue that they were made of is not."""
     detector = held.fit(shipped.ood)
     tissue = real.pixels[held.tissue][::5]

@@ -46,29 +46,29 @@ def test_rows_and_columns_beyond_a_multiple_of_eight_are_left_out(extra: tuple[i
     np.testing.assert_array_equal(describe(tiles), describe(tiles[:, :16, :24]))
 
 
-def plainly(tile: Pixels) -> np.ndarray:
-    """The 15 numbers of a tile, octave by octave; means are float32, sums in double precision."""
+def by_definition(tile: Pixels) -> np.ndarray:
+    """The 15 numbers of a tile, scale by scale; means are float32, sums in double precision."""
     height, width = (side // 8 * 8 for side in tile.shape[:2])
-    octave = optical_density(tile[:height, :width])
-    squares = [(octave.astype(np.float64) ** 2).mean(axis=(0, 1))]
+    density = optical_density(tile[:height, :width])
+    mean_squares = [(density.astype(np.float64) ** 2).mean(axis=(0, 1))]
     for _ in range(3):
-        octave = octave[::2] + octave[1::2]
-        octave = (octave[:, ::2] + octave[:, 1::2]) / np.float32(4)
-        squares.append((octave.astype(np.float64) ** 2).mean(axis=(0, 1)))
-    mean = octave.mean(axis=(0, 1), dtype=np.float64)
-    variance = -np.diff([*squares, mean**2], axis=0)
+        density = density[::2] + density[1::2]
+        density = (density[:, ::2] + density[:, 1::2]) / np.float32(4)
+        mean_squares.append((density.astype(np.float64) ** 2).mean(axis=(0, 1)))
+    mean = density.mean(axis=(0, 1), dtype=np.float64)
+    variance = -np.diff([*mean_squares, mean**2], axis=0)
     return np.concatenate([mean, np.log(FLOOR_OD + np.sqrt(np.maximum(variance, 0))).ravel()])
 
 
 @given(seed=st.integers(0, 1000), sides=st.tuples(st.integers(8, 70), st.integers(8, 70)))
 def test_one_pass_gives_what_the_definition_gives(seed: int, sides: tuple[int, int]) -> None:
     tiles = noise(seed, 2, *sides)
-    np.testing.assert_allclose(describe(tiles), [plainly(tile) for tile in tiles], rtol=1e-6)
+    np.testing.assert_allclose(describe(tiles), [by_definition(tile) for tile in tiles], rtol=1e-6)
 
 
 def test_on_painted_tissue_too(painted: dict[str, Pixels]) -> None:
     tiles = np.concatenate(list(painted.values()))
-    np.testing.assert_allclose(describe(tiles), [plainly(tile) for tile in tiles], rtol=1e-6)
+    np.testing.assert_allclose(describe(tiles), [by_definition(tile) for tile in tiles], rtol=1e-6)
 
 
 def test_no_tiles_have_no_rows() -> None:
@@ -82,18 +82,18 @@ def test_a_flat_tile_is_its_density_and_no_spread() -> None:
     np.testing.assert_allclose(found[3:], np.log(FLOOR_OD), atol=0.1)
 
 
-@pytest.mark.parametrize("octave", range(4))
-def test_a_spread_belongs_to_its_octave(octave: int) -> None:
+@pytest.mark.parametrize("scale", range(4))
+def test_a_spread_belongs_to_its_scale(scale: int) -> None:
     """Squares of 1, 2, 4 and 8 pixels, light and dark in turn, vary within 2, 4, 8 pixels, and beyond."""
-    squares = np.indices((32, 32)) // 2**octave
+    squares = np.indices((32, 32)) // 2**scale
     tile = np.where(squares.sum(axis=0) % 2, 100, 200).astype(np.uint8)[None, ..., None].repeat(3, axis=3)
     spread = describe(tile)[0, 3:].reshape(4, 3)
     half = np.ptp(optical_density(tile)) / 2
-    np.testing.assert_allclose(spread[octave], np.log(FLOOR_OD + half), atol=1e-3)
-    np.testing.assert_allclose(np.delete(spread, octave, axis=0), np.log(FLOOR_OD), atol=0.1)
+    np.testing.assert_allclose(spread[scale], np.log(FLOOR_OD + half), atol=1e-3)
+    np.testing.assert_allclose(np.delete(spread, scale, axis=0), np.log(FLOOR_OD), atol=0.1)
 
 
-def test_the_variances_of_all_octaves_are_that_of_the_tile() -> None:
+def test_the_variances_of_all_scales_are_that_of_the_tile() -> None:
     tile = noise(2, 1, 32, 40)
     spread = np.exp(describe(tile)[0, 3:].reshape(4, 3)) - FLOOR_OD
     whole = optical_density(tile)[0].astype(np.float64).var(axis=(0, 1))

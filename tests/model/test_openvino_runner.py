@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def some(n: int) -> tuple[np.ndarray, np.ndarray]:
+def tiles_and_features(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Flat tiles in the colours of the phantom's materials, with noise."""
     rng = np.random.default_rng(n)
     colours = np.array([GLASS, *MATERIALS.values()])[np.arange(n) % 4, None, None]
@@ -36,7 +36,7 @@ def some(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("n", [1, 3, 16])
 def test_any_number_of_tiles_is_taken(folder: Path, n: int) -> None:
-    tiles, z = some(n)
+    tiles, z = tiles_and_features(n)
     prob, gate = OpenVinoRunner(folder, "float32")(tiles, z)
     expected = TorchRunner(phantom_network(phantom_spec()))(tiles, z)
     assert prob.dtype == gate.dtype == np.float32
@@ -44,18 +44,18 @@ def test_any_number_of_tiles_is_taken(folder: Path, n: int) -> None:
     np.testing.assert_allclose(gate, expected[1], atol=1e-5)
 
 
-def test_answers_stay_when_the_next_ones_come(folder: Path) -> None:
+def test_the_next_call_does_not_overwrite_the_last_result(folder: Path) -> None:
     run = OpenVinoRunner(folder, "float32")
-    prob, _ = run(*some(4))
+    prob, _ = run(*tiles_and_features(4))
     before = prob.copy()
-    tiles, z = some(4)
+    tiles, z = tiles_and_features(4)
     run(255 - tiles, -z)
     np.testing.assert_array_equal(prob, before)
 
 
 def test_layout_of_memory_does_not_matter(folder: Path) -> None:
     run = OpenVinoRunner(folder, "float32")
-    tiles, z = some(4)
+    tiles, z = tiles_and_features(4)
     strided = np.repeat(tiles, 2, axis=2)[:, :, ::2]
     fixed = tiles.copy()
     fixed.flags.writeable = False
@@ -65,7 +65,7 @@ def test_layout_of_memory_does_not_matter(folder: Path) -> None:
 
 def test_threads_and_processes_give_the_same_bits(folder: Path, tmp_path: Path) -> None:
     run = OpenVinoRunner(folder, "float32")
-    tiles, z = some(16)
+    tiles, z = tiles_and_features(16)
     with ThreadPoolExecutor(4) as pool:
         probs = [prob for prob, _ in pool.map(lambda _: run(tiles, z), range(24))]
     for prob in probs:
@@ -84,13 +84,13 @@ def test_threads_and_processes_give_the_same_bits(folder: Path, tmp_path: Path) 
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), probs[0])
-    assert done.stdout.strip() == "[]"  # nobody is told that OpenVINO was imported
+    assert done.stdout.strip() == "[]"  # OpenVINO's telemetry was not imported
 
 
-def test_the_interpreter_goes_on_meanwhile(folder: Path) -> None:
+def test_inference_releases_the_interpreter_lock(folder: Path) -> None:
     """A thread of Python counts while another computes."""
     run = OpenVinoRunner(folder, "float32")
-    tiles, z = some(512)
+    tiles, z = tiles_and_features(512)
     run(tiles, z)
     counted, stop = [0], threading.Event()
 

@@ -61,11 +61,11 @@ def test_what_decides_scores_makes_another_model(change: dict[str, object]) -> N
 
 
 @pytest.mark.parametrize("change", [{"training": {}}, {"metrics": {"a": 1}}, {"title": "other"}])
-def test_what_tells_of_a_model_does_not(change: dict[str, object]) -> None:
+def test_what_only_describes_a_model_does_not(change: dict[str, object]) -> None:
     assert replace(FULL, **change).fingerprint == FULL.fingerprint
 
 
-def test_both_shipped_models_describe_themselves() -> None:
+def test_every_shipped_model_can_be_loaded() -> None:
     assert list_models() == ("default", "first-order", "phantom")
     for name in list_models():
         spec = load_spec(name)
@@ -176,7 +176,7 @@ def test_a_damaged_description_names_the_place(folder: Path, key: str, value: ob
         ({"fusion": "radiomics"}, "fusion 'radiomics' and a backbone all the same"),
     ],
 )
-def test_a_branch_must_have_something_to_look_at(folder: Path, change: dict, message: str) -> None:
+def test_a_branch_must_have_an_input(folder: Path, change: dict, message: str) -> None:
     bare = {
         "recipe": SPEC.recipe.to_dict() | {"features": []},
         "standardise": {"names": [], "centre": [], "scale": [], "clip": 5.0},

@@ -20,7 +20,7 @@ def test_standard_scores_are_finite_and_clipped(features: np.ndarray) -> None:
     np.testing.assert_allclose(np.median(z, axis=0), 0, atol=1e-6)
 
 
-def test_a_nearly_constant_feature_tells_nothing() -> None:
+def test_a_nearly_constant_feature_becomes_zero() -> None:
     features = np.c_[1000 + 1e-9 * np.arange(9.0), np.arange(9.0)]
     standardise = Standardiser.fit(features, ("flat", "real"), clip=5.0, guard=1e-6)
     assert standardise.scale[0] == 0
@@ -36,6 +36,6 @@ def test_missing_values_are_left_out_and_become_the_median() -> None:
 
 
 @pytest.mark.parametrize("scale", [(-1.0,), (float("nan"),), ()])
-def test_a_scale_must_make_sense(scale: tuple[float, ...]) -> None:
+def test_an_invalid_scale_is_refused(scale: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="scale"):
         Standardiser(("a",), (0.0,), scale, 5.0)

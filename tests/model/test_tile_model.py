@@ -30,7 +30,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray, cut: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("material", CLASSES)
-def test_the_phantom_model_knows_pure_tiles(
+def test_the_phantom_model_is_right_on_pure_tiles(
     model: TileModel, tiles: dict[str, np.ndarray], material: str
 ) -> None:
     found = predict_tiles(model, tiles[material])
@@ -42,7 +42,7 @@ def test_the_phantom_model_knows_pure_tiles(
 
 @pytest.mark.parametrize("material", CLASSES)
 @pytest.mark.parametrize("cut", [8, 16])
-def test_the_phantom_model_is_not_misled_by_glass(
+def test_glass_in_a_tile_does_not_change_its_class(
     model: TileModel, tiles: dict[str, np.ndarray], material: str, cut: int
 ) -> None:
     found = predict_tiles(model, side_by_side(tiles["glass"], tiles[material], cut))
@@ -68,7 +68,7 @@ def test_borders_of_the_phantom_are_unbiased(
     np.testing.assert_allclose(half[[one, other]], 0.5, atol=0.1)
 
 
-def test_the_shipped_phantom_model_is_what_its_maker_makes() -> None:
+def test_the_shipped_phantom_model_is_that_of_the_helper() -> None:
     spec = load_spec("phantom")
     assert replace(spec, weights_sha256="") == phantom_spec()
     shipped, made = load_tensors("phantom", spec), phantom_network(phantom_spec()).tensors()
@@ -83,9 +83,9 @@ def test_a_batch_of_the_same_shape_gives_the_same_bits(
     mixed = side_by_side(tiles["viable"], tiles["non_viable"], 15)
     features, _ = extract(mixed, foreground(mixed), model.spec.recipe, 1.0)
     first = model.predict(mixed, features)
-    other_company = mixed.copy()
-    other_company[1:] = tiles["glass"][1:]
-    again = model.predict(other_company, features)
+    other_batch = mixed.copy()
+    other_batch[1:] = tiles["glass"][1:]
+    again = model.predict(other_batch, features)
     np.testing.assert_array_equal(first.prob[0], again.prob[0])
     np.testing.assert_array_equal(model.predict(mixed, features).prob, first.prob)
 
@@ -119,7 +119,7 @@ def test_models_of_every_kind_predict(tmp_path: Path, tiles: dict[str, np.ndarra
     found = predict_tiles(model, pixels)
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
     assert found.prob.dtype == found.gate.dtype == found.ood.dtype == np.float32
-    assert np.ptp(found.prob, axis=0).max() > 1e-3  # it looks at them
+    assert np.ptp(found.prob, axis=0).max() > 1e-3  # they depend on the tile
     assert not found.ood.any()
     np.testing.assert_array_equal(found.prob, predict_tiles(model, pixels).prob)
     sums = {"concat": np.nan, "image": 1, "radiomics": 1}.get(kind, 1)
@@ -128,7 +128,9 @@ def test_models_of_every_kind_predict(tmp_path: Path, tiles: dict[str, np.ndarra
         assert (found.gate[:, int(kind == "radiomics")] == 1).all()
 
 
-def test_a_model_without_a_branch_does_not_look_there(tmp_path: Path, tiles: dict[str, np.ndarray]) -> None:
+def test_a_model_without_a_backbone_does_not_depend_on_pixels(
+    tmp_path: Path, tiles: dict[str, np.ndarray]
+) -> None:
     save_random_model(tmp_path / "model", "radiomics")
     model, pixels = load_model(tmp_path / "model"), tiles["viable"]
     features, _ = extract(pixels, foreground(pixels), model.spec.recipe, 1.0)
@@ -171,7 +173,7 @@ def test_temperature_changes_probabilities_and_nothing_else(
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
 
 
-def test_novelty_is_that_of_the_tiles_and_changes_no_probability(tiles: dict[str, np.ndarray]) -> None:
+def test_ood_distance_is_that_of_the_tiles_and_changes_no_probability(tiles: dict[str, np.ndarray]) -> None:
     known = np.concatenate([describe(tiles[name]) for name in CLASSES])
     detector = OodDetector.fit(known, limit=2.0, shrinkage=0.1)
     spec = replace(phantom_spec(), ood=detector)

@@ -32,7 +32,7 @@ class Small(nn.Module):
         return self.linear(tiles.float().mean(dim=(1, 2)) / 255).softmax(dim=1), z[:, :2]
 
 
-def some(n: int) -> tuple[np.ndarray, np.ndarray]:
+def tiles_and_features(n: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(n)
     return rng.integers(0, 256, (n, SIDE, SIDE, 3), dtype=np.uint8), rng.normal(size=(n, 4)).astype(
         np.float32
@@ -45,7 +45,7 @@ def some(n: int) -> tuple[np.ndarray, np.ndarray]:
 def test_a_batch_is_halved_until_it_fits(n: int, most: int, sizes: list[int]) -> None:
     """The last part is filled up, so that all have one shape."""
     network = Small(most)
-    tiles, z = some(n)
+    tiles, z = tiles_and_features(n)
     prob, gate = TorchRunner(network)(tiles, z)
     assert network.seen == sizes
     network.most = n
@@ -55,37 +55,37 @@ def test_a_batch_is_halved_until_it_fits(n: int, most: int, sizes: list[int]) ->
     assert prob.dtype == gate.dtype == np.float32
 
 
-def test_what_fitted_is_kept_to_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_size_that_fitted_is_kept_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     network = Small(4)
     run = TorchRunner(network)
     with caplog.at_level(logging.WARNING):
-        run(*some(8))
+        run(*tiles_and_features(8))
     assert "memory of cpu is too small for 8 tiles at a time; going on with 4" in caplog.text
     network.seen.clear()
-    run(*some(8))
-    run(*some(3))
+    run(*tiles_and_features(8))
+    run(*tiles_and_features(3))
     assert network.seen == [4, 4, 3]
 
 
 def test_no_memory_for_one_tile_is_an_error() -> None:
     with pytest.raises(ModelError, match=r"too small for a single tile.*--device cpu"):
-        TorchRunner(Small(0))(*some(4))
+        TorchRunner(Small(0))(*tiles_and_features(4))
 
 
 def test_other_errors_pass() -> None:
-    tiles, z = some(2)
+    tiles, z = tiles_and_features(2)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         TorchRunner(Small(4))(tiles[..., :2], z)
 
 
-def test_no_tiles_have_no_answers() -> None:
-    prob, gate = TorchRunner(Small(4))(*some(0))
+def test_no_tiles_give_no_rows() -> None:
+    prob, gate = TorchRunner(Small(4))(*tiles_and_features(0))
     assert prob.shape == (0, 3)
     assert gate.shape == (0, 2)
 
 
-def test_numbers_are_those_of_the_backend() -> None:
-    tiles, z = some(16)
+def test_the_dtype_is_that_of_the_backend() -> None:
+    tiles, z = tiles_and_features(16)
     network = Small(16)
     exact, _ = TorchRunner(network)(tiles, z)
     rough, _ = TorchRunner(network, Backend("torch", "cpu", "bfloat16"))(tiles, z)
@@ -96,7 +96,7 @@ def test_numbers_are_those_of_the_backend() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_gives_what_the_processor_gives() -> None:
-    tiles, z = some(16)
+    tiles, z = tiles_and_features(16)
     network = Small(16)
     expected, _ = TorchRunner(network)(tiles, z)
     found, _ = TorchRunner(network, Backend("torch", "cuda", "float32"))(tiles, z)

@@ -54,7 +54,7 @@ def test_the_installed_wheel_runs_from_anywhere(wheel: Path, tmp_path: Path) -> 
     python = home / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(install, check=True, capture_output=True)
-    # Dependencies come from the first environment, after our own; its editable finder does not run.
+    # Dependencies come from the environment of the tests, behind the wheel on the path; its editable finder is not run.
     (site / "neighbours.pth").write_text(f"{packages}\n")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     command = home / "bin" / "wsi-necrosis"

@@ -1,4 +1,4 @@
-"""Painted tiles, a tiny model trained on them, and its evaluation, which more than one file of tests needs."""
+"""A tiny model and its evaluation, which more than one test file needs."""
 
 from __future__ import annotations
 

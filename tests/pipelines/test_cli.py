@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.helpers.command import as_process, in_process
-from tests.helpers.models import save_watchful_model
+from tests.helpers.models import save_model_with_ood_limit
 from tests.helpers.runs import FILES
 from wsi_necrosis.slides.phantom import write_phantom
 
@@ -35,8 +35,8 @@ def test_errors_are_one_line_and_an_exit_code(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_slide_that_cannot_be_judged_is_no_error(tmp_path: Path) -> None:
-    save_watchful_model(tmp_path / "model", limit=1e-6)
+def test_a_slide_that_is_not_evaluable_is_no_error(tmp_path: Path) -> None:
+    save_model_with_ood_limit(tmp_path / "model", limit=1e-6)
     write_phantom(tmp_path / "s.tiff", np.random.default_rng(5), side_mm=1.0)
     out = tmp_path / "out"
     done = in_process("run", str(tmp_path / "s.tiff"), "-o", str(out), "--model", str(tmp_path / "model"))
@@ -46,6 +46,6 @@ def test_a_slide_that_cannot_be_judged_is_no_error(tmp_path: Path) -> None:
     assert {path.name for path in (out / "slides" / "s.tiff").iterdir()} == FILES
 
 
-def test_config_prints_what_is_in_force() -> None:
+def test_config_prints_the_settings_that_apply() -> None:
     assert "# " in in_process("config").stdout
     assert "stride_tiles: 0.5" in in_process("config", "--preset", "half-stride").stdout

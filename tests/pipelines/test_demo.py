@@ -11,7 +11,7 @@ from wsi_necrosis.settings.run import load_settings
 def test_the_demo_sets_what_was_found_beside_what_was_painted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a small slide; the test of the wheel meets the one that ships, and asks for more."""
+    """On a small slide; the test of the wheel runs the shipped size with narrower limits."""
     monkeypatch.setattr(module, "write_phantom", partial(module.write_phantom, side_mm=1.2))
     settings = load_settings(overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.01"])
     said = module.demo(tmp_path, 0, settings, QuietWatcher())

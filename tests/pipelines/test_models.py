@@ -35,7 +35,7 @@ def test_each_shipped_model_has_a_line() -> None:
     assert lines[2].endswith("Fixed weights that read the phantom's materials from their mean colours")
 
 
-def test_a_model_says_what_it_is(copied: Path) -> None:
+def test_the_description_of_a_model_is_shown(copied: Path) -> None:
     said = show([str(copied)])
     spec = load_spec(copied)
     for part in (
@@ -54,7 +54,7 @@ def test_a_model_says_what_it_is(copied: Path) -> None:
         assert part in said, part
 
 
-def test_a_trained_model_says_how_good_it_is(trained: Path, spec: ModelSpec) -> None:
+def test_the_figures_of_a_trained_model_are_shown(trained: Path, spec: ModelSpec) -> None:
     said, f1 = show([str(trained)]), spec.metrics["tile"]["macro_f1"]
     assert f"macro-F1 {f1['mean']:.3f} +- {f1['sd']:.3f}" in said
     assert "21 tiles, cases: A, B, C; Painted by hand" in said
@@ -84,7 +84,7 @@ def test_a_damaged_weight_is_found(copied: Path) -> None:
         validate(["phantom", str(copied)])
 
 
-def test_a_lacking_file_is_named(copied: Path) -> None:
+def test_a_missing_file_is_named(copied: Path) -> None:
     (copied / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"lacks model\.safetensors"):
         show([str(copied)])

@@ -1,4 +1,4 @@
-"""Real slides, and models of every kind, through the job that people call."""
+"""Real slides, and models of every kind, through `pipelines.run.run`."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from tests.helpers.models import save_random_model, save_watchful_model
+from tests.helpers.models import save_model_with_ood_limit, save_random_model
 from tests.helpers.runs import FILES, WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
@@ -190,7 +190,7 @@ def test_stains_are_normalised_where_the_model_asks(small: Path, tmp_path: Path)
 
 
 def test_a_slide_unlike_all_training_tiles_is_out_of_domain(small: Path, tmp_path: Path) -> None:
-    save_watchful_model(tmp_path / "model", limit=1e-6)
+    save_model_with_ood_limit(tmp_path / "model", limit=1e-6)
     model = f"model.name={tmp_path / 'model'}"
     result = measure(small, tmp_path / "out", model, *SMALL)
     folder = tmp_path / "out" / "slides" / small.name
@@ -213,12 +213,12 @@ def test_a_slide_unlike_all_training_tiles_is_out_of_domain(small: Path, tmp_pat
 
 
 def test_a_limit_that_nothing_exceeds_changes_nothing(small: Path, tmp_path: Path) -> None:
-    save_watchful_model(tmp_path / "model", limit=1e6)
-    found = measure(small, tmp_path / "watchful", f"model.name={tmp_path / 'model'}", *SMALL)
+    save_model_with_ood_limit(tmp_path / "model", limit=1e6)
+    found = measure(small, tmp_path / "limited", f"model.name={tmp_path / 'model'}", *SMALL)
     plain = measure(small, tmp_path / "plain", "model.name=phantom", *SMALL)
     assert {name for name in found if found[name] != plain[name]} == {"provenance", "warnings"}
     assert set(plain["warnings"]) - set(found["warnings"]) == {
         "this model does not recognise tissue unlike its training tiles"
     }
-    ood = ScoreStore(tmp_path / "watchful" / "slides" / small.name).read().ood
+    ood = ScoreStore(tmp_path / "limited" / "slides" / small.name).read().ood
     assert 0 < np.nanmin(ood) <= np.nanmax(ood) < 1e-3

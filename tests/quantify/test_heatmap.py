@@ -34,7 +34,7 @@ def scores(shape: tuple[int, int], seed: int = 0) -> Scores:
     return Scores(grid, 1e-5, prob, uncertainty, ood, px, state)
 
 
-def test_each_cell_has_its_own_answer() -> None:
+def test_each_cell_has_its_own_probabilities() -> None:
     store = scores((7, 5))
     heat = stitch(store, SHIPPED)
     scored = store.state == CellState.SCORED
@@ -52,10 +52,10 @@ def test_each_cell_has_its_own_answer() -> None:
 def test_abstained_cells_keep_their_probabilities(limit: str, of: str) -> None:
     store = scores((7, 5))
     heat = stitch(store, SHIPPED.model_copy(update={limit: 0.5}))
-    silent = (store.state == CellState.SCORED) & (getattr(store, of) > 0.5)
-    assert silent.any()
-    np.testing.assert_array_equal(heat.label == 4, silent)
-    assert np.isfinite(heat.channels[:, silent]).all()
+    abstained = (store.state == CellState.SCORED) & (getattr(store, of) > 0.5)
+    assert abstained.any()
+    np.testing.assert_array_equal(heat.label == 4, abstained)
+    assert np.isfinite(heat.channels[:, abstained]).all()
 
 
 def test_scored_cells_without_tissue_stay_empty() -> None:

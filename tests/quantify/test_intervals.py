@@ -8,7 +8,7 @@ from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.scores.labels import CellLabel, cell_class
 
 
-def test_unusual_cells_are_in_no_block_of_the_bootstrap() -> None:
+def test_ood_cells_are_in_no_block_of_the_bootstrap() -> None:
     prob = random_prob(np.random.default_rng(0), (24, 32))
     ood = np.zeros((24, 32))
     ood[:8, :8] = FAR

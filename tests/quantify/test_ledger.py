@@ -24,10 +24,10 @@ def test_ledger_adds_up_to_the_plane_exactly(store: Scores, wanted: QuantifySett
     score = measure(store, wanted)
     ledger = score.ledger
     scored = store.state == CellState.SCORED
-    odd = scored & (store.ood > wanted.max_ood)
-    silent = odd | (scored & (store.uncertainty > wanted.max_uncertainty))
-    assert ledger.abstained == store.px[silent][:, 1].sum(dtype=int)
-    assert score.ood_mm2 == store.px[odd][:, 1].sum(dtype=int) * store.px_mm2
+    is_ood = scored & (store.ood > wanted.max_ood)
+    abstained = is_ood | (scored & (store.uncertainty > wanted.max_uncertainty))
+    assert ledger.abstained == store.px[abstained][:, 1].sum(dtype=int)
+    assert score.ood_mm2 == store.px[is_ood][:, 1].sum(dtype=int) * store.px_mm2
     terms = store.px.reshape(-1, 4).sum(axis=0, dtype=int)
     classed = ledger.non_tumour + ledger.non_viable + ledger.viable
     assert ledger.total == terms.sum()
@@ -45,7 +45,7 @@ def test_unreadable_tissue_is_not_tissue() -> None:
     assert (score.reason, score.ledger.unreadable) == ("no_tissue", 40)
 
 
-def test_unusual_tissue_is_part_of_what_abstained() -> None:
+def test_ood_tissue_is_part_of_what_abstained() -> None:
     unsure = (0.3, 0.35, 0.35)
     store = scores(
         np.array([[VIABLE, unsure, unsure]]), np.array([[9000, 200, 300]]), ood=np.array([[0, 0, 2]])

@@ -42,7 +42,7 @@ def test_results_are_consistent_and_finite(store: Scores, wanted: QuantifySettin
 
 
 @given(stores(), st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.5]))
-def test_bounds_hold_the_percentage_whatever_the_unusual_cells_are(
+def test_bounds_hold_the_percentage_whatever_the_ood_cells_are(
     store: Scores, seed: int, spread: float
 ) -> None:
     found = measure(store, settings(min_tumour_mm2=0.0, max_ood_share=1.0))
@@ -66,7 +66,7 @@ def test_percent_does_not_depend_on_the_size_of_pixels(store: Scores, times: int
     assert after.ledger.viable == times * before.ledger.viable
 
 
-def test_areas_weigh_and_soft_sums_lead() -> None:
+def test_percent_viable_is_of_soft_areas() -> None:
     prob = np.array([[(0.2, 0.2, 0.6), (0.1, 0.7, 0.2), NON_TUMOUR]])
     tissue = np.array([[1000, 3000, 500]])
     score = measure(scores(prob, tissue), SHIPPED)
@@ -124,11 +124,11 @@ def test_bounds_count_uncertain_cells_that_may_be_tumour() -> None:
     assert score.ledger.soft_mm2[1] == pytest.approx(non_viable, rel=1e-6)
 
 
-def test_bounds_count_unusual_cells_in_full() -> None:
+def test_bounds_count_ood_cells_in_full() -> None:
     """Whatever they look like, and also where they are uncertain and look like normal tissue."""
     unsure_normal = (0.52, 0.24, 0.24)
-    for odd, limit in product((VIABLE, NON_VIABLE, NON_TUMOUR, unsure_normal), (0.5, 1.0)):
-        prob = np.array([[VIABLE, NON_VIABLE, odd, NON_TUMOUR]])
+    for prob_ood, limit in product((VIABLE, NON_VIABLE, NON_TUMOUR, unsure_normal), (0.5, 1.0)):
+        prob = np.array([[VIABLE, NON_VIABLE, prob_ood, NON_TUMOUR]])
         store = scores(prob, np.array([[1000, 3000, 1000, 500]]), ood=np.array([[0, 1, 1.01, 0]]))
         score = measure(store, settings(max_uncertainty=limit))
         assert (score.status, score.percent_viable) == ("scored", pytest.approx(25))
@@ -139,7 +139,7 @@ def test_bounds_count_unusual_cells_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("odd_px", "share", "reason"),
+    ("ood_px", "share", "reason"),
     [
         (2000, 0.5, None),  # half of the tissue is not more than half
         (2001, 0.5, "out_of_domain"),
@@ -148,11 +148,11 @@ def test_bounds_count_unusual_cells_in_full() -> None:
         (1_000_000, 1.0, None),
     ],
 )
-def test_too_much_unusual_tissue_is_out_of_domain(odd_px: int, share: float, reason: str | None) -> None:
-    store = scores(np.array([[VIABLE, NON_VIABLE]]), np.array([[2000, odd_px]]), ood=np.array([[1, FAR]]))
+def test_too_much_ood_tissue_is_out_of_domain(ood_px: int, share: float, reason: str | None) -> None:
+    store = scores(np.array([[VIABLE, NON_VIABLE]]), np.array([[2000, ood_px]]), ood=np.array([[1, FAR]]))
     score = measure(store, settings(max_ood_share=share))
     assert (score.reason, score.status) == (reason, "not_evaluable" if reason else "scored")
-    assert score.ood_mm2 == pytest.approx(odd_px * 0.001)
+    assert score.ood_mm2 == pytest.approx(ood_px * 0.001)
     assert score.tumour_mm2 == pytest.approx(2.0)
     if reason:
         assert score.percent_viable is score.percent_necrosis is score.percent_viable_hard is None
@@ -161,16 +161,16 @@ def test_too_much_unusual_tissue_is_out_of_domain(odd_px: int, share: float, rea
 
 def test_out_of_domain_comes_after_no_tissue_and_before_too_little_tumour() -> None:
     empty = scores(np.full((2, 2, 3), np.nan), ood=FAR)
-    all_odd = scores(np.full((2, 2, 3), VIABLE), ood=FAR)
-    some_odd = scores(np.array([[NON_TUMOUR, NON_TUMOUR]]), ood=np.array([[0, FAR]]))
+    all_ood = scores(np.full((2, 2, 3), VIABLE), ood=FAR)
+    some_ood = scores(np.array([[NON_TUMOUR, NON_TUMOUR]]), ood=np.array([[0, FAR]]))
     assert measure(empty, SHIPPED).reason == "no_tissue"
-    assert measure(all_odd, SHIPPED).reason == "out_of_domain"
-    assert measure(all_odd, settings(max_ood_share=1.0)).reason == "too_little_tumour"
-    assert measure(some_odd, settings(max_ood_share=0.4)).reason == "out_of_domain"
-    assert measure(some_odd, SHIPPED).reason == "too_little_tumour"
+    assert measure(all_ood, SHIPPED).reason == "out_of_domain"
+    assert measure(all_ood, settings(max_ood_share=1.0)).reason == "too_little_tumour"
+    assert measure(some_ood, settings(max_ood_share=0.4)).reason == "out_of_domain"
+    assert measure(some_ood, SHIPPED).reason == "too_little_tumour"
 
 
-def test_unusual_cells_without_tissue_count_for_nothing() -> None:
+def test_ood_cells_without_tissue_count_for_nothing() -> None:
     store = scores(np.full((1, 2, 3), VIABLE), np.array([[2000, 0]]), ood=np.array([[0, FAR]]))
     score = measure(store, settings(max_ood_share=0.0))
     assert (score.status, score.ood_mm2) == ("scored", 0.0)

@@ -63,7 +63,7 @@ def random_tile(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndar
 
 
 def by_extractor(tile: np.ndarray, mask: np.ndarray, recipe: Recipe) -> dict[str, float]:
-    """The same features by pyradiomics's own front door."""
+    """The same features by pyradiomics's `RadiomicsFeatureExtractor`."""
     label = SimpleITK.GetImageFromArray(mask[None].astype(np.uint8))
     values = {}
     for channel, plane in split(tile, CHANNELS).items():
@@ -119,7 +119,7 @@ def test_engines_agree_on_random_tiles(
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32), st.integers(6, 14), st.integers(6, 14), st.sampled_from([(1,), (1, 2)]))
-def test_equal_to_pyradiomics_by_its_front_door(
+def test_equal_to_the_extractor_of_pyradiomics(
     seed: int, height: int, width: int, distances: tuple[int, ...]
 ) -> None:
     tile, mask = random_tile(seed, height, width)
@@ -143,7 +143,7 @@ def test_engines_agree_on_every_real_tile(data_dir: Path, number: int) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("number", range(0, 48, 6))
-def test_equal_to_pyradiomics_by_its_front_door_on_real_tiles(data_dir: Path, number: int) -> None:
+def test_equal_to_the_extractor_of_pyradiomics_on_real_tiles(data_dir: Path, number: int) -> None:
     tile = np.asarray(Image.open(sorted(data_dir.glob("tcia_os/**/*.jpg"))[number]).convert("RGB"))[
         :256, :256
     ]
@@ -253,7 +253,7 @@ def test_nothing_in_the_mask_gives_zeros_and_no_texture_without_neighbours() -> 
 
 
 def test_one_colour_has_the_values_that_pyradiomics_gives_it() -> None:
-    """But for the moments: there the rounding of a mean decides what pyradiomics says."""
+    """Except Skewness and Kurtosis, which in pyradiomics depend on the rounding of the mean."""
     tile, mask = np.full((9, 9, 3), (180, 90, 150), np.uint8), np.ones((9, 9), bool)
     values, names = extract(tile[None], mask[None], everything(), 1.0)
     theirs = by_extractor(tile, mask, everything())
@@ -324,7 +324,7 @@ def test_the_call_can_be_sent_to_another_process() -> None:
     np.testing.assert_array_equal(call(tiles, masks)[0], extract(tiles, masks, FAST, 1.0)[0])
 
 
-def test_pyradiomics_says_nothing(
+def test_pyradiomics_prints_and_logs_nothing(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     tiles, masks = batch(1)
@@ -359,7 +359,7 @@ def test_preparing_says_how_long_it_took(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize(
-    ("tiles", "masks", "mpp", "culprit"),
+    ("tiles", "masks", "mpp", "message"),
     [
         (np.zeros((1, 4, 4, 3), np.float32), np.ones((1, 4, 4), bool), 1.0, "tiles are uint8"),
         (np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), bool), 1.0, "tiles are uint8"),
@@ -369,7 +369,7 @@ def test_preparing_says_how_long_it_took(caplog: pytest.LogCaptureFixture) -> No
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
-    tiles: np.ndarray, masks: np.ndarray, mpp: float, culprit: str
+    tiles: np.ndarray, masks: np.ndarray, mpp: float, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=culprit):
+    with pytest.raises(ValueError, match=message):
         extract(tiles, masks, FAST, mpp)

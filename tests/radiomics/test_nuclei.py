@@ -289,7 +289,7 @@ def test_limits_of_size_belong_to_the_range() -> None:
     assert count(size + 1, 1000) == count(0, size - 1) == 0
 
 
-def test_planes_of_any_memory_and_threads_share_one_compilation_and_its_labels() -> None:
+def test_any_memory_layout_and_threads_give_the_same_labels_with_one_compilation() -> None:
     stains = np.stack(planes(stained(discs(5, 20))), axis=-1)  # so that a plane is not contiguous
     stains.flags.writeable = False
     tissue = np.broadcast_to(np.True_, (SIDE, SIDE))

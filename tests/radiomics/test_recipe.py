@@ -29,7 +29,7 @@ def test_names_follow_the_features_in_order() -> None:
     )
 
 
-def test_shipped_recipes_hold_what_they_promise() -> None:
+def test_shipped_recipes_hold_the_documented_features() -> None:
     assert RECIPES["paper"].names == tuple(f"luminance_tissue_firstorder_{name}" for name in FIRST_ORDER)
     full, fast = RECIPES["full"].names, RECIPES["fast"].names
     assert set(fast) < set(full)
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_asks_for_other_stain_vectors_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "name", "channel", "mask", "culprit"),
+    ("family", "name", "channel", "mask", "message"),
     [
         ("shape", "Mean", "grey", "tissue", "'shape'"),
         ("glcm", "Homogeneity1", "grey", "tissue", "glcm feature 'Homogeneity1'"),
@@ -113,9 +113,9 @@ def test_a_checkpoint_that_asks_for_other_stain_vectors_is_refused() -> None:
     ],
 )
 def test_an_unknown_feature_is_refused_by_name(
-    family: str, name: str, channel: str, mask: str, culprit: str
+    family: str, name: str, channel: str, mask: str, message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=culprit):
+    with pytest.raises(SettingsError, match=message):
         Feature(family, name, channel, mask)
 
 
@@ -125,7 +125,7 @@ def test_an_unknown_recipe_is_refused_with_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("faulty", "culprit"),
+    ("faulty", "message"),
     [
         ({"features": (Feature("firstorder", "Mean"),) * 2}, "haematoxylin_tissue_firstorder_Mean twice"),
         ({"bins": 1}, "not 1 and"),
@@ -140,8 +140,8 @@ def test_an_unknown_recipe_is_refused_with_those_that_exist() -> None:
         ({"luminance_width": 2.2}, "quarters of a grey level"),
     ],
 )
-def test_a_recipe_out_of_range_is_refused(faulty: dict[str, Any], culprit: str) -> None:
-    with pytest.raises(SettingsError, match=culprit):
+def test_a_recipe_out_of_range_is_refused(faulty: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         Recipe(**{"name": "own", "features": (Feature("firstorder", "Mean"),), **faulty})
 
 

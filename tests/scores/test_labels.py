@@ -28,7 +28,7 @@ def test_cell_class_follows_state_uncertainty_and_distance() -> None:
     assert labels(max_ood=0.4) == [1, 4, 4, 4, 5]
 
 
-def test_only_scored_cells_are_unusual() -> None:
+def test_only_scored_cells_are_ood() -> None:
     state = np.array([[0, 1, 2, 2, 2, 3]], np.uint8)
     ood = np.array([[9, 9, 1, np.nextafter(np.float32(1), np.float32(2)), np.inf, 9]], np.float32)
     empty = np.zeros((1, 6), np.float32)

@@ -17,7 +17,7 @@ def folder(job: Job, tmp_path: Path) -> SlideFolder:
     return SlideFolder(shutil.copytree(job.folder, tmp_path / "slide"))
 
 
-def test_every_output_has_its_name_here() -> None:
+def test_every_output_is_named_in_the_module() -> None:
     names = {value for key, value in vars(slide_folder).items() if key.isupper() and isinstance(value, str)}
     assert names - {"log.txt"} == OUTPUTS
 

@@ -67,12 +67,12 @@ def test_absurd_sizes_are_refused_wherever_they_come_from(x, y):
 
 
 @pytest.mark.parametrize("mpp", [Mpp(0.05, 0.2), Mpp(20, 20), Mpp(0.5, 0.25)])
-def test_the_ends_of_the_range_are_believed(mpp):
+def test_the_ends_of_the_range_are_accepted(mpp):
     check_given_mpp(mpp)
     assert settle_mpp(PATH, mpp, "metadata", None) == (mpp, "metadata")
 
 
-def test_the_given_size_goes_before_the_stated_one(caplog):
+def test_a_given_size_replaces_the_stated_one(caplog):
     with caplog.at_level(logging.WARNING):
         assert settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", Mpp(0.51, 0.5)) == (Mpp(0.51, 0.5), "--mpp")
         assert not caplog.records

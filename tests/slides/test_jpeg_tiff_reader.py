@@ -228,7 +228,7 @@ def test_other_pixels_than_openslides_are_left_to_openslide(tmp_path, caplog):
     assert "sees other pixels in tile 5, 8 of level 0" in refused(path, caplog)
 
 
-def test_a_tile_that_neither_can_read_decides_nothing(slide_file):
+def test_a_tile_that_neither_can_read_does_not_decide_the_reader(slide_file):
     replace_tile(slide_file, tile=53, change=lambda data: bytes(len(data)))
     with open_slide(slide_file) as slide:
         assert slide.info.reader == "jpeg-tiff"

@@ -58,7 +58,7 @@ def test_files_of_a_vms_slide_are_those_that_it_names(tmp_path):
         ("näme with blanks.svs", b"text", "not a whole-slide image"),
     ],
 )
-def test_what_is_no_slide_says_so(tmp_path, name, content, message):
+def test_what_is_no_slide_is_an_error(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(SlideError, match=message) as caught:
@@ -67,7 +67,7 @@ def test_what_is_no_slide_says_so(tmp_path, name, content, message):
     assert caught.value.exit_code == 1
 
 
-def test_what_is_not_there_says_so(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(SlideError, match=r"nothing\.svs does not exist"):
         open_slide(tmp_path / "nothing.svs")
     broken = tmp_path / "link.svs"
@@ -76,7 +76,7 @@ def test_what_is_not_there_says_so(tmp_path):
         open_slide(broken)
 
 
-def test_a_folder_without_a_slide_says_so(tmp_path):
+def test_a_folder_without_a_slide_is_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("text")
     with pytest.raises(SlideError, match="folder without a DICOM slide"):
         open_slide(tmp_path)
@@ -117,10 +117,10 @@ def test_two_dicom_files_are_one_slide(dicom):
 
 @pytest.mark.real
 def test_other_files_are_no_part_of_a_dicom_slide(dicom):
-    stranger = dicom / "2.dcm"
+    of_another_slide = dicom / "2.dcm"
     data = (dicom / "0.dcm").read_bytes()
     at = data.index(b"\x20\x00\x0e\x00UI") + 8
-    stranger.write_bytes(data[:at] + b"2" + data[at + 1 :])
+    of_another_slide.write_bytes(data[:at] + b"2" + data[at + 1 :])
     (dicom / "notes.txt").write_text("text")
     with open_slide(dicom / "0.dcm") as slide:
         assert slide.info.files == (dicom / "0.dcm", dicom / "1.dcm")

@@ -1,4 +1,4 @@
-"""What a phantom says is painted is what was painted."""
+"""The stated truth of a phantom is what was painted."""
 
 from __future__ import annotations
 

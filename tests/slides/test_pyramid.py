@@ -62,7 +62,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 def mean_by_coverage(
     pixels: np.ndarray, start: tuple[float, float], ratio: tuple[float, float], shape: tuple[int, int]
 ) -> np.ndarray:
-    """The slow truth: every level pixel counts by the share of it under the wanted pixel."""
+    """The same by a slow loop: every level pixel counts by the share of it under the wanted pixel."""
     out = np.zeros((*shape, 3))
     for row, col in np.ndindex(shape):
         left, top = start[0] + col * ratio[0], start[1] + row * ratio[1]
@@ -209,7 +209,7 @@ def test_closing_twice_does_no_harm():
     pyramid.close()
 
 
-def test_closing_waits_for_readers_and_turns_away_later_ones():
+def test_closing_waits_for_readers_and_refuses_later_ones():
     inside, go_on, closed = Event(), Event(), Event()
 
     class SlowLevels(ArrayLevels):
@@ -315,12 +315,12 @@ def test_means_serve_where_they_are_the_wanted_pixels(px_l0, corner, level):
 
 
 @given(
-    side=st.sampled_from([2, 4, 8, 16]), strays=st.sampled_from([0, 0, 1e-5, 4e-4, 0.004]),
+    side=st.sampled_from([2, 4, 8, 16]), excess=st.sampled_from([0, 0, 1e-5, 4e-4, 0.004]),
     corner=st.tuples(st.integers(-20, 40), st.integers(-20, 40)), part=st.sampled_from([0, 0, 0.04, 0.3, 0.7]),
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )  # fmt: skip
-def test_what_is_read_does_not_depend_on_what_lies_between(side, strays, corner, part, shape):
-    pixels, px_l0 = noise(144, 160), (side + strays, side + strays)
+def test_what_is_read_does_not_depend_on_levels_between(side, excess, corner, part, shape):
+    pixels, px_l0 = noise(144, 160), (side + excess, side + excess)
     box = Box(corner[0] + part, corner[1] + part, shape[1] * px_l0[0], shape[0] * px_l0[1])
     found, plain = (
         Pyramid(levels).read(box, px_l0, shape).rgb

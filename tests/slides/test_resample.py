@@ -1,4 +1,4 @@
-"""What the averages are is tested on whole reads, in test_pyramid.py."""
+"""Which level pixels count; the averages themselves are tested on whole reads, in test_pyramid.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsi_necrosis.slides.resample import Span
     start=st.floats(-50, 50), ratio=st.floats(1, 6), count=st.integers(1, 40),
     edges=st.tuples(st.integers(0, 40), st.integers(0, 40)),
 )  # fmt: skip
-def test_wanted_pixels_rest_on_the_level_pixels_said_to_be_under_them(start, ratio, count, edges):
+def test_only_level_pixels_under_a_wanted_pixel_have_weight(start, ratio, count, edges):
     first, stop = sorted(min(edge, count) for edge in edges)
     span = Span.along(start, ratio, count)
     left, right = span.under(first, stop)

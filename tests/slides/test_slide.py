@@ -1,4 +1,4 @@
-"""Real slides; what every reader promises is in contracts/test_readers.py."""
+"""Real slides; the contract of every reader is in contracts/test_readers.py."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_one_damaged_tile_of_a_real_slide(slides, tmp_path):
     np.testing.assert_array_equal(overview.unreadable, marked)
 
 
-def test_a_slide_is_a_slide(slides):
+def test_an_opened_slide_keeps_the_protocol_of_slides(slides):
     with open_slide(slides / "openslide_small.svs") as slide:
         opened: Slide = slide
         assert opened.read(Box(0, 0, 16, 16), Mpp(0.998, 0.998)).rgb.shape == (8, 8, 3)

@@ -58,7 +58,7 @@ def test_a_tiatoolbox_that_cannot_be_imported_names_the_way_out(monkeypatch, err
     assert "OME-Zarr" in str(caught.value)
 
 
-def test_what_tiatoolbox_itself_lacks_is_not_called_a_missing_extra(monkeypatch):
+def test_a_missing_package_of_tiatoolbox_is_not_reported_as_a_missing_extra(monkeypatch):
     refuse(monkeypatch, ModuleNotFoundError("No module named 'cv3'", name="cv3"))
     with pytest.raises(ModuleNotFoundError, match="cv3"):
         reader_class("OME-Zarr", "NGFFWSIReader")
@@ -78,9 +78,9 @@ def without_openjpeg(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("without_openjpeg")
-def test_openjpeg_of_imagecodecs_stands_in_for_the_systems(tmp_path):
+def test_openjpeg_of_imagecodecs_replaces_that_of_the_system(tmp_path):
     find_openjpeg()
-    import glymur
+    import glymur  # looks for OpenJPEG when it is imported
 
     assert int(glymur.version.openjpeg_version.split(".")[0]) >= 2
     assert tiatoolbox_import.os.environ["XDG_CONFIG_HOME"] == str(tmp_path)
@@ -93,7 +93,7 @@ def test_no_openjpeg_at_all_names_the_way_out(monkeypatch):
         find_openjpeg()
 
 
-def test_being_quiet_lets_errors_through_alone(caplog):
+def test_only_errors_pass_while_quiet(caplog):
     with alone_and_quiet():
         warnings.warn("of a library", UserWarning, stacklevel=1)
         logging.getLogger().warning("a guess")

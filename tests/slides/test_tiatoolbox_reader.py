@@ -164,7 +164,7 @@ class TestOmeZarr:
         with open_slide(path) as slide:
             assert slide.info.mpp == Mpp(0.25, 0.25)
 
-    def test_another_word_for_colours_is_no_matter(self, tmp_path, rgb):
+    def test_channels_without_colours_are_taken(self, tmp_path, rgb):
         with open_slide(write_ome_zarr(tmp_path / "a", rgb, colours=(None, None, None))) as slide:
             assert slide.info.size_l0 == (420, 300)
 
@@ -208,7 +208,7 @@ class TestOmeZarr:
         with pytest.raises(SlideError, match=r"a\.zarr.*OME-Zarr 0\.4"):
             open_slide(tmp_path / "a.zarr")
 
-    def test_guesses_of_tiatoolbox_are_not_reported(self, tmp_path, rgb, caplog):
+    def test_warnings_of_tiatoolbox_are_not_logged(self, tmp_path, rgb, caplog):
         caplog.set_level(logging.INFO)
         with open_slide(write_ome_zarr(tmp_path / "a", rgb)):
             assert not [record for record in caplog.records if record.name == "root"]

@@ -45,7 +45,7 @@ def test_parts_by_tile_partition_a_window(window, tile):
 
 @given(inside=WINDOWS, tile=TILES, needed=st.lists(WINDOWS, max_size=5))
 def test_rectangles_are_the_touched_tiles_and_no_other(inside, tile, needed):
-    """A tile is in if one of its pixels is needed; said pixel by pixel."""
+    """A tile is in if one of its pixels is needed; compared pixel by pixel."""
     found = TileSet(tile, inside, needed)
     wanted = (painted(needed) > 0) & (painted([inside]) > 0)
     rows, cols = np.nonzero(wanted)

@@ -1,4 +1,4 @@
-"""Tissue of any slide comes to one colour, glass stays glass, and a pixel's neighbours do not matter."""
+"""Tissue of any slide gets the same colours, glass stays glass, and a pixel's neighbours do not matter."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_reinhard_brings_mean_and_deviation_to_the_standard() -> None:
     pixels = purple()
     mean, deviation = lab_moments(fit_normaliser("reinhard", pixels).apply(pixels))
     np.testing.assert_allclose(mean, TARGET_MEAN, atol=1)
-    np.testing.assert_allclose(deviation, TARGET_SD, rtol=0.15)  # colours that no screen shows are clipped
+    np.testing.assert_allclose(deviation, TARGET_SD, rtol=0.15)  # colours outside sRGB are clipped
 
 
 def test_reinhard_is_the_formula_faded_by_the_stained_share() -> None:
@@ -172,7 +172,7 @@ def test_without_stained_pixels_nothing_changes(method: str, pixels: np.ndarray)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_colour_alone_is_not_torn_apart(method: str) -> None:
+def test_one_colour_alone_is_not_stretched(method: str) -> None:
     matrix = np.array(fit_normaliser(method, np.full((5000, 3), (190, 120, 170), np.uint8)).matrix)
     assert np.isfinite(matrix).all()
     assert np.abs(np.linalg.svd(matrix)[1]).max() < 4

@@ -220,7 +220,7 @@ def test_a_slide_of_which_nothing_is_readable() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(strip=st.integers(40, 200), seed=st.integers(0, 99))
-def test_strips_leave_no_trace(strip: int, seed: int) -> None:
+def test_the_height_of_strips_changes_nothing(strip: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(rng.standard_normal((260, 90)), 6)
     absorbed = np.clip(900 * smooth, 0, 90)[..., None] * (0.7, 1, 0.8)
@@ -263,7 +263,7 @@ def test_glass_of_a_montage(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_non_viable_tissue_of_real_tiles_is_kept(data_dir: Path) -> None:
-    """Outlines were looked at: what is left out of these tiles is open space."""
+    """By visual inspection, what is left out of these tiles is open space."""
     with (data_dir / "tcia_os" / "labels.csv").open(newline="") as file:
         names = [row["file"] for row in csv.DictReader(file) if row["label"] == "Non-Viable-Tumor"]
     kept = [share(shrunk(read_image(data_dir / "tcia_os" / name))) for name in names]

@@ -105,7 +105,7 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path: Path, fault: str) -> None
         initial_backbone(tiny(saved(tmp_path / "w.safetensors", tensors)), 1)
 
 
-def test_weights_that_cannot_be_had_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_cannot_be_loaded_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"no weights at all")
     for settings, error, message in (
@@ -155,12 +155,12 @@ def test_mean_and_std_are_those_of_the_settings_else_timms_own() -> None:
         input_of(tiny(backbone="nonesuch", mean=None))
 
 
-def test_the_backbone_has_the_mean_and_std_that_are_said() -> None:
+def test_the_backbone_has_the_mean_and_std_of_the_settings() -> None:
     backbone = initial_backbone(tiny(mean=MEAN, std=STD), 1)
     assert backbone.mean.flatten().tolist() == pytest.approx(MEAN)
     assert backbone.std.flatten().tolist() == pytest.approx(STD)
 
 
 def test_the_shipped_mean_and_std_are_the_backbones_own() -> None:
-    """As its comment says; timm knows the same of it."""
+    """As the comment in `configs/train.yaml` says; timm gives the same."""
     assert input_of(LITE0) == input_of(LITE0.model_copy(update={"mean": None, "std": None}))

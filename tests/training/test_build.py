@@ -32,7 +32,7 @@ BRIEF = ("fit.epochs=1", "fit.test_seeds=[1]", "network.members=1")
 
 
 class StopError(Exception):
-    """As if somebody had pulled the plug."""
+    """Interrupts a training."""
 
 
 def accuracies(model: TileModel, seed: int = 9) -> list[float]:
@@ -81,7 +81,7 @@ def test_the_figures_are_those_of_left_out_cases(trained: Path) -> None:
     assert set(metrics["abstained"]) == {"A", "B", "C"}
 
 
-def test_unlike_tiles_are_told_from_training_tiles(trained: Path) -> None:
+def test_ood_tiles_are_recognised(trained: Path) -> None:
     model = load_model(trained)
     odd = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     familiar = phantom_tiles("viable", 4, 32, np.random.default_rng(1))
@@ -98,9 +98,9 @@ def test_the_same_command_gives_the_same_model(
         assert (tmp_path / "again" / name).read_bytes() == (trained / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("heard", [8, 97])
+@pytest.mark.parametrize("stop_after", [8, 97])
 def test_an_interrupted_training_goes_on_to_the_same_weights(
-    heard: int,
+    stop_after: int,
     config: Path,
     painted: Path,
     trained: Path,
@@ -113,7 +113,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     def stopping(epochs: int) -> Iterator[Watch]:
         def watch(name: str, epoch: Epoch) -> None:
             told[name] += 1
-            if told.total() == heard:
+            if told.total() == stop_after:
                 raise StopError
 
         yield watch
@@ -139,7 +139,7 @@ def test_the_log_has_a_row_for_each_epoch_of_each_fit(trained: Path) -> None:
     ]
 
 
-def test_the_description_names_no_place_of_the_tiles(trained: Path, painted: Path) -> None:
+def test_the_description_does_not_name_the_folder_of_the_tiles(trained: Path, painted: Path) -> None:
     text = (trained / "model.json").read_text(encoding="utf-8")
     assert str(painted) not in text
     assert "PAINTED_TILES" not in text
@@ -246,7 +246,7 @@ def test_a_file_gives_the_first_weights(config: Path, painted: Path, tmp_path: P
         train(config, tmp_path / "other", overrides)
 
 
-def test_fewer_seeds_than_members_are_not_passed_off_as_an_ensemble(
+def test_fewer_seeds_than_members_are_not_reported_as_an_ensemble(
     config: Path, painted: Path, tmp_path: Path
 ) -> None:
     overrides = ["fit.epochs=1", "fit.test_seeds=[1]", "network.members=2"]

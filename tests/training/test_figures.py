@@ -20,7 +20,7 @@ MIXED = None
 SURE = np.eye(3)
 
 
-def says(*runs: Sequence[int]) -> NDArray[np.float64]:
+def sure_of(*runs: Sequence[int]) -> NDArray[np.float64]:
     """Probabilities (runs, m, 3) that are sure of these classes."""
     return np.stack([SURE[list(run)] for run in runs])
 
@@ -30,19 +30,19 @@ FOUR = samples(("A", N), ("A", X), ("B", V), ("B", V))
 
 def test_mean_and_spread_over_the_runs() -> None:
     """Three of four right, then one of four: accuracies .75 and .25."""
-    table = tile_table(FOUR, says((N, X, V, N), (N, V, X, N)), 5)
+    table = tile_table(FOUR, sure_of((N, X, V, N), (N, V, X, N)), 5)
     assert table["accuracy"] == {"mean": 0.5, "sd": 0.25}
     assert table["recall_viable"] == {"mean": 0.25, "sd": 0.25}
     assert table["brier"] == {"mean": 1.0, "sd": 0.5}
 
 
 def test_one_run_has_no_spread() -> None:
-    assert tile_table(FOUR, says((N, X, V, N)), 5)["accuracy"] == {"mean": 0.75, "sd": 0.0}
+    assert tile_table(FOUR, sure_of((N, X, V, N)), 5)["accuracy"] == {"mean": 0.75, "sd": 0.0}
 
 
 def test_figures_of_a_missing_class_are_none() -> None:
     some = samples(("A", N), ("B", N), ("B", V))
-    table = tile_table(some, says((N, V, V)), 5)
+    table = tile_table(some, sure_of((N, V, V)), 5)
     for name in ("recall_non_viable", "auc_non_viable", "sensitivity_at_90_non_viable"):
         assert table[name] is None, name
     assert table["recall_non_tumour"] == {"mean": 0.5, "sd": 0.0}
@@ -50,7 +50,7 @@ def test_figures_of_a_missing_class_are_none() -> None:
 
 
 def test_a_tile_is_the_mean_of_its_crops_and_a_crop_is_itself() -> None:
-    """Two of three crops of the second tile say viable, faintly; the third one outweighs them."""
+    """Two of three crops of the second tile are weakly viable; the third one outweighs them."""
     some = samples(("A", N), ("B", X), crops=3)
     prob = SURE[[N, N, N, V, V, X]]
     prob[3:5] = (0.0, 0.4, 0.6)
@@ -60,8 +60,8 @@ def test_a_tile_is_the_mean_of_its_crops_and_a_crop_is_itself() -> None:
     assert crop["recall_non_viable"] == {"mean": round(1 / 3, 4), "sd": 0.0}
 
 
-def test_mixed_tiles_are_judged_as_no_class() -> None:
-    some, prob = samples(("A", N), ("A", MIXED), ("B", V)), says((N, N, V))
+def test_mixed_tiles_have_no_figures_by_class() -> None:
+    some, prob = samples(("A", N), ("A", MIXED), ("B", V)), sure_of((N, N, V))
     assert tile_table(some, prob, 5)["accuracy"] == {"mean": 1.0, "sd": 0.0}
     assert crop_table(some, prob, 5)["accuracy"] == {"mean": 1.0, "sd": 0.0}
 
@@ -77,7 +77,7 @@ def test_tables_are_those_of_the_tiles_figures() -> None:
 
 
 def test_each_case_has_figures_of_its_own() -> None:
-    tables = by_case_tables(FOUR, says((N, X, V, N)), 5)
+    tables = by_case_tables(FOUR, sure_of((N, X, V, N)), 5)
     assert {case: table["accuracy"] for case, table in tables.items()} == {
         "A": {"mean": 1.0, "sd": 0.0},
         "B": {"mean": 0.5, "sd": 0.0},
@@ -86,7 +86,7 @@ def test_each_case_has_figures_of_its_own() -> None:
 
 
 def test_a_case_of_mixed_tiles_alone_has_no_figures() -> None:
-    tables = by_case_tables(samples(("A", N), ("B", MIXED)), says((N, V)), 5)
+    tables = by_case_tables(samples(("A", N), ("B", MIXED)), sure_of((N, V)), 5)
     assert tables["A"]["accuracy"] == {"mean": 1.0, "sd": 0.0}
     assert set(tables["B"].values()) == {None}
     assert list(tables["B"]) == list(tables["A"])
@@ -108,37 +108,37 @@ def test_percent_viable_of_a_case_as_labelled_and_found() -> None:
 
 
 def test_mixed_tiles_count_half_in_percent_viable() -> None:
-    table = case_table(samples(("A", MIXED), ("A", V), ("B", N)), says((X, V, N)))
+    table = case_table(samples(("A", MIXED), ("A", V), ("B", N)), sure_of((X, V, N)))
     assert table["A"]["tiles"] == {"non_tumour": 0, "non_viable": 0, "viable": 1, "mixed": 1}
     assert table["A"]["truth"] == 75.0
     assert table["A"]["soft_error"] == {"mean": -25.0, "sd": 0.0}
 
 
 def test_errors_of_opposite_sign_do_not_cancel() -> None:
-    """B is 50 % viable; one run says 100 %, the other 0 %: each is 50 points off."""
+    """B is 50 % viable; one run finds 100 %, the other 0 %: each is 50 points off."""
     some = samples(("A", N), ("B", X), ("B", V))
-    prob = says((N, V, V), (N, X, X))
+    prob = sure_of((N, V, V), (N, X, X))
     assert case_table(some, prob)["B"]["hard_error"] == {"mean": 0.0, "sd": 50.0}
     assert mean_absolute_error(some, prob, "hard") == 50.0
 
 
-def test_points_off_are_a_mean_over_cases_with_tumour() -> None:
+def test_the_absolute_error_is_a_mean_over_cases_with_tumour() -> None:
     some = samples(("A", N), ("B", X), ("B", V), ("C", V))
-    assert mean_absolute_error(some, says((N, V, V, V)), "soft") == 25.0
-    assert mean_absolute_error(samples(("A", N), ("B", N)), says((N, V)), "soft") is None
+    assert mean_absolute_error(some, sure_of((N, V, V, V)), "soft") == 25.0
+    assert mean_absolute_error(samples(("A", N), ("B", N)), sure_of((N, V)), "soft") is None
 
 
-def test_tumour_that_was_not_found_at_all_is_not_passed_over() -> None:
-    """The other case is spot on; leaving the missed one out would say 0 points."""
+def test_a_case_whose_tumour_was_not_found_leaves_the_error_undefined() -> None:
+    """The other case has no error; leaving the missed one out would give 0 points."""
     some = samples(("A", X), ("A", V), ("B", V))
-    assert mean_absolute_error(some, says((X, V, N)), "hard") is None
-    assert mean_absolute_error(some, says((X, V, V)), "hard") == 0.0
+    assert mean_absolute_error(some, sure_of((X, V, N)), "hard") is None
+    assert mean_absolute_error(some, sure_of((X, V, V)), "hard") == 0.0
 
 
 def test_what_one_run_leaves_undefined_has_no_mean() -> None:
     """The second run finds no tumour by hard sums: a mean over the first alone would hide it."""
     some = samples(("A", X), ("A", V), ("B", N))
-    table = case_table(some, says((X, V, N), (N, N, N)))
+    table = case_table(some, sure_of((X, V, N), (N, N, N)))
     assert table["A"]["hard"] is None
     assert table["A"]["hard_error"] is None
     assert table["A"]["truth"] == 50.0

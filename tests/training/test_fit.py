@@ -32,7 +32,7 @@ from wsi_necrosis.training.samples import SampleCache, Samples, intra_op_threads
 EPOCHS, BATCHES = 3, 5  # of 36 crops by 8, the last of 4
 STEPS = EPOCHS * BATCHES
 EVERY = 3
-STOPS = 4  # seed of fits whose second epoch is the best on the inner case
+STOPPING_SEED = 4  # seed of fits whose second epoch is the best on the inner case
 FUSIONS = ("gate", "concat", "image", "radiomics")
 LOSSES = ("hierarchical", "paper", "fixed", "flat")
 
@@ -72,10 +72,10 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def noisy(samples: Samples) -> Samples:
-    """Crops of which only three of forty features say a little; a long fit learns the rest by heart."""
+    """Crops of which three of forty features weakly depend on the class; a long fit overfits the other ones."""
     rng = np.random.default_rng(1)
-    said = 0.8 * np.eye(3, 40)[samples.truth.argmax(axis=1)][:, None]
-    pooled = (rng.normal(0, 1, (len(samples), 2, 40)) + said).astype(np.float32)
+    signal = 0.8 * np.eye(3, 40)[samples.truth.argmax(axis=1)][:, None]
+    pooled = (rng.normal(0, 1, (len(samples), 2, 40)) + signal).astype(np.float32)
     return replace(samples, pooled=pooled, features=rng.normal(0, 1, samples.features.shape))
 
 
@@ -124,7 +124,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def interrupted(
     fit_with: Callable[[ResumePoint], Fitted], resume: ResumePoint, stops: Sequence[int]
 ) -> Fitted:
-    """A fit that is stopped in its so many-th step, begun again, stopped again..., and at last left alone."""
+    """A fit that is interrupted in each of these steps, counted from its last start, and then runs to its end."""
     for step in stops:
         with pytest.MonkeyPatch.context() as monkeypatch:
             stop_at(monkeypatch, step)
@@ -151,7 +151,7 @@ def test_the_same_seed_gives_the_same_bits(samples: Samples, backbone: Backbone,
 
 
 def test_the_seed_decides_order_views_and_dropout_too(samples: Samples) -> None:
-    """Not the first weights alone, which a learning rate of next to nothing would show."""
+    """Not the first weights alone: they hardly change at this learning rate, so losses differ by the rest."""
     settings = tiny("fit.epochs=1", "fit.learning_rate=1e-12", "fit.weight_decay=0")
     losses = [fit(samples, None, settings, seed).history[0].loss for seed in (1, 2)]
     assert losses[0] != losses[1]
@@ -161,7 +161,7 @@ def test_the_seed_decides_order_views_and_dropout_too(samples: Samples) -> None:
     assert second.loss != first.loss  # other views and dropout in each epoch
 
 
-def test_the_history_counts_epochs_and_is_told_as_it_grows(samples: Samples) -> None:
+def test_the_history_has_each_epoch_and_watch_is_called_for_each(samples: Samples) -> None:
     told: list[Epoch] = []
     fitted = fit(samples, None, short(), 1, watch=told.append)
     np.testing.assert_array_equal(np.array(told), np.array(fitted.history))
@@ -188,7 +188,7 @@ def whole(samples: Samples) -> Fitted:
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_an_interrupted_fit_ends_as_if_it_was_not(
+def test_an_interrupted_fit_ends_with_the_same_weights(
     samples: Samples, whole: Fitted, tmp_path: Path, step: int
 ) -> None:
     found = interrupted(
@@ -200,21 +200,21 @@ def test_an_interrupted_fit_ends_as_if_it_was_not(
 
 @pytest.mark.parametrize("step", range(1, 13))
 def test_an_interrupted_fit_finds_its_best_epoch_again(
-    noisy: Samples, left_alone: dict[int, Fitted], tmp_path: Path, step: int
+    noisy: Samples, uninterrupted: dict[int, Fitted], tmp_path: Path, step: int
 ) -> None:
-    assert len(left_alone[1].history) == 3  # after the twelfth step, with the weights of the eighth
+    assert len(uninterrupted[1].history) == 3  # after the twelfth step, with the weights of the eighth
     found = interrupted(
-        lambda resume: fit(noisy, None, stopping(1), STOPS, resume),
+        lambda resume: fit(noisy, None, stopping(1), STOPPING_SEED, resume),
         ResumePoint(tmp_path / "fit.pt", EVERY),
         [step],
     )
-    assert_same_fit(found, left_alone[1])
+    assert_same_fit(found, uninterrupted[1])
 
 
 @pytest.fixture(scope="module")
-def left_alone(noisy: Samples) -> dict[int, Fitted]:
+def uninterrupted(noisy: Samples) -> dict[int, Fitted]:
     """Fits that nothing interrupted, by patience."""
-    return {patience: fit(noisy, None, stopping(patience), STOPS) for patience in (0, 1, 2)}
+    return {patience: fit(noisy, None, stopping(patience), STOPPING_SEED) for patience in (0, 1, 2)}
 
 
 @settings(max_examples=15)
@@ -223,9 +223,9 @@ def left_alone(noisy: Samples) -> dict[int, Fitted]:
     every=st.integers(2, 7),
     patience=st.sampled_from([0, 1, 2]),
 )
-def test_however_often_it_is_interrupted(
+def test_a_fit_interrupted_any_number_of_times_ends_with_the_same_weights(
     noisy: Samples,
-    left_alone: dict[int, Fitted],
+    uninterrupted: dict[int, Fitted],
     tmp_path_factory: pytest.TempPathFactory,
     stops: list[int],
     every: int,
@@ -234,19 +234,19 @@ def test_however_often_it_is_interrupted(
     """Also before it has come to the next saved state."""
 
     def one(resume: ResumePoint) -> Fitted:
-        return fit(noisy, None, stopping(patience), STOPS, resume)
+        return fit(noisy, None, stopping(patience), STOPPING_SEED, resume)
 
     resume = ResumePoint(tmp_path_factory.mktemp("resume") / "fit.pt", every)
     for step in stops:
         with pytest.MonkeyPatch.context() as monkeypatch, suppress(InterruptionError):
             stop_at(monkeypatch, step)
             one(resume)
-    assert_same_fit(one(resume), left_alone[patience])
+    assert_same_fit(one(resume), uninterrupted[patience])
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_an_interruption_between_two_epochs_is_no_other(
-    noisy: Samples, left_alone: dict[int, Fitted], tmp_path: Path, epoch: int
+def test_a_fit_interrupted_between_two_epochs_ends_with_the_same_weights(
+    noisy: Samples, uninterrupted: dict[int, Fitted], tmp_path: Path, epoch: int
 ) -> None:
     """After the last step of an epoch and its loss on the inner case, before anything of it is saved."""
 
@@ -258,12 +258,14 @@ def test_an_interruption_between_two_epochs_is_no_other(
         for every in (EVERY, 4):  # a state each epoch, at its last step
             resume = ResumePoint(tmp_path / f"{patience}-{every}.pt", every)
             with pytest.raises(InterruptionError):
-                fit(noisy, None, stopping(patience), STOPS, resume, stop)
-            assert_same_fit(fit(noisy, None, stopping(patience), STOPS, resume), left_alone[patience])
+                fit(noisy, None, stopping(patience), STOPPING_SEED, resume, stop)
+            assert_same_fit(
+                fit(noisy, None, stopping(patience), STOPPING_SEED, resume), uninterrupted[patience]
+            )
 
 
 class Tuned(NamedTuple):
-    """A fit of the whole backbone with four steps an epoch, and what it gives when it is left alone."""
+    """A fit of the whole backbone with four steps an epoch, and its result without an interruption."""
 
     run: Callable[..., Fitted]
     whole: Fitted
@@ -281,14 +283,14 @@ def tuned(samples: Samples, backbone: Backbone) -> Tuned:
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 8])
-def test_an_interrupted_fit_of_the_backbone_ends_as_if_it_was_not(
+def test_an_interrupted_fit_of_the_backbone_ends_with_the_same_weights(
     tuned: Tuned, tmp_path: Path, step: int
 ) -> None:
     """In its first step, just before and after a saved state, after an epoch, and in its last step."""
     assert_same_fit(interrupted(tuned.run, ResumePoint(tmp_path / "fit.pt", EVERY), [step]), tuned.whole)
 
 
-def test_it_goes_on_from_its_state_and_does_not_begin_anew(
+def test_a_fit_goes_on_from_its_saved_state(
     samples: Samples, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     resume = ResumePoint(tmp_path / "not" / "there" / "yet" / "fit.pt", EVERY)
@@ -309,10 +311,10 @@ def test_a_finished_fit_is_given_back_at_once(
     noisy: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int
 ) -> None:
     resume = ResumePoint(tmp_path / "fit.pt", EVERY)
-    expected = fit(noisy, None, stopping(patience), STOPS, resume)
+    expected = fit(noisy, None, stopping(patience), STOPPING_SEED, resume)
     stop_at(monkeypatch, 1)
     told: list[Epoch] = []
-    assert_same_fit(fit(noisy, None, stopping(patience), STOPS, resume, told.append), expected)
+    assert_same_fit(fit(noisy, None, stopping(patience), STOPPING_SEED, resume, told.append), expected)
     assert told == []
 
 
@@ -390,7 +392,7 @@ def test_a_state_runs_no_code(samples: Samples, tmp_path: Path) -> None:
         fit(samples, None, short(), 1, resume)
 
 
-# What of the backbone learns
+# Which parts of the backbone are trained
 
 
 def learned(backbone: Backbone, fitted: Fitted) -> set[str]:
@@ -413,7 +415,7 @@ def untouched(backbone: Backbone) -> dict[str, NDArray[np.float32]]:
         (("fit.tune=full", "fit.tune_groups=1"), 5),
     ],
 )
-def test_so_many_of_the_last_groups_learn(
+def test_the_given_number_of_last_groups_is_trained(
     samples: Samples,
     backbone: Backbone,
     untouched: dict[str, NDArray[np.float32]],
@@ -432,7 +434,7 @@ def test_so_many_of_the_last_groups_learn(
     assert not fitted.classifier.training
 
 
-def test_a_frozen_backbone_is_none_of_a_fit(samples: Samples, backbone: Backbone) -> None:
+def test_a_frozen_backbone_does_not_change_a_fit(samples: Samples, backbone: Backbone) -> None:
     settings = tiny("fit.epochs=1")
     with_it, without = (fit(samples, given_, settings, 1) for given_ in (backbone, None))
     assert with_it.backbone is None
@@ -444,7 +446,7 @@ def test_radiomics_alone_have_no_backbone_to_tune(cache: SampleCache, backbone: 
     assert fit(cache.samples(alone), backbone, alone, 1).backbone is None
 
 
-def test_head_is_frozen_with_crops_that_vary(
+def test_head_differs_from_frozen_only_where_crops_vary(
     cache: SampleCache, samples: Samples, backbone: Backbone
 ) -> None:
     """Where nothing varies both are one; where crops are turned, or their stains jittered, they are not."""
@@ -503,7 +505,7 @@ def test_a_fit_stops_early_with_the_weights_of_its_best_epoch(noisy: Samples, pa
 def test_the_best_epoch_is_that_of_the_backbone_too(
     noisy: Samples, backbone: Backbone, tmp_path: Path
 ) -> None:
-    """And is found again after an interruption in the epoch after it, of three steps as all others."""
+    """It is also found after an interruption in the following epoch; all epochs have three steps."""
 
     def run(epochs: int, resume: ResumePoint | None = None) -> Fitted:
         rates = ("fit.learning_rate=0.03", "fit.backbone_learning_rate=0.02")
@@ -530,8 +532,8 @@ def relabelled(samples: Samples, case: str) -> Samples:
     return replace(samples, tiles=tiles)
 
 
-def test_the_inner_case_teaches_nothing(noisy: Samples) -> None:
-    """Neither by its labels nor by its radiomics, but for when to stop; it is the first of cases of one size."""
+def test_the_inner_case_is_not_trained_on(noisy: Samples) -> None:
+    """Its labels and radiomics only decide when to stop; it is case A, the first of cases of equal size."""
     settings = tiny("fit.epochs=1", "fit.patience=1")
     expected = fit(noisy, None, settings, 1)
     rows = noisy.rows([tile for tile in noisy.tiles if tile.case == "A"])
@@ -559,7 +561,7 @@ def test_no_fit_stops_early_where_no_case_can_be_spared(
     assert np.isnan([epoch.inner for epoch in found.history]).all()
 
 
-def test_patience_of_none_says_nothing(noisy: Samples, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_patience_nothing_is_logged(noisy: Samples, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         fit(noisy, None, tiny("fit.epochs=1"), 1)
     assert "early" not in caplog.text
@@ -596,7 +598,7 @@ def assert_gate(found: Predicted, fusion: str) -> None:
         assert 0 < found.gate.min() < found.gate.max() < 1
 
 
-def test_a_branch_that_is_not_there_has_no_say(cache: SampleCache) -> None:
+def test_a_branch_that_is_not_there_has_no_influence(cache: SampleCache) -> None:
     samples = cache.samples(tiny("fit.epochs=2"))
     nothing = replace(samples, features=np.zeros_like(samples.features))
     unseen = replace(samples, pooled=np.zeros_like(samples.pooled))

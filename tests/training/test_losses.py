@@ -84,7 +84,7 @@ def test_each_loss_by_hand(name: LossName, s: tuple[float, float], expected: flo
     assert not parts.fine.requires_grad
 
 
-def test_the_heads_weigh_what_is_said() -> None:
+def test_weights_of_the_heads() -> None:
     assert made("hierarchical", s=(-3, 4)).weights() == pytest.approx((math.exp(3), math.exp(-4)))
     assert made("paper", s=(-3, 4)).weights() == pytest.approx((3, 0.2))
     assert made("paper", s=(0.5, -1)).weights() == pytest.approx((math.exp(-0.5), math.e))
@@ -141,7 +141,7 @@ def test_flat_heads_give_the_softmax_of_three_logits() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_mixed_tile_teaches_half_and_half(name: LossName) -> None:
+def test_the_loss_of_a_mixed_tile_is_half_of_each_class(name: LossName) -> None:
     """Its fine part is the mean of what both classes would give; pure tumour is what its coarse part sees."""
     balanced = (STROMA, DEAD, VIABLE)
     one = logits([[0.3, 1.0]], [[0.7, -0.4]])
@@ -171,7 +171,7 @@ def test_a_batch_without_tumour_leaves_the_fine_head_and_its_weight_alone(name: 
         assert gradient(loss.s)[1] == 0
 
 
-def test_non_tumour_beside_tumour_does_not_teach_the_fine_head() -> None:
+def test_non_tumour_beside_tumour_gives_the_fine_head_no_gradient() -> None:
     answers = logits([[0.0, 0.0], [0.0, 0.0]], [[0.0, 3.0], [0.0, 3.0]], learn=True)
     made("hierarchical")(answers, rows(STROMA, DEAD)).total.backward()
     assert gradient(answers.fine)[0].abs().max() == 0

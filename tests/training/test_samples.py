@@ -1,4 +1,4 @@
-"""Crops in several views."""
+"""Samples of training: crops in several views, with backbone features and radiomics."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_samples_have_a_row_per_crop(samples: Samples, tiles: tuple[LabelledTile
     np.testing.assert_array_equal(samples.truth, np.repeat([tile.truth for tile in tiles], 4, axis=0))
 
 
-def test_a_crop_is_a_piece_of_its_picture(samples: Samples) -> None:
+def test_a_crop_is_a_part_of_its_picture(samples: Samples) -> None:
     with Image.open(samples.tiles[5].path) as image:
         whole = np.asarray(image, np.float64).reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
     places = [whole[top : top + 32, left : left + 32] for top in (0, 16) for left in (0, 16)]
@@ -247,7 +247,7 @@ class Counted:
         return {name: self.calls.count(name) for name in dict.fromkeys(self.calls)}
 
 
-def test_a_shelf_computes_nothing_twice(
+def test_a_cache_computes_nothing_twice(
     tiles: Sequence[LabelledTile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted, cache = Counted(monkeypatch), SampleCache(tiles[:2])
@@ -272,7 +272,7 @@ def test_a_shelf_computes_nothing_twice(
 
 
 def test_settings_that_differ_share_no_samples(tiles: Sequence[LabelledTile]) -> None:
-    """What a cache gives is what it would have given without the settings before, and something else each time."""
+    """Samples do not depend on settings that were asked for before, and differ between settings."""
     cache, some = SampleCache(tiles[:6:2]), tiles[:6:2]
     settings = ("fit.seed=5", "network.std=[1, 1, 1]", "crops.jitter=0.3", "crops.normalise=reinhard")
     plain = cache.samples(tiny())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from wsi_necrosis.pipelines.console import fit_progress as fit_log
+from wsi_necrosis.pipelines.console import fit_progress as module
 from wsi_necrosis.pipelines.console.fit_progress import fit_bar
 from wsi_necrosis.training.fit import Epoch
 from wsi_necrosis.training.leave_case_out import silent
@@ -25,7 +25,7 @@ def test_a_terminal_shows_which_fit_is_where(
     def terminal(*, stderr: bool) -> Console:
         return Console(stderr=stderr, force_terminal=True, width=120)
 
-    monkeypatch.setattr(fit_log, "Console", terminal)
+    monkeypatch.setattr(module, "Console", terminal)
     with fit_bar(2) as watch:
         for epoch in EPOCHS:
             watch("Case-3-1", epoch)

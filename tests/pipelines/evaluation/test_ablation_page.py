@@ -49,11 +49,11 @@ def test_a_verdict_claims_no_more_than_the_figures(
 
 
 @pytest.mark.parametrize(("mean", "better"), [(0.051, ["image-flat"]), (0.05, []), (-0.3, []), (0.0, [])])
-def test_arms_are_better_above_the_margin(mean: float, better: list[str], facts: dict[str, Any]) -> None:
+def test_variants_are_better_above_the_margin(mean: float, better: list[str], facts: dict[str, Any]) -> None:
     assert better_arms(with_difference(facts, mean, WIDE, WIDE)) == better
 
 
-def test_every_arm_has_a_row_in_every_table(facts: dict[str, Any]) -> None:
+def test_every_variant_has_a_row_in_every_table(facts: dict[str, Any]) -> None:
     page, variants = render(facts), [*facts["frozen"], *facts["tuned"]]
     for at, name in enumerate(variants):
         assert len(re.findall(rf"^\| `{name}`", page, re.MULTILINE)) == (2 if at == 0 else 3), name
@@ -62,7 +62,7 @@ def test_every_arm_has_a_row_in_every_table(facts: dict[str, Any]) -> None:
         assert page.count(f"**{group}**") == 1
 
 
-def test_no_place_is_left_open_and_every_row_is_as_wide_as_its_table(facts: dict[str, Any]) -> None:
+def test_no_placeholder_is_left_and_every_row_is_as_wide_as_its_table(facts: dict[str, Any]) -> None:
     page = render(facts)
     assert not set("{}") & set(page)
     for block in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
@@ -91,7 +91,7 @@ def test_figures_of_the_facts_stand_on_the_page(facts: dict[str, Any]) -> None:
         assert part in page, part
 
 
-def test_groups_are_listed_from_the_most_telling(facts: dict[str, Any]) -> None:
+def test_groups_are_listed_from_the_most_important(facts: dict[str, Any]) -> None:
     facts["importance"] = {"image": 0.1, "radiomics": 0.3, "nuclei": -0.2}
     page = render(facts)
     assert page.index("| radiomics |") < page.index("| image |") < page.index("| nuclei |")
@@ -128,7 +128,7 @@ def test_branches_without_weights_have_no_table_and_no_plot(facts: dict[str, Any
     assert "Weight of the radiomics branch" not in page
 
 
-def test_the_summary_says_whether_the_checkpoint_was_met(facts: dict[str, Any]) -> None:
+def test_the_summary_says_whether_the_figures_were_reproduced(facts: dict[str, Any]) -> None:
     lines = summary(facts).splitlines()
     f1 = facts["frozen"]["default"]["tile"]["macro_f1"]
     assert lines[0] == f"default                macro-F1 {f1['mean']:.3f} +- {f1['sd']:.3f}"

@@ -28,7 +28,7 @@ SEEDS = (1, 2)
 
 
 def variant(name: str = "other", **changes: Any) -> Variant:
-    """An variant; its settings are written with __ for the dot."""
+    """A variant; its settings are written with __ for the dot."""
     kind = changes.pop("kind", "network")
     tree = {dotted.replace("__", "."): value for dotted, value in changes.items()}
     return Variant(name=name, title=f"the {name} one", group="Any", kind=kind, set=tree)
@@ -97,7 +97,7 @@ def test_figures_of_a_row_are_those_of_its_predictions(
     assert (row["seeds"], row["crops"], row["missing_classes"]) == (2, 21, [])
 
 
-def test_the_difference_is_from_the_main_arm(
+def test_the_difference_is_from_the_main_variant(
     comparison: Comparison, main: Judged, flat: Judged, rules: EvaluationSettings
 ) -> None:
     labels = np.array([tile.label for tile in main.samples.tiles])
@@ -110,7 +110,7 @@ def test_the_difference_is_from_the_main_arm(
 
 
 def test_seeds_are_compared_with_the_same_seeds(comparison: Comparison, main: Judged) -> None:
-    """An variant with the main variant's own second seed alone does not differ from it."""
+    """A variant with the main variant's own second seed alone does not differ from it."""
     second = Judged(
         main.variant, main.samples, type(main.held)(main.held.prob[1:], main.held.gate[1:], {}), SEEDS[1:]
     )
@@ -122,7 +122,7 @@ def test_seeds_are_compared_with_the_same_seeds(comparison: Comparison, main: Ju
     assert row["seeds"] == 1
 
 
-def test_each_arm_is_one_classifier(comparison: Comparison, settings: TrainSettings) -> None:
+def test_each_variant_is_one_classifier(comparison: Comparison, settings: TrainSettings) -> None:
     assert settings.network.members == 2
     assert comparison.settings_of(variant(fit__epochs=3)) == settings.model_copy(
         update={
@@ -132,7 +132,7 @@ def test_each_arm_is_one_classifier(comparison: Comparison, settings: TrainSetti
     )
 
 
-def test_an_arm_may_set_nothing_unknown(comparison: Comparison) -> None:
+def test_a_variant_with_an_unknown_setting_is_refused(comparison: Comparison) -> None:
     with pytest.raises(SettingsError, match=r"fit\.epoch is not a setting"):
         comparison.judge(variant(fit__epoch=3), SEEDS)
 
@@ -189,7 +189,7 @@ def test_a_model_whose_backbone_learned_is_fitted_in_as_many_threads(
 
 
 def test_tiles_of_mixed_label_have_no_figures_but_a_percentage(comparison: Comparison, main: Judged) -> None:
-    """All tumour of case B is mixed, so that it is labelled 50 % viable, and told apart are its other three tiles."""
+    """All tumour of case B is mixed: it is labelled 50 % viable, and its other three tiles alone have figures."""
     tiles = tuple(
         replace(tile, truth=(0.0, 0.5, 0.5)) if tile.case == "B" and tile.is_tumour else tile
         for tile in main.samples.tiles
@@ -203,7 +203,7 @@ def test_tiles_of_mixed_label_have_no_figures_but_a_percentage(comparison: Compa
     assert row["cases"]["B"] == comparison.row(main, main)["cases"]["B"]
 
 
-def test_arms_are_named_in_the_log(comparison: Comparison, caplog: pytest.LogCaptureFixture) -> None:
+def test_variants_are_named_in_the_log(comparison: Comparison, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "wsi_necrosis"):
         comparison.judge(variant("loud", kind="probe"), SEEDS)
     assert "variant loud" in caplog.messages

@@ -40,7 +40,7 @@ def few(rules: EvaluationSettings) -> EvaluationSettings:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations draw no plots."""
     monkeypatch.setattr(evaluation_plots, "draw", lambda *_: None)
 
@@ -106,7 +106,7 @@ def test_page_and_card_are_written_from_the_facts(
     assert said["MODEL_CARD.md"] == model_card.render(spec, facts, "ablation.md")
 
 
-def test_what_the_model_looks_at_is_told_by_group_and_class(facts: dict[str, Any]) -> None:
+def test_importance_and_gate_are_given_by_group_and_class(facts: dict[str, Any]) -> None:
     assert set(facts["importance"]) >= {"image", "radiomics"}
     assert max(facts["importance"].values()) > 0.1
     assert list(facts["gate"]) == list(CLASSES)
@@ -114,8 +114,8 @@ def test_what_the_model_looks_at_is_told_by_group_and_class(facts: dict[str, Any
         assert 0 <= found["lower"] <= found["median"] <= found["upper"] <= 1
 
 
-@pytest.mark.usefixtures("inline", "undrawn")
-def test_other_figures_in_the_checkpoint_are_noticed_and_tuned_arms_kept(
+@pytest.mark.usefixtures("inline", "without_plots")
+def test_other_figures_in_the_checkpoint_are_reported_and_tuned_variants_kept(
     trained: Path,
     painted: Path,
     evaluation: Path,
@@ -136,8 +136,8 @@ def test_other_figures_in_the_checkpoint_are_noticed_and_tuned_arms_kept(
     assert "**They differ from those that the training found" in card.read_text(encoding="utf-8")
 
 
-@pytest.mark.usefixtures("inline", "undrawn")
-def test_tuned_arms_of_another_model_are_dropped_aloud(
+@pytest.mark.usefixtures("inline", "without_plots")
+def test_tuned_variants_of_another_model_are_dropped_with_a_warning(
     trained: Path,
     painted: Path,
     evaluation: Path,
@@ -165,7 +165,7 @@ def test_tuned_arms_of_another_model_are_dropped_aloud(
     ],
     ids=str,
 )
-def test_tuned_arms_under_other_rules_are_not_kept(
+def test_tuned_variants_under_other_rules_are_not_kept(
     changes: dict[str, Any], spec: ModelSpec, rules: EvaluationSettings, evaluation: Path
 ) -> None:
     assert module._kept(evaluation, module._key(spec, rules))
@@ -206,7 +206,7 @@ def test_every_kind_of_model_is_found_again(
     assert ("joined without weights" in page) != weighed
 
 
-def test_cases_that_are_new_judge_the_model_as_it_is(trained: Path, fresh: Path, tmp_path: Path) -> None:
+def test_new_cases_evaluate_the_model_as_it_is(trained: Path, fresh: Path, tmp_path: Path) -> None:
     said = evaluate(Options(str(trained), fresh, tmp_path / "out", mpp_um=0.5))
     found = read(tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["evaluation.json"]
@@ -327,7 +327,7 @@ def test_settings_of_another_version_are_refused_by_name(
 def test_what_would_fail_at_the_end_fails_at_the_beginning(
     option: str, place: str, message: str, trained: Path, painted: Path, tmp_path: Path
 ) -> None:
-    """Nothing is compared before, which here would find no variant."""
+    """Before the comparison, which would fail here without variants."""
     (tmp_path / "file").touch()
     options = Options(str(trained), painted, tmp_path / "out")
     rules = load_evaluation_settings().model_copy(update={"frozen": ()})
@@ -335,7 +335,7 @@ def test_what_would_fail_at_the_end_fails_at_the_beginning(
         evaluate(replace(options, **{option: tmp_path / place}), rules)
 
 
-def test_tuned_arms_need_a_seed_of_the_main_arm(
+def test_tuned_variants_need_a_seed_of_the_main_variant(
     trained: Path, painted: Path, rules: EvaluationSettings, tmp_path: Path
 ) -> None:
     other = rules.model_copy(update={"tuned_seeds": (8, 9)})
@@ -346,8 +346,8 @@ def test_tuned_arms_need_a_seed_of_the_main_arm(
     assert module._tuned_seeds(rules.model_copy(update={"tuned_seeds": (9, 2, 1)}), (1, 2)) == [2, 1]
 
 
-@pytest.mark.usefixtures("inline", "undrawn")
-def test_what_is_none_of_the_models_business_is_met_and_told(
+@pytest.mark.usefixtures("inline", "without_plots")
+def test_ood_inputs_are_evaluated_and_listed_in_the_card(
     trained: Path, painted: Path, few: EvaluationSettings, tmp_path: Path
 ) -> None:
     colours = phantom_tiles("viable", 4, 32, np.random.default_rng(1)).reshape(128, 32, 3)
@@ -385,7 +385,7 @@ def test_the_command_says_what_was_found(
     assert "that it has not seen" in capsys.readouterr().out
 
 
-OF_OTHER_CODE = {
+OF_DIFFERENT_CODE = {
     "default", "image-flat", "radiomics-hierarchy", "concat", "paper", "fixed-loss", "probe", "no-jitter",
     "macenko", "reinhard", "fine-pixels", "wide-field",
 }  # fmt: skip
@@ -411,16 +411,16 @@ def some_tiles(source: Path, target: Path, each: int) -> Path:
 def test_one_seed_of_the_frozen_comparison_on_real_tiles(
     data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shipped variants that take other code than one another, on few tiles, views, crops and epochs."""
+    """Shipped variants that each run different code, on few tiles, views, crops and epochs."""
     shipped = load_evaluation_settings(None, ["bootstrap_draws=200"])
     frozen = tuple(
         variant.model_copy(update={"set": {**variant.set, "fit.epochs": 30}})
         if "fit.epochs" in variant.set
         else variant
         for variant in shipped.frozen
-        if variant.name in OF_OTHER_CODE
+        if variant.name in OF_DIFFERENT_CODE
     )
-    assert {variant.name for variant in frozen} == OF_OTHER_CODE
+    assert {variant.name for variant in frozen} == OF_DIFFERENT_CODE
     tiles = some_tiles(data_dir / "tcia_os", tmp_path / "tiles", each=2)
     overrides = [
         f"data.tiles={tiles}", "fit.test_seeds=[1]", "network.members=1", "crops.views=2", "crops.per_side=1",

@@ -45,7 +45,7 @@ def figure_paths(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     return [(table, name) for table in tables for name in FIGURES if metrics[table][name] is not None]
 
 
-def test_no_place_is_left_open(spec: ModelSpec, facts: dict[str, Any]) -> None:
+def test_no_placeholder_is_left(spec: ModelSpec, facts: dict[str, Any]) -> None:
     card = render(spec, facts | {"ood": OOD})
     assert not set("{}") & set(card)
     assert "None" not in card
@@ -147,7 +147,7 @@ def test_mixed_tiles_are_counted_where_there_are_any(spec: ModelSpec, facts: dic
     assert "| B | 3 | 3 | 3 | 5 |" in card
 
 
-def test_better_ways_are_owned_up_to(spec: ModelSpec, facts: dict[str, Any]) -> None:
+def test_better_variants_are_named(spec: ModelSpec, facts: dict[str, Any]) -> None:
     for row in (*facts["frozen"].values(), *facts["tuned"].values()):
         row["difference"]["mean"] = 0.05
     assert "No other way is better than the model by more than .05 macro-F1." in render(spec, facts)
@@ -157,7 +157,7 @@ def test_better_ways_are_owned_up_to(spec: ModelSpec, facts: dict[str, Any]) -> 
     assert said in render(spec, facts)
 
 
-def test_figures_that_were_not_found_again_are_owned_up_to(spec: ModelSpec, facts: dict[str, Any]) -> None:
+def test_figures_that_were_not_reproduced_are_reported(spec: ModelSpec, facts: dict[str, Any]) -> None:
     assert "They are those that the training found." in render(spec, facts)
     card = render(spec, facts | {"reproduced": False})
     assert "**They differ from those that the training found and the checkpoint holds.**" in card
@@ -173,7 +173,7 @@ def test_features_that_do_not_vary_are_counted(spec: ModelSpec, facts: dict[str,
     assert "3 features (2 constant on the training tiles" in render(replace(spec, standardise=some), facts)
 
 
-def test_a_model_without_a_backbone_claims_none(spec: ModelSpec, facts: dict[str, Any]) -> None:
+def test_the_card_of_a_model_without_a_backbone_names_none(spec: ModelSpec, facts: dict[str, Any]) -> None:
     card = render(replace(spec, backbone="", fusion="radiomics"), facts)
     assert "- Backbone: none; radiomics alone decide." in card
     assert "One branch of width 8, the radiomics." in card
@@ -181,7 +181,7 @@ def test_a_model_without_a_backbone_claims_none(spec: ModelSpec, facts: dict[str
         assert part not in card, part
 
 
-def test_a_flat_model_of_the_image_claims_no_hierarchy(spec: ModelSpec, facts: dict[str, Any]) -> None:
+def test_the_card_of_a_flat_image_model_names_no_hierarchy(spec: ModelSpec, facts: dict[str, Any]) -> None:
     none = find_recipe("none")
     bare = replace(spec.standardise, names=(), centre=(), scale=())
     flat = replace(
@@ -203,7 +203,7 @@ def test_a_flat_model_of_the_image_claims_no_hierarchy(spec: ModelSpec, facts: d
         assert part not in card, part
 
 
-def test_what_should_be_refused_is_told_with_its_shares(spec: ModelSpec, facts: dict[str, Any]) -> None:
+def test_ood_inputs_are_listed_with_their_shares(spec: ModelSpec, facts: dict[str, Any]) -> None:
     card = render(spec, facts | {"ood": OOD})
     for part in (
         "| pen.png | pen | out of domain | 50 | 25 | 12 | 12 |",

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[3]
 SHARES = {"masked", "abstained", "non_tumour", "tumour", "unreadable"}
 
 
-def quilt(*materials: str, side: int = 4) -> NDArray[np.uint8]:
-    """A picture of 32 px squares: a column of so many of each material, as the phantom's model knows them."""
+def mosaic(*materials: str, side: int = 4) -> NDArray[np.uint8]:
+    """A picture of 32 px squares: for each material of the phantom a column of `side` of them."""
     rng = np.random.default_rng(4)
     columns = [phantom_tiles(name, side, 32, rng).reshape(32 * side, 32, 3) for name in materials]
     return np.concatenate(columns, axis=1)
@@ -43,7 +43,7 @@ def table(folder: Path, *rows: str, header: str = "file,group,expected,mpp") -> 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Of runs by the phantom's model, to which all but its own materials are unusual."""
+    """Of runs by the phantom's model with an OOD detector that is fitted to its own materials."""
     folder, spec, rng = tmp_path_factory.mktemp("model"), phantom_spec(), np.random.default_rng(2)
     tiles = np.concatenate(
         [phantom_tiles(name, 20, 32, rng) for name in ("non_tumour", "non_viable", "viable")]
@@ -58,16 +58,16 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def reactions(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reaction, ...]:
-    """To what it knows, to green wool, and to glass."""
+    """To its own materials, to the same in green, and to glass."""
     folder = tmp_path_factory.mktemp("pictures")
-    rgb = quilt("non_tumour", "non_viable", "viable", "viable")
-    wool = (rgb // 4 + np.array([30, 140, 40])).astype(np.uint8)
-    pictures = {"known": rgb, "odd": wool, "bare": np.full_like(rgb, 245)}
-    unknown = [
+    rgb = mosaic("non_tumour", "non_viable", "viable", "viable")
+    green = (rgb // 4 + np.array([30, 140, 40])).astype(np.uint8)
+    pictures = {"known": rgb, "odd": green, "bare": np.full_like(rgb, 245)}
+    inputs = [
         OodInput(painted(folder / f"{name}.png", pixels), name, "open" if name == "known" else "ood", 1.0)
         for name, pixels in pictures.items()
     ]
-    return tuple(react(unknown, settings))
+    return tuple(react(inputs, settings))
 
 
 def test_the_shipped_table_is_whole(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_shares_of_the_area_add_up_to_one(reactions: tuple[Reaction, ...]) -> No
         assert min(shares.values()) >= 0
 
 
-def test_what_is_known_is_scored_and_what_is_odd_abstained_on(reactions: tuple[Reaction, ...]) -> None:
+def test_known_materials_are_scored_and_others_abstain(reactions: tuple[Reaction, ...]) -> None:
     known, odd, bare = (reaction.row() for reaction in reactions)
     assert known["shares"]["abstained"] < 0.1
     assert known["shares"]["tumour"] == pytest.approx(0.75, abs=0.1)
@@ -148,7 +148,7 @@ def test_what_is_known_is_scored_and_what_is_odd_abstained_on(reactions: tuple[R
 
 
 def test_cells_are_those_of_the_picture(reactions: tuple[Reaction, ...]) -> None:
-    """4 x 4 squares; glass has as many, all of them masked."""
+    """4 x 4 cells; those of glass are all masked."""
     known, odd, bare = reactions
     counts = {reaction.row()["cells"] for reaction in reactions}
     assert counts == {16}
@@ -161,7 +161,7 @@ def test_a_slide_is_taken_as_it_is(settings: Settings, tmp_path: Path) -> None:
     """With the pixel size of the table, or its own; nothing but the slide is left behind."""
     path = tmp_path / "slide.tiff"
     tifffile.imwrite(
-        path, quilt("viable", "viable", "viable", "viable"), tile=(64, 64), photometric="rgb",
+        path, mosaic("viable", "viable", "viable", "viable"), tile=(64, 64), photometric="rgb",
         resolution=(1e4, 1e4), resolutionunit="CENTIMETER",
     )  # fmt: skip
     given, own = react([OodInput(path, "own", "open", mpp) for mpp in (1.0, None)], settings)
@@ -177,14 +177,16 @@ def test_a_picture_that_cannot_be_read_is_named(content: bytes, settings: Settin
         list(react([OodInput(tmp_path / "broken.png", "x", "open", 1.0)], settings))
 
 
-def test_a_bomb_is_refused(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = painted(tmp_path / "bomb.png", quilt("viable"))
+def test_a_decompression_bomb_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = painted(tmp_path / "bomb.png", mosaic("viable"))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DatasetError, match=r"bomb\.png cannot be read"):
         list(react([OodInput(path, "x", "open", 1.0)], settings))
 
 
-def test_a_slide_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> None:
+def test_a_file_that_is_no_slide_is_refused(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "slide.svs").write_bytes(b"nothing")
     with pytest.raises(SlideError, match=r"slide\.svs"):
         list(react([OodInput(tmp_path / "slide.svs", "x", "open", 1.0)], settings))
@@ -206,7 +208,7 @@ def made_up(group: str, expected: str, distance: list[float], masked: int = 0) -
     )
 
 
-def test_a_row_says_what_came_of_the_area() -> None:
+def test_a_row_gives_the_shares_of_the_area() -> None:
     assert made_up("pen", "ood", [0.5, 1.5], masked=3).row() == {
         "file": "a.png",
         "group": "pen",
@@ -219,7 +221,7 @@ def test_a_row_says_what_came_of_the_area() -> None:
     }
 
 
-def test_groups_are_told_from_familiar_crops() -> None:
+def test_auroc_compares_groups_with_familiar_crops() -> None:
     """Pen: of 2 x 4 pairs, .5 beats one of four, 2 beats four: 5 of 8. The tie at 1 of IHC counts half: 3.5 of 4."""
     familiar = np.array([0.25, 0.75, 0.75, 1.0])
     found = summarise(
@@ -247,7 +249,7 @@ def test_rows_of_one_group_are_taken_together() -> None:
     assert found["familiar_abstained"] == 0.5
 
 
-def test_where_nothing_should_be_unusual_no_share_is_told() -> None:
+def test_without_inputs_that_are_expected_as_ood_there_is_no_share() -> None:
     found = summarise([made_up("H&E", "open", [0.5])], np.array([0.2]))
     assert (found["held_off"], found["held_off_cells"]) == (None, [0, 0])
     assert found["auroc"] == {"H&E": 1.0, "all that should be refused": None}

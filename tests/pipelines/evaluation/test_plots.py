@@ -68,7 +68,7 @@ ALL: dict[str, Callable[..., None]] = {
     "learning": learning_plot,
     "gate": gate_plot,
 }
-ODD: dict[str, Draw] = {
+EDGE_CASES: dict[str, Draw] = {
     "confusion without a class": lambda path: plots.confusion_plot(
         path, [[0.5, 1144.25, 0], [0, 0, 0], [1, 0, 1]], "Means", "One seed."
     ),
@@ -89,7 +89,7 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path, name: str) -> None:
     assert sorted(tmp_path.iterdir()) == [first, again, other]
 
 
-@pytest.mark.parametrize("draw", [*ALL.values(), *ODD.values()], ids=[*ALL, *ODD])
+@pytest.mark.parametrize("draw", [*ALL.values(), *EDGE_CASES.values()], ids=[*ALL, *EDGE_CASES])
 def test_pictures_are_1800_px_wide_and_nothing_is_cut(tmp_path: Path, draw: Draw) -> None:
     path = tmp_path / "picture.png"
     draw(path)
