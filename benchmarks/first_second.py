@@ -17,10 +17,14 @@ import tempfile
 from pathlib import Path
 
 
-def seconds(command: list[str | Path], folder: Path) -> float:
-    """User and system seconds of a command and all that it started."""
+def seconds(command: list[str | Path], code: int, folder: Path) -> float:
+    """User and system seconds of a command and all that it started; it has to end with this exit code."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=folder, check=False, capture_output=True, env={**os.environ, "NO_COLOR": "1"})
+    done = subprocess.run(
+        command, cwd=folder, check=False, capture_output=True, env={**os.environ, "NO_COLOR": "1"}
+    )
+    if done.returncode != code:
+        raise SystemExit(f"{command} ended with {done.returncode}: {done.stderr.decode()}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -34,20 +38,22 @@ def main() -> None:
     arguments = parser.parse_args()
     slide = str(arguments.slide.resolve())
     commands = {
-        "--help": ["--help"],
-        "run missing.svs": ["run", "missing.svs"],
-        "run, up to date": ["run", slide, "-o", "kept", "--quiet"],
-        "run": ["run", slide, "-o", "new", "--quiet", "--overwrite"],
+        "--help": (0, ["--help"]),
+        "run missing.svs": (1, ["run", "missing.svs"]),
+        "run, up to date": (0, ["run", slide, "-o", "kept", "--quiet"]),
+        "run": (0, ["run", slide, "-o", "new", "--quiet", "--overwrite"]),
     }
     with tempfile.TemporaryDirectory() as scratch:
         places = {name: Path(scratch) / name for name in ("before", "after")}
         for place in places.values():
             place.mkdir()
-        for title, words in commands.items():
+        for title, (code, words) in commands.items():
             took: dict[str, list[float]] = {"before": [], "after": []}
             for repeat in range(arguments.repeats + 1):
                 for name, place in places.items():
-                    found = seconds([getattr(arguments, name).resolve() / "wsi-necrosis", *words], place)
+                    found = seconds(
+                        [getattr(arguments, name).resolve() / "wsi-necrosis", *words], code, place
+                    )
                     if repeat:
                         took[name].append(found)
             old, new = (statistics.median(took[name]) for name in ("before", "after"))
