@@ -14,6 +14,7 @@ from typing import Any
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.scores.slide_folder import PERF
 from wsi_necrosis.settings.run import Settings
 
 DAY_S = 24 * 60 * 60
@@ -66,7 +67,7 @@ def bench(slide: Path, settings: Settings, mpp: Mpp | None, watcher: Watcher) ->
         start, before = time.perf_counter(), _processor_seconds()
         report = analyse(slide, Path(scratch) / "slide", settings, watcher, mpp=mpp)
         wall, spent = time.perf_counter() - start, _processor_seconds() - before
-        perf = json.loads((report.folder / "perf.json").read_text(encoding="utf-8"))
+        perf = json.loads((report.folder / PERF).read_text(encoding="utf-8"))
     here = not settings.cluster.scheduler
     return Benchmark(
         slide.name, perf, report.result["provenance"]["inputs"], wall, spent / wall if here else None

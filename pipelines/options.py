@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.geometry import Mpp
 
 if TYPE_CHECKING:
-    from wsi_necrosis.geometry import Mpp
     from wsi_necrosis.settings.run import Settings
 
 SlidePath = Annotated[Path, typer.Argument(help="Whole-slide image: SVS, NDPI, MRXS, SCN, BIF, TIFF, DICOM.")]
@@ -88,9 +88,6 @@ def parse_mpp(text: str | None) -> Mpp | None:
     """
     if text is None:
         return None
-    # Geometry brings numpy, which `--help` does not need.
-    from wsi_necrosis.geometry import Mpp
-
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

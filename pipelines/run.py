@@ -10,11 +10,11 @@ from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.plan import make_plan
 from wsi_necrosis.inference.watcher import Watcher
 from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.scores.slide_folder import SLIDES
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
-from wsi_necrosis.tiling.tissue import find_tissue
 
 from .console.signals import interruptible
 from .console.slide_log import SlideLog
@@ -37,7 +37,7 @@ def run(
         As `analysis.analyse`; also on Ctrl-C and SIGTERM, after which the same command resumes.
     """
     name = slide.resolve().name if slide.name in {"", ".."} else slide.name  # a link keeps its own name
-    folder = out / "slides" / name
+    folder = out / SLIDES / name
     with interruptible(), SlideLog(watcher) as logged:
         report = analyse(slide, folder, settings, logged, mpp=mpp, slide_id=name, overwrite=overwrite)
     write_summary(out)
@@ -46,6 +46,9 @@ def run(
 
 def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
     """What `run` would do, as text; nothing is written."""
+    # scipy, which a run that finds its results up to date does not need
+    from wsi_necrosis.tiling.tissue import find_tissue
+
     with open_slide(slide, mpp) as opened:
         plan = make_plan(opened, settings)
         mask = find_tissue(read_overview(opened, settings.tissue.mpp_um), settings.tissue)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import atomic_write, write_json, write_text
+from wsi_necrosis.files import atomic_write, checksum, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -72,3 +72,16 @@ def test_json_is_utf_8_and_finite(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text(encoding="utf-8"))["a"] == 0.1
+
+
+def test_a_checksum_sees_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_bytes(b"1")
+    first = checksum(tmp_path)
+    (tmp_path / "note").write_text(first, encoding="utf-8")
+    assert checksum(tmp_path, without="note") == first != checksum(tmp_path)
+    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
+    assert checksum(tmp_path, without="note") != first
+    (tmp_path / "a" / "y").rename(tmp_path / "a" / "x")
+    (tmp_path / "a" / "x").write_bytes(b"2")
+    assert checksum(tmp_path, without="note") != first

@@ -1,3 +1,5 @@
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,3 +35,9 @@ def test_areas_use_both_pixel_sizes() -> None:
 def test_mpp_reads_well() -> None:
     assert str(Mpp(0.5, 0.5)) == "0.5"
     assert str(Mpp(0.5, 0.25)) == "0.5 x 0.25"
+
+
+@pytest.mark.parametrize("given", [0.5, np.float32(0.5), Mpp(0.5, 0.5)])
+def test_one_number_means_square_pixels(given: float | Mpp) -> None:
+    assert Mpp.of(given) == Mpp(0.5, 0.5)
+    assert Mpp.of(None) is None

@@ -5,9 +5,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import wsi_necrosis
+from wsi_necrosis.errors import SettingsError, UsageError
+from wsi_necrosis.geometry import Mpp
 
 STUB = Path(wsi_necrosis.__file__).with_suffix(".pyi")
 NOTEBOOK = """
@@ -58,9 +61,26 @@ def test_every_public_name_has_an_example_that_runs(
     monkeypatch.chdir(tmp_path)
     public = getattr(wsi_necrosis, name)
     module = sys.modules[public.__module__]
-    (example,) = doctest.DocTestFinder(recurse=False).find(public, name, module, vars(module))
+    (example,) = doctest.DocTestFinder(recurse=False).find(public, name, module, globs={})
     assert example.examples
     assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_numbers_and_strings_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert wsi_necrosis.write_phantom("slide.tiff", side_mm=0.25, mpp=0.5).size_l0 == (500, 500)
+    with wsi_necrosis.open_slide("slide.tiff", np.float32(0.25)) as slide:
+        assert slide.mpp == Mpp(0.25, 0.25)
+        for px in (0, -5):
+            with pytest.raises(UsageError, match=r"thumbnail of .* px"):
+                slide.thumbnail(px)
+            with pytest.raises(UsageError, match=r"pixels of .* um"):
+                wsi_necrosis.read_overview(slide, px)
+    request = wsi_necrosis.Request("slide.tiff", "out", mpp=1)
+    assert request == wsi_necrosis.Request(Path("slide.tiff"), Path("out"), mpp=Mpp(1.0, 1.0))
+    assert request.name == "slide.tiff"
+    with pytest.raises(SettingsError, match="not the one string"):
+        wsi_necrosis.load_settings(overrides="model.name=phantom")
 
 
 def test_a_notebook_of_ten_lines(tmp_path: Path) -> None:

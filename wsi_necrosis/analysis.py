@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsFloat
 
 from wsi_necrosis.errors import InterruptedRunError, WsiNecrosisError
 from wsi_necrosis.export.result_json import result_of
@@ -40,34 +40,48 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Request:
     """What to analyse, and where its results go.
 
-    Attributes
+    Parameters
     ----------
-    slide : Path
+    slide : str or Path
         The slide's file.
-    folder : Path
+    folder : str or Path
         Folder of the slide's results.
     slide_id : str
         The slide's name in tables, by default the file's name.
-    mpp : Mpp or None
-        Pixel size that overrides the file's own.
+    mpp : float, Mpp or None
+        Size of a level-0 pixel in um, instead of what the file says.
     overwrite : bool
         Replace results that were made from other inputs.
 
     Examples
     --------
-    >>> Request(Path("a/slide.svs"), Path("out/slide")).name
+    >>> import wsi_necrosis as wn
+    >>> wn.Request("a/slide.svs", "out/slide").name
     'slide.svs'
     """
 
     slide: Path
     folder: Path
-    slide_id: str = ""
-    mpp: Mpp | None = None
-    overwrite: bool = False
+    slide_id: str
+    mpp: Mpp | None
+    overwrite: bool
+
+    def __init__(
+        self,
+        slide: str | Path,
+        folder: str | Path,
+        slide_id: str = "",
+        mpp: SupportsFloat | Mpp | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        facts = {"slide": Path(slide), "folder": Path(folder), "slide_id": slide_id, "mpp": Mpp.of(mpp)}
+        for name, value in {**facts, "overwrite": overwrite}.items():
+            object.__setattr__(self, name, value)  # the class is frozen
 
     @property
     def name(self) -> str:
@@ -81,7 +95,7 @@ def analyse(
     settings: Settings | None = None,
     watcher: Watcher | None = None,
     *,
-    mpp: float | Mpp | None = None,
+    mpp: SupportsFloat | Mpp | None = None,
     slide_id: str = "",
     overwrite: bool = False,
 ) -> SlideReport:
@@ -132,8 +146,7 @@ def analyse(
     (3, 4)
     """
     settings = settings or load_settings()
-    pixel_size = Mpp(mpp, mpp) if isinstance(mpp, int | float) else mpp
-    request = Request(Path(slide), Path(out), slide_id, pixel_size, overwrite)
+    request = Request(slide, out, slide_id, mpp, overwrite=overwrite)
     with WorkerPool(settings.cluster) as pool:
         return _complete(_prepare(request, settings, pool), settings, watcher or QuietWatcher(), pool)
 
@@ -164,7 +177,7 @@ def analyse_all(
     --------
     >>> import wsi_necrosis as wn
     >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
-    >>> requests = [wn.Request(Path(name), Path("batch") / name) for name in ("small.tiff", "none.tiff")]
+    >>> requests = [wn.Request(name, f"batch/{name}") for name in ("small.tiff", "none.tiff")]
     >>> for request, outcome in wn.analyse_all(requests, wn.load_settings(overrides=["model.name=phantom"])):
     ...     print(request.name, type(outcome).__name__)
     small.tiff SlideReport

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +108,16 @@ def write_json(path: Path, facts: Mapping[str, Any]) -> None:
         It cannot be written.
     """
     write_text(path, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+
+
+def checksum(folder: Path, *, without: str = "") -> str:
+    """CRC-32 of the names and contents of all files in a folder, in hexadecimal; the file `without` does not count."""
+    crc = 0
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name != without:
+            crc = zlib.crc32(path.read_bytes(), zlib.crc32(name.encode(), crc))
+    return f"{crc:08x}"
 
 
 def _swap(partial: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Mpp:
 
     x: float
     y: float
+
+    @classmethod
+    def of(cls, given: SupportsFloat | Mpp | None) -> Mpp | None:
+        """Square pixels where one number is given; a pair, or None, as it is."""
+        return given if given is None or isinstance(given, Mpp) else cls(float(given), float(given))
 
     @property
     def px_mm2(self) -> float:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.scores.slide_folder import LOG
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -44,7 +45,7 @@ class SlideLog:
 
     def folder_ready(self, folder: Path) -> None:
         """Open `log.txt` and write the buffered records."""
-        self._file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        self._file = logging.FileHandler(folder / LOG, encoding="utf-8")
         formatter = logging.Formatter(FORMAT)
         formatter.converter = time.gmtime
         self._file.setFormatter(formatter)

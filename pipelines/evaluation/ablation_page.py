@@ -7,6 +7,8 @@ from typing import Any
 
 from wsi_necrosis.classes import TUMOUR_CLASSES
 
+from .wrapping import wrapped
+
 MARGIN = 0.05  # of macro-F1, below which differences mean little with so few tiles
 PUBLISHED_TEST = "Case-4"  # of TCIA's tiles
 
@@ -70,7 +72,7 @@ def render(facts: Mapping[str, Any]) -> str:
     cases = facts["metrics"]["cases"]
     first = next(iter(rows.values()))
     labelled = ", ".join(f"{case} {_percent(found['truth'])}" for case, found in cases.items())
-    return PAGE.format(
+    page = PAGE.format(
         n_tiles=facts["metrics"]["n_tiles"],
         n_cases=len(cases),
         n_seeds=len(facts["seeds"]),
@@ -86,6 +88,7 @@ def render(facts: Mapping[str, Any]) -> str:
         gate_table=_gate_table(facts["gate"]),
         gate_plot="![gate](gate.png)\n" if facts["gate"] else "",
     )
+    return wrapped(page)
 
 
 def summary(facts: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from wsi_necrosis.classes import CLASSES, TUMOUR_CLASSES
 from wsi_necrosis.model.spec import ModelSpec
 
 from .ablation_page import PUBLISHED_TEST, better_arms, markdown, pm
+from .wrapping import wrapped
 
 FIGURES = {
     "macro_f1": "Macro-F1",
@@ -157,7 +158,7 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
     """The card of a model that was compared with variants, in Markdown; `page` is the link to the comparison."""
     data, metrics, training = spec.trained_on, facts["metrics"], spec.training
     fit, detector = training["fit"], spec.ood
-    return CARD.format(
+    text = CARD.format(
         name=spec.name, title=spec.title, notice_sentence=f"{spec.notice[:1].upper()}{spec.notice[1:]}.",
         mpp=spec.mpp, tile_px=spec.tile_px, backbone=_backbone(spec), branches=_branches(spec),
         heads=HEADS[spec.heads], members=_members(spec.members), normalise=spec.normalise,
@@ -180,6 +181,7 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
         reproduced=REPRODUCED[facts["reproduced"]],
         versions=", ".join(f"{name} {version}" for name, version in spec.created_with.items()),
     )  # fmt: skip
+    return wrapped(text)
 
 
 def _source_mpp(mpp: float | None) -> str:

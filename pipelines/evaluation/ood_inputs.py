@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.metrics import auc
 
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.dataset.tables import positive, read_rows
@@ -183,4 +184,4 @@ def _auroc(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> floa
         return None
     positive = np.r_[np.ones(len(distance), bool), np.zeros(len(familiar), bool)]
     false_alarms, found = roc_curve(positive, np.r_[distance, familiar])
-    return round(float(np.trapezoid(found, false_alarms)), 4)
+    return round(float(auc(false_alarms, found)), 4)

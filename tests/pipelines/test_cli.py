@@ -3,11 +3,26 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import tifffile
 
 from tests.helpers.command import as_process, in_process
 from tests.helpers.models import save_model_with_ood_limit
 from tests.helpers.runs import FILES
+from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.slides.phantom import write_phantom
+
+SLOW_TO_IMPORT = {
+    "torch",
+    "timm",
+    "distributed",
+    "zarr",
+    "scipy",
+    "numba",
+    "sklearn",
+    "matplotlib",
+    "pyarrow",
+}
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -19,6 +34,47 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def run_and_list_imports(*arguments: str) -> tuple[int, set[str]]:
+    """The exit code of a command, and the packages of `SLOW_TO_IMPORT` that its process imported."""
+    code = (
+        "import sys; from wsi_necrosis.pipelines.cli import app; from typer.testing import CliRunner;"
+        "done = CliRunner().invoke(app, sys.argv[1:]);"
+        "print(*[name for name in sys.modules if '.' not in name]);"
+        "sys.exit(getattr(done.exception, 'exit_code', done.exit_code))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    return done.returncode, set(done.stdout.split()) & SLOW_TO_IMPORT
+
+
+def test_bad_input_is_answered_without_slow_imports(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.tiff"
+    tifffile.imwrite(bare, np.full((256, 256, 3), 200, np.uint8), tile=(64, 64))
+    assert run_and_list_imports("run", str(tmp_path / "missing.svs")) == (1, set())
+    assert run_and_list_imports("run", str(bare)) == (PixelSizeError.exit_code, set())
+    assert run_and_list_imports("run", str(bare), "--set", "grid.strides=2") == (2, set())
+
+
+def test_results_that_are_up_to_date_are_answered_without_slow_imports(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "s.tiff", side_mm=0.5)
+    command = ["run", str(tmp_path / "s.tiff"), "-o", str(tmp_path / "out"), "--model", "phantom"]
+    assert in_process(*command).returncode == 0
+    assert run_and_list_imports(*command) == (0, set())
+
+
+@pytest.mark.slow
+def test_a_network_that_was_converted_before_needs_no_torch(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    write_phantom(tmp_path / "s.tiff", side_mm=0.5)
+    command = ["run", str(tmp_path / "s.tiff"), "-o", str(tmp_path / "out"), "--overwrite"]
+    assert in_process(*command).returncode == 0  # converts it, unless the cache has it
+    code, found = run_and_list_imports(*command)
+    assert code == 0
+    assert "distributed" in found
+    assert found.isdisjoint({"torch", "timm"})
 
 
 def test_errors_are_one_line_and_an_exit_code(tmp_path: Path) -> None:

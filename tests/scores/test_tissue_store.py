@@ -51,5 +51,5 @@ def test_a_damaged_one_is_named(tmp_path: Path, damage: str) -> None:
         write_tissue(tmp_path, *painted(20, 30))
         lost = tmp_path / "tissue.zarr" / ("mask/zarr.json" if damage == "array gone" else "zarr.json")
         lost.unlink()
-    with pytest.raises(StoreError, match=r"tissue\.zarr cannot be read"):
+    with pytest.raises(StoreError, match=r"tissue\.zarr is missing or damaged"):
         read_tissue(tmp_path)

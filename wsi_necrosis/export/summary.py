@@ -12,6 +12,7 @@ from typing import Any
 
 from wsi_necrosis.files import write_text
 from wsi_necrosis.provenance import RESULT_VERSION
+from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def write_summary(out: Path) -> None:
 
 def _results(out: Path) -> list[dict[str, Any]]:
     found = []
-    for path in sorted((out / "slides").rglob("result.json")):
+    for path in sorted((out / SLIDES).rglob(RESULT)):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             if result["schema_version"] != RESULT_VERSION:

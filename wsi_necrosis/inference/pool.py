@@ -42,7 +42,7 @@ class WorkerPool:
 
     Examples
     --------
-    >>> from wsi_necrosis.settings.loading import load_settings
+    >>> from wsi_necrosis.settings.run import load_settings
     >>> with WorkerPool(load_settings().cluster) as pool:
     ...     pool.require_scheduler()  # nothing to ask for on this machine, and nothing is started
     """

@@ -26,6 +26,7 @@ from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.provenance import VERSION
 from wsi_necrosis.radiomics.extraction import prepare
+from wsi_necrosis.scores.slide_folder import SlideFolder
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import Slide, open_slide
@@ -136,7 +137,7 @@ def require_same_setup(job: Job) -> None:
     require_backend(job.backend)
     if load_spec(job.model).fingerprint != job.model_fingerprint:
         raise UsageError(f"a worker sees another model {job.model}; use a folder that all share")
-    if not ScoreStore.exists(job.folder):
+    if not SlideFolder(job.folder).has_scores:
         raise UsageError(
             f"a worker does not see {job.folder}; put the output on a file system that all share"
         )

@@ -58,7 +58,8 @@ def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> Tile
 
     Examples
     --------
-    >>> model = load_model("phantom")
+    >>> import wsi_necrosis as wn
+    >>> model = wn.load_model("phantom")
     >>> model.spec.tile_px
     32
     """

@@ -144,7 +144,8 @@ def list_models() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> list_models()
+    >>> import wsi_necrosis as wn
+    >>> wn.list_models()
     ('default', 'first-order', 'phantom')
     """
     return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{SPEC_FILE}")))

@@ -70,9 +70,9 @@ def extract(
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import numpy as np, wsi_necrosis as wn
     >>> tiles = np.full((1, 8, 8, 3), 255, np.uint8)
-    >>> values, names = extract(tiles, np.ones((1, 8, 8), bool), find_recipe("phantom"), mpp=1.0)
+    >>> values, names = wn.extract(tiles, np.ones((1, 8, 8), bool), wn.find_recipe("phantom"), mpp=1.0)
     >>> names[0], values.tolist()
     ('haematoxylin_tissue_firstorder_Mean', [[0.0, 0.0, 0.0]])
     """

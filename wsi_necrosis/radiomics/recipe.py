@@ -232,7 +232,8 @@ def find_recipe(name: str) -> Recipe:
 
     Examples
     --------
-    >>> len(find_recipe("fast").names)
+    >>> import wsi_necrosis as wn
+    >>> len(wn.find_recipe("fast").names)
     239
     """
     _require_known("recipe", name, RECIPES)

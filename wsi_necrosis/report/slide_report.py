@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +31,15 @@ class SlideReport:
 
     Examples
     --------
+    >>> import wsi_necrosis as wn
     >>> result = {"slide_id": "a.svs", "percent_viable": 41.7, "status": "scored", "warnings": []}
-    >>> print(SlideReport(Path("out/a.svs"), result, load_settings()))
+    >>> print(wn.SlideReport("out/a.svs", result, wn.load_settings()))
     a.svs: 41.7 % viable
     """
 
     folder: Path
-    result: Mapping[str, Any]
-    settings: Settings
+    result: Mapping[str, Any] = field(repr=False)
+    settings: Settings = field(repr=False)
 
     @property
     def percent_viable(self) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_necrosis.errors import ResultsDifferError, StoreError
+from wsi_necrosis.files import checksum
 from wsi_necrosis.provenance import RESULT_VERSION, differences
 
 if TYPE_CHECKING:
@@ -21,11 +22,14 @@ LOG = "log.txt"
 SCORES = "scores.zarr"
 BLOCKS = "blocks"
 TISSUE = "tissue.zarr"
+TISSUE_CHECKSUM = "checksum.txt"  # in `TISSUE`: of all its other files
 TILES = "tiles.parquet"
 HEATMAP = "heatmap.ome.zarr"
 REGIONS = "regions.geojson"
 THUMBNAIL = "thumbnail.png"
 OVERLAY = "overlay.png"
+SLIDES = "slides"  # in the folder of a command's results: a folder for each slide
+RESULT_KEYS = ("slide_id", "status", "reason", "percent_viable", "warnings", "provenance")
 EXPORTS = (TILES, HEATMAP, REGIONS, THUMBNAIL, OVERLAY)
 
 
@@ -47,11 +51,20 @@ class SlideFolder:
         return (self.path / SCORES / "zarr.json").is_file()
 
     @property
+    def has_tissue(self) -> bool:
+        """Whether overview and mask are there, undamaged."""
+        tissue = self.path / TISSUE
+        try:
+            written = (tissue / TISSUE_CHECKSUM).read_text(encoding="utf-8")
+            return written == checksum(tissue, without=TISSUE_CHECKSUM)
+        except (OSError, ValueError):
+            return False
+
+    @property
     def is_complete(self) -> bool:
-        """Whether every file of a finished run is there."""
-        return self.has_scores and all(
-            (self.path / name).exists() for name in (RESULT, PERF, TISSUE, *EXPORTS)
-        )
+        """Whether every file of a finished run is there, and overview and mask are undamaged."""
+        names = (RESULT, PERF, *EXPORTS)
+        return self.has_scores and all((self.path / name).exists() for name in names) and self.has_tissue
 
     def result(self) -> dict[str, Any]:
         """The content of `result.json`.
@@ -66,12 +79,21 @@ class SlideFolder:
             result = json.loads(path.read_text(encoding="utf-8"))
             version = result["schema_version"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
+            raise StoreError(f"{path} cannot be read ({error!r}); {self._way_out()}") from None
         if version != RESULT_VERSION:
             raise StoreError(
                 f"{path} has schema version {version!r}, this program reads {RESULT_VERSION}; run the slide again"
             )
+        missing = [key for key in RESULT_KEYS if key not in result]
+        if missing:
+            raise StoreError(f"{path} lacks {', '.join(missing)}; run the slide again")
         return dict(result)
+
+    def _way_out(self) -> str:
+        """What to do where there is no result; the folder that `-o` names holds those of slides one level below."""
+        if (self.path / SLIDES).is_dir():
+            return f"the results of a slide are in a folder of {self.path / SLIDES}"
+        return "run the slide again"
 
     def finished_with(self, fingerprints: Mapping[str, str]) -> dict[str, Any] | None:
         """The result of a complete folder that was made with these fingerprints; None for any other folder."""
@@ -81,7 +103,7 @@ class SlideFolder:
             result = self.result()
         except StoreError:
             return None
-        return result if result["provenance"]["fingerprints"] == fingerprints else None
+        return result if result["provenance"].get("fingerprints") == fingerprints else None
 
     def inputs(self) -> Mapping[str, Any]:
         """Every input of the scores, as `plan.make_plan` recorded them.

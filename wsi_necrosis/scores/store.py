@@ -24,7 +24,7 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.files import atomic_write, remove, write_json
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.provenance import digest
-from wsi_necrosis.scores.block_scores import BlockScores, Scores, empty_block
+from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, empty_block
 from wsi_necrosis.scores.slide_folder import BLOCKS, SCORES
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
@@ -53,9 +53,7 @@ class ScoreReader:
         try:
             self._group = zarr.open_group(folder / SCORES, mode=self.MODE)
         except (FileNotFoundError, ValueError) as error:
-            raise StoreError(
-                f"{folder} holds no readable scores.zarr ({error}); run with --overwrite"
-            ) from None
+            raise StoreError(f"{folder} holds no readable {SCORES} ({error}); run with --overwrite") from None
         self.plan: Mapping[str, Any] = dict(self._group.attrs)
         version = self.plan.get("store_version")
         if version != STORE_VERSION:
@@ -63,11 +61,6 @@ class ScoreReader:
                 f"{folder / SCORES} has store version {version!r}, this program reads {STORE_VERSION}; "
                 "run with --overwrite"
             )
-
-    @classmethod
-    def exists(cls, folder: Path) -> bool:
-        """Whether a slide's folder holds a store."""
-        return (folder / SCORES / "zarr.json").is_file()
 
     @property
     def grid(self) -> TileGrid:
@@ -92,9 +85,20 @@ class ScoreReader:
         )
 
     def read(self) -> Scores:
-        """The whole store without radiomics and gate, which are large and rarely needed."""
+        """The whole store without radiomics and gate, which are large and rarely needed.
+
+        Raises
+        ------
+        StoreError
+            A finished block differs from what was written.
+        """
         names = ("prob", "uncertainty", "ood", "px", "state")
-        arrays = {name: np.asarray(self._array(name)[...]) for name in names}
+        try:
+            arrays = {name: np.asarray(self._array(name)[...]) for name in names}
+        except (OSError, ValueError, RuntimeError) as error:  # zarr's codecs raise these on damaged chunks
+            raise StoreError(f"{self.folder} has damaged scores ({error}); run with --overwrite") from None
+        for block in self.grid.blocks():
+            self._require_unchanged(block, {name: array[block.cells] for name, array in arrays.items()})
         return Scores(grid=self.grid, px_mm2=float(self.plan["px_mm2"]), **arrays)
 
     def read_whole(self, px: NDArray[np.uint32]) -> Scores:
@@ -114,6 +118,21 @@ class ScoreReader:
         if not np.array_equal(scores.px.sum(axis=-1), px.sum(axis=-1)):
             raise StoreError(f"{self.folder} has lost part of its scores; run with --overwrite")
         return scores
+
+    def _require_unchanged(self, block: Block, found: Mapping[str, NDArray[Any]]) -> None:
+        """Compare arrays of a block with the checksums in its record; a block that was not scored has none."""
+        try:
+            checksums = json.loads(self._record(block).read_text(encoding="utf-8"))["checksums"]
+            changed = [name for name, array in found.items() if checksums[name] != _checksum(array)]
+        except FileNotFoundError:
+            changed = ["record"] if (found["state"] == CellState.SCORED).any() else []
+        except (OSError, ValueError, KeyError, TypeError):
+            changed = ["record"]
+        if changed:
+            raise StoreError(
+                f"{self.folder} has lost part of its scores ({', '.join(changed)} of block {block.name}); run with "
+                "--overwrite"
+            )
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]
@@ -198,4 +217,8 @@ def _create_array(group: zarr.Group, name: str, data: NDArray[Any], block_cells:
 
 
 def _checksums(found: BlockScores) -> dict[str, int]:
-    return {f.name: zlib.crc32(np.ascontiguousarray(getattr(found, f.name)).tobytes()) for f in fields(found)}
+    return {f.name: _checksum(getattr(found, f.name)) for f in fields(found)}
+
+
+def _checksum(array: NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())

@@ -11,9 +11,9 @@ import zarr
 from numpy.typing import NDArray
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import atomic_write
+from wsi_necrosis.files import atomic_write, checksum, write_text
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.scores.slide_folder import TISSUE
+from wsi_necrosis.scores.slide_folder import TISSUE, TISSUE_CHECKSUM, SlideFolder
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.mask import MaskClass, Tissue, TissueMask
 
@@ -42,6 +42,7 @@ def write_tissue(folder: Path, overview: Overview, mask: TissueMask) -> None:
             group.create_array(
                 name, data=pixels, chunks=chunks, dimension_names=("y", "x", "channel")[: pixels.ndim]
             )
+        write_text(partial / TISSUE_CHECKSUM, checksum(partial))
 
 
 def read_tissue(folder: Path) -> Tissue:
@@ -53,6 +54,8 @@ def read_tissue(folder: Path) -> Tissue:
         It is missing or damaged.
     """
     path = folder / TISSUE
+    if not SlideFolder(folder).has_tissue:
+        raise StoreError(f"{path} is missing or damaged; run the slide again")
     try:
         group = zarr.open_group(path, mode="r")
         facts: dict[str, Any] = dict(group.attrs)

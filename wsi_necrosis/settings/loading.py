@@ -25,7 +25,7 @@ def validated(schema: type[S], tree: Mapping[str, Any]) -> S:
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(item) for item in error.errors())) from None
+        raise SettingsError("; ".join(_explain(item, schema.LISTED) for item in error.errors())) from None
 
 
 def shipped_yaml(name: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
 def _parse_override(text: str) -> dict[str, Any]:
     dotted, equals, value = text.partition("=")
     if not equals:
-        raise SettingsError(f"--set {text}: write section.key=value")
+        raise SettingsError(f"{text!r} sets nothing; write section.key=value")
     return nested(dotted.strip(), _parse_yaml(f"value: {value}", f"--set {text}")["value"])
 
 
@@ -78,6 +78,8 @@ def nested(dotted: str, value: Any) -> dict[str, Any]:
 
 def overlaid(tree: dict[str, Any], config: str | Path | None, overrides: Iterable[str]) -> dict[str, Any]:
     """A user's file and `section.key=value` strings over `tree`."""
+    if isinstance(overrides, str):
+        raise SettingsError(f"overrides are a list of section.key=value, not the one string {overrides!r}")
     over = [] if config is None else [read_yaml(config)]
     for layer in (*over, *map(_parse_override, overrides)):
         tree = merged(tree, layer)
@@ -93,8 +95,10 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _explain(item: Mapping[str, Any]) -> str:
+def _explain(item: Mapping[str, Any], listed: str) -> str:
     dotted = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"{dotted} is not a setting; `wsi-necrosis config` lists them all"
+        return f"{dotted} is not a setting; {listed} lists them all"
+    if item["type"] == "missing":
+        return f"{dotted} is missing"
     return f"{dotted}: {item['msg']} (got {item['input']!r})"

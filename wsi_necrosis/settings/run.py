@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -82,6 +82,8 @@ class ExportSettings(Section):
 class Settings(Section):
     """All settings of a run."""
 
+    LISTED: ClassVar[str] = "`wsi-necrosis config`"
+
     tissue: TissueSettings
     grid: GridSettings
     model: ModelSettings
@@ -103,7 +105,8 @@ def load_settings(
 
     Examples
     --------
-    >>> load_settings(overrides=["model.device=cpu"]).model.device
+    >>> import wsi_necrosis as wn
+    >>> wn.load_settings(overrides=["model.device=cpu"]).model.device
     'cpu'
     """
     tree = shipped_yaml("default.yaml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -24,5 +24,7 @@ Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinc
 
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
+
+    LISTED: ClassVar[str] = "the shipped file in `configs`"  # where all settings are listed
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -12,7 +12,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.errors import SlideError
+from wsi_necrosis.errors import SlideError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.pyramid import level_for
@@ -62,6 +62,8 @@ def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
     ------
     PixelSizeError
         The slide's pixel size is unknown.
+    UsageError
+        `mpp_um` is not above 0.
     SlideError
         No pixel can be read.
 
@@ -74,7 +76,9 @@ def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
     (125, 125, 3)
     """
     info = slide.info
-    mpp_um = mpp_um or load_settings().tissue.mpp_um
+    mpp_um = load_settings().tissue.mpp_um if mpp_um is None else mpp_um
+    if not mpp_um > 0:
+        raise UsageError(f"an overview with pixels of {mpp_um} um cannot be made; give a size above 0")
     px_l0 = max(1, round(mpp_um / info.known_mpp.x)), max(1, round(mpp_um / info.known_mpp.y))
     mpp = info.known_mpp.scaled(*px_l0)
     height, width = math.ceil(info.plane.height_l0 / px_l0[1]), math.ceil(info.plane.width_l0 / px_l0[0])

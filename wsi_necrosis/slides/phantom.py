@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import tifffile
@@ -100,7 +100,7 @@ def write_phantom(
     rng: np.random.Generator | None = None,
     *,
     side_mm: float = 4.0,
-    mpp: Mpp | None = None,
+    mpp: SupportsFloat | Mpp | None = None,
 ) -> PhantomTruth:
     """Write a pyramidal TIFF of painted tissue, and its truth beside it as `<stem>.truth.json`.
 
@@ -115,8 +115,8 @@ def write_phantom(
         Decides shapes and texture; by default one of seed 0.
     side_mm : float
         Side of the square slide; all shapes but the focus scale with it.
-    mpp : Mpp
-        Size of a level-0 pixel; 0.5 um unless given.
+    mpp : float or Mpp, optional
+        Size of a level-0 pixel in um, by default 0.5.
 
     Returns
     -------
@@ -124,12 +124,13 @@ def write_phantom(
 
     Examples
     --------
-    >>> truth = write_phantom("small.tiff", side_mm=0.5)
+    >>> import wsi_necrosis as wn
+    >>> truth = wn.write_phantom("small.tiff", side_mm=0.5)
     >>> truth.size_l0
     (1000, 1000)
     """
     path, rng = Path(path), rng or np.random.default_rng(0)
-    mpp = mpp or Mpp(0.5, 0.5)
+    mpp = Mpp.of(mpp) or Mpp(0.5, 0.5)
     size = round(1000 * side_mm / mpp.x), round(1000 * side_mm / mpp.y)
     shapes = _shapes(rng, side_mm)
     label = _paint(shapes, size, mpp)

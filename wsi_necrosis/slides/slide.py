@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.errors import SlideError
+from wsi_necrosis.errors import SlideError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo, check_given_mpp
 from wsi_necrosis.slides.jpeg_tiff_reader import open_jpeg_tiff
@@ -39,7 +39,13 @@ class Slide(Protocol):
         ...
 
     def thumbnail(self, longest_px: int = 1024) -> NDArray[np.uint8]:
-        """The slide's plane as RGB, uint8 (height, width, 3), its longer side at most `longest_px`."""
+        """The slide's plane as RGB, uint8 (height, width, 3), its longer side at most `longest_px`.
+
+        Raises
+        ------
+        UsageError
+            `longest_px` is below 1.
+        """
         ...
 
     def read(self, box: Box, mpp: Mpp, needed: Sequence[Box] | None = None) -> Region:
@@ -61,7 +67,7 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | None = None) -> Slide:
+def open_slide(path: str | Path, mpp: SupportsFloat | Mpp | None = None, reader: str | None = None) -> Slide:
     """Open a slide of any format that OpenSlide reads, an OME-TIFF, a JPEG 2000 file or an OME-Zarr folder.
 
     Parameters
@@ -91,7 +97,7 @@ def open_slide(path: str | Path, mpp: float | Mpp | None = None, reader: str | N
     ...     slide.dimensions, slide.mpp.x, slide.thumbnail(100).shape
     ((1000, 1000), 0.5, (100, 100, 3))
     """
-    given = Mpp(mpp, mpp) if isinstance(mpp, int | float) else mpp
+    given = Mpp.of(mpp)
     check_given_mpp(given)
     file = Path(path)
     if not is_zarr(file):
@@ -134,6 +140,8 @@ class _PyramidSlide:
         return self.info.mpp
 
     def thumbnail(self, longest_px: int = 1024) -> NDArray[np.uint8]:
+        if longest_px < 1:
+            raise UsageError(f"a thumbnail of {longest_px} px cannot be made; give 1 or more")
         plane = self.info.plane
         side_l0 = max(1.0, plane.width_l0 / longest_px, plane.height_l0 / longest_px)
         rows, cols = (max(1, round(side / side_l0)) for side in (plane.height_l0, plane.width_l0))

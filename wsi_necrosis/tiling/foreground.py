@@ -27,8 +27,9 @@ def foreground(tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     Examples
     --------
+    >>> import numpy as np, wsi_necrosis as wn
     >>> tiles = np.array([[[[243, 243, 243], [150, 90, 160]]]], np.uint8)
-    >>> foreground(tiles).tolist()
+    >>> wn.foreground(tiles).tolist()
     [[[False, True]]]
     """
     red, green, blue = tiles[..., 0], tiles[..., 1], tiles[..., 2]

@@ -76,6 +76,7 @@ def train(
     Examples
     --------
     >>> import numpy as np, wsi_necrosis as wn
+    >>> from pathlib import Path
     >>> from PIL import Image
     >>> from wsi_necrosis.slides.phantom import phantom_tiles
     >>> rng = np.random.default_rng(0)

@@ -81,6 +81,11 @@ def test_every_figure_comes_from_the_facts(spec: ModelSpec, facts: dict[str, Any
         ]
 
 
+def flat(page: str) -> str:
+    """A page as one line."""
+    return " ".join(page.split())
+
+
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
@@ -107,7 +112,7 @@ def test_a_changed_fact_changes_the_card(
     for key in above:
         branch = branch[key]
     branch[last] = value
-    assert said in render(spec, facts)
+    assert said in flat(render(spec, facts))
     assert render(spec, facts) != before
 
 
@@ -130,8 +135,8 @@ def test_a_changed_fact_changes_the_card(
 def test_settings_of_the_training_stand_in_the_card(
     settings: dict[str, Any], said: str, spec: ModelSpec, facts: dict[str, Any]
 ) -> None:
-    assert said not in render(spec, facts)
-    assert said in render(changed(spec, **settings), facts)
+    assert said not in flat(render(spec, facts))
+    assert said in flat(render(changed(spec, **settings), facts))
 
 
 def test_pictures_with_pixel_sizes_of_their_own_need_no_other(spec: ModelSpec, facts: dict[str, Any]) -> None:
@@ -158,9 +163,9 @@ def test_better_variants_are_named(spec: ModelSpec, facts: dict[str, Any]) -> No
 
 
 def test_figures_that_were_not_reproduced_are_reported(spec: ModelSpec, facts: dict[str, Any]) -> None:
-    assert "They are those that the training found." in render(spec, facts)
+    assert "They are those that the training found." in flat(render(spec, facts))
     card = render(spec, facts | {"reproduced": False})
-    assert "**They differ from those that the training found and the checkpoint holds.**" in card
+    assert "**They differ from those that the training found and the checkpoint holds.**" in flat(card)
 
 
 def test_one_ensemble_has_no_spread(spec: ModelSpec, facts: dict[str, Any]) -> None:
@@ -213,7 +218,7 @@ def test_ood_inputs_are_listed_with_their_shares(spec: ModelSpec, facts: dict[st
         "5.1 %, as the limit is set so",
         "Not asked to be refused: H&E.",
     ):
-        assert part in card, part
+        assert part in flat(card), part
     assert "Runs on pictures" not in render(spec, facts)
 
 
@@ -242,4 +247,4 @@ def test_the_shipped_card_is_that_of_the_shipped_model() -> None:
     card = (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card == render(load_spec("default"), facts)
     for part in ("10.7937/tcia.2019.bvhjhdas", "Leavey P", "CC BY 3.0", "Apache-2.0"):
-        assert part in card
+        assert part in flat(card)
