@@ -133,7 +133,9 @@ def test_other_figures_in_the_checkpoint_are_reported_and_tuned_variants_kept(
     assert found["tuned"] == facts["tuned"]
     assert found["frozen"] == {name: facts["frozen"][name] for name in ("default", "probe")}
     assert "[../out/ablation.md](../out/ablation.md)" in card.read_text(encoding="utf-8")
-    assert "**They differ from those that the training found" in card.read_text(encoding="utf-8")
+    assert "**They differ from those that the training found" in " ".join(
+        card.read_text(encoding="utf-8").split()
+    )
 
 
 @pytest.mark.usefixtures("inline", "without_plots")
