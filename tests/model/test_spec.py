@@ -107,7 +107,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 def test_another_format_version_is_refused(folder: Path, version: object) -> None:
     edit(folder, format_version=version, calibration={"kind": "none"})
     said = (
-        rf"{folder / SPEC_FILE} has format version {version!r}, this program reads 2; use the program version"
+        rf"{folder / SPEC_FILE} has format version {version!r}, this program reads 3; use the program version"
     )
     with pytest.raises(ModelError, match=rf"{said} that made the model, or train it again"):
         load_spec(folder)
@@ -141,15 +141,15 @@ def test_a_description_that_is_none_is_refused(folder: Path, text: str) -> None:
         ("calibration", {"kind": "magic"}, r"calibration\.kind: Unexpected"),
         ("calibration", {"value": 0}, "calibration: .*above 0"),
         ("calibration", {"value": float("nan")}, "calibration: .*finite"),
-        ("novelty", {}, r"novelty\.centre: .*required"),
-        ("novelty", DETECTOR_TREE | {"centre": [0.0] * 14}, "novelty: .*15 numbers"),
-        ("novelty", DETECTOR_TREE | {"scale": [1.0] * 16}, "novelty: .*15 numbers"),
-        ("novelty", DETECTOR_TREE | {"precision": [[1.0] * 15] * 14}, "novelty: .*15 numbers"),
-        ("novelty", DETECTOR_TREE | {"precision": [[1.0] * 14] * 15}, "novelty: .*15 numbers"),
-        ("novelty", DETECTOR_TREE | {"limit": 0.0}, "novelty: .*above 0"),
-        ("novelty", DETECTOR_TREE | {"limit": float("nan")}, "novelty: .*finite"),
-        ("novelty", DETECTOR_TREE | {"scale": [0.0] * 15}, "novelty: .*above 0"),
-        ("novelty", DETECTOR_TREE | {"kind": "other"}, r"novelty\.kind: Unexpected"),
+        ("ood", {}, r"ood\.centre: .*required"),
+        ("ood", DETECTOR_TREE | {"centre": [0.0] * 14}, "ood: .*15 numbers"),
+        ("ood", DETECTOR_TREE | {"scale": [1.0] * 16}, "ood: .*15 numbers"),
+        ("ood", DETECTOR_TREE | {"precision": [[1.0] * 15] * 14}, "ood: .*15 numbers"),
+        ("ood", DETECTOR_TREE | {"precision": [[1.0] * 14] * 15}, "ood: .*15 numbers"),
+        ("ood", DETECTOR_TREE | {"limit": 0.0}, "ood: .*above 0"),
+        ("ood", DETECTOR_TREE | {"limit": float("nan")}, "ood: .*finite"),
+        ("ood", DETECTOR_TREE | {"scale": [0.0] * 15}, "ood: .*above 0"),
+        ("ood", DETECTOR_TREE | {"kind": "other"}, r"ood\.kind: Unexpected"),
         ("fusion", "sum", "fusion: .*'radiomics'"),
         ("heads", "three", "heads: .*'flat'"),
         ("normalise", "vahadane", "normalise: .*'macenko'"),

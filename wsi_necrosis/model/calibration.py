@@ -23,9 +23,12 @@ class Temperature:
         Log-probabilities are divided by it and normalised again. 1 changes nothing; larger values move the
         three classes towards a third each. Their order stays, so that no tile changes its class. Guo C et
         al. (2017), On calibration of modern neural networks, ICML.
+    cases : int
+        Cases that it was fitted to; 0 where it was not fitted.
     """
 
     value: float = 1.0
+    cases: int = 0
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
@@ -33,7 +36,9 @@ class Temperature:
             raise ValueError("a temperature is finite and above 0")
 
     @classmethod
-    def fit(cls, prob: NDArray[np.float64], truth: NDArray[np.float64], largest: float) -> Self:
+    def fit(
+        cls, prob: NDArray[np.float64], truth: NDArray[np.float64], largest: float, cases: int = 0
+    ) -> Self:
         """The temperature that minimises the cross-entropy of predictions for unseen cases.
 
         Parameters
@@ -43,6 +48,8 @@ class Temperature:
         largest : float
             The temperature lies between `1 / largest` and `largest`. Where predictions are no better than chance
             on unseen cases, it is `largest`.
+        cases : int
+            Cases that the predictions are for.
         """
         # scipy takes half a second to import; reading a model's description does not need it.
         from scipy.optimize import minimize_scalar
@@ -55,8 +62,9 @@ class Temperature:
 
         bound = float(np.log(largest))
         if not bound:
-            return cls()
-        return cls(float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)))
+            return cls(cases=cases)
+        found = minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x
+        return cls(float(np.exp(found)), cases)
 
     def apply(self, prob: NDArray[np.floating]) -> NDArray[np.float32]:
         """Calibrated probabilities: float32 (n, 3), rows sum to 1; unchanged at a temperature of 1."""

@@ -72,9 +72,7 @@ def save_checkpoint(folder: Path, spec: ModelSpec, tensors: Tensors) -> ModelSpe
     _require_finite(stored, f"the model for {folder}")
     data = dump_safetensors(stored)
     spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
-    text = json.dumps(
-        TypeAdapter(ModelSpec).dump_python(spec, mode="json", by_alias=True), indent=1, allow_nan=False
-    )
+    text = json.dumps(TypeAdapter(ModelSpec).dump_python(spec, mode="json"), indent=1, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         partial.write_bytes(data)

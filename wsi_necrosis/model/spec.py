@@ -13,11 +13,12 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError, SettingsError
 from wsi_necrosis.model.calibration import FORBID, Temperature
 from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.model.quantity import Quantity
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics.recipe import Recipe
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -61,8 +62,9 @@ class ModelSpec:
         Side of a tile in pixels, and the size of a pixel in um.
     mean, std : tuple of float
         Of the backbone's own input, for R, G, B in [0, 1].
-    fusion : {"gate", "concat", "image", "radiomics"}
-        How the two branches are joined, or the only branch.
+    fusion : {"gate", "concat", "mean", "image", "radiomics"}
+        How the two branches are joined (`mean`: each has heads of its own, and probabilities are averaged), or the
+        only branch.
     heads : {"hierarchical", "flat"}
         Tumour or not and then viable or not, or one softmax over three classes.
     hidden, gate_hidden, dropout : int, int, float
@@ -78,9 +80,11 @@ class ModelSpec:
     normalise : {"none", "macenko", "reinhard"}
         How a slide's stains are brought to one standard before anything else.
     calibration : Temperature
-        How probabilities are corrected.
+        How probabilities of single tiles are corrected, for their uncertainty; what is summed into areas is not.
+    quantity : Quantity or None
+        Which estimator of percent viable leads, and how far it is off; None where that was not measured.
     ood : OodDetector or None
-        How tiles unlike the training tiles are recognised; None where the model cannot. `novelty` in the file.
+        How tiles unlike the training tiles are recognised; None where the model cannot.
     trained_on : TrainingData
         Source, licence, cases and centre of the training tiles.
     training : dict
@@ -107,12 +111,13 @@ class ModelSpec:
     recipe: Annotated[Recipe, PlainValidator(_parse_recipe), PlainSerializer(Recipe.to_dict)]
     standardise: Standardiser
     trained_on: TrainingData
-    fusion: Literal["gate", "concat", "image", "radiomics"] = "gate"
+    fusion: Literal["gate", "concat", "mean", "image", "radiomics"] = "gate"
     heads: Literal["hierarchical", "flat"] = "hierarchical"
     members: Annotated[int, Field(ge=1)] = 1
     normalise: Literal["none", "macenko", "reinhard"] = "none"
     calibration: Temperature = field(default_factory=Temperature)
-    ood: Annotated[OodDetector | None, Field(alias="novelty")] = None
+    quantity: Quantity | None = None
+    ood: OodDetector | None = None
     classes: tuple[str, ...] = CLASSES
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -124,7 +129,7 @@ class ModelSpec:
     @property
     def fingerprint(self) -> str:
         """Hash of all that determines scores: the weights, and the description without the fields in `PROSE`."""
-        facts = TypeAdapter(ModelSpec).dump_python(self, mode="json", by_alias=True)
+        facts = TypeAdapter(ModelSpec).dump_python(self, mode="json")
         return digest({key: value for key, value in facts.items() if key not in PROSE})
 
     @property

@@ -1,0 +1,82 @@
+"""What is known of a model's percent viable: which estimator leads, how far it is off, and what cannot be told from 0.
+
+The figures come from slides simulated of left-out cases (`training.quantity`). They are kept apart from the
+calibration of single tiles (`model.calibration`): probabilities that are summed into an area are never scaled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from wsi_necrosis.model.calibration import FORBID
+
+Estimator = Literal["soft", "hard"]
+
+
+@dataclass(frozen=True)
+class EndOfScale:
+    """What a model reads at one end of the scale, where percent viable is truly 0 or truly 100.
+
+    Attributes
+    ----------
+    mean : float
+        Mean over the cases of the mean reading, in percent.
+    limit : float
+        The 95 % point farthest from the true value among the cases, in percent: readings up to it (at 0), or down to
+        it (at 100), cannot be told from the end of the scale. At 0 it is a limit of blank (CLSI EP17-A2).
+    cases : int
+        Cases that this comes from, at least two.
+    """
+
+    mean: float
+    limit: float
+    cases: int
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+
+@dataclass(frozen=True)
+class EstimatorFigures:
+    """How an estimator of percent viable did on simulated slides of left-out cases.
+
+    Attributes
+    ----------
+    rmse : float
+        Root mean square error in percentage points.
+    slope, intercept : float
+        Least-squares line of what was found against what was true, in percent.
+    blank, full : EndOfScale or None
+        Readings where nothing is viable, and where all tumour is; None ("not known") with fewer than two such cases.
+    """
+
+    rmse: float
+    slope: float
+    intercept: float
+    blank: EndOfScale | None = None
+    full: EndOfScale | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """The estimator of percent viable that leads, and the figures of both.
+
+    Attributes
+    ----------
+    estimator : {"soft", "hard"}
+        The one with the smaller error: `soft` splits each cell by its probabilities, `hard` counts each as its most
+        probable class.
+    soft, hard : EstimatorFigures
+        Figures of each.
+    """
+
+    estimator: Estimator
+    soft: EstimatorFigures
+    hard: EstimatorFigures
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    def of(self, estimator: Estimator) -> EstimatorFigures:
+        """Figures of one of the two."""
+        return self.soft if estimator == "soft" else self.hard
