@@ -103,7 +103,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         load_tensors(folder, load_spec(folder))
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None])
+@pytest.mark.parametrize("version", [1, 2, "3", None])
 def test_another_format_version_is_refused(folder: Path, version: object) -> None:
     edit(folder, format_version=version, calibration={"kind": "none"})
     said = (
