@@ -27,6 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "image": {"fusion": "image", **NOTHING},
     "radiomics": {"fusion": "radiomics", "backbone": ""},
     "ensemble": {"members": 2, "heads": "flat"},
+    "mean": {"fusion": "mean"},
     "macenko": {"normalise": "macenko"},
 }
 

@@ -103,7 +103,7 @@ def _read_materials(network: Network) -> None:
     first, second = classifier.radiomics[0], classifier.radiomics[3]
     _set_pairs(first, _radiomics_functions())
     second.weight.copy_(torch.eye(4))
-    for head, pair in ((classifier.coarse, 0), (classifier.fine, 2)):
+    for head, pair in ((classifier.heads[0].coarse, 0), (classifier.heads[0].fine, 2)):
         head.weight[:, pair : pair + 2] = torch.tensor([[-0.5, 0.5], [0.5, -0.5]])
 
 

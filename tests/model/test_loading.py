@@ -25,12 +25,12 @@ PURE = (*CLASSES, "glass")
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("missing", "members.0.coarse.bias is missing"),
+        ("missing", "members.0.heads.0.coarse.bias is missing"),
         ("extra", "surplus is unexpected"),
-        ("shape", r"members.0.coarse.bias has shape \(3,\), not \(2,\)"),
+        ("shape", r"members.0.heads.0.coarse.bias has shape \(3,\), not \(2,\)"),
         ("fewer members", "members.1.image.0.weight is missing.* and .* more"),
-        ("more members", "members.1.coarse.bias is unexpected.* and 16 more"),
-        ("other heads", "members.0.flat.weight is missing"),
+        ("more members", "members.1.gate.0.bias is unexpected.* and 16 more"),
+        ("other heads", "members.0.heads.0.flat.weight is missing"),
         ("format 1", "members.0.* is missing"),
     ],
 )
@@ -38,11 +38,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, fault: str, message
     spec = phantom_spec()
     tensors = phantom_network(spec).tensors()
     if fault == "missing":
-        del tensors["members.0.coarse.bias"]
+        del tensors["members.0.heads.0.coarse.bias"]
     elif fault == "extra":
         tensors["surplus"] = np.zeros(1)
     elif fault == "shape":
-        tensors["members.0.coarse.bias"] = np.zeros(3)
+        tensors["members.0.heads.0.coarse.bias"] = np.zeros(3)
     elif fault == "fewer members":
         spec = replace(spec, members=2)
     elif fault == "more members":

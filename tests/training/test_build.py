@@ -53,7 +53,9 @@ def test_the_checkpoint_scores_tiles(trained: Path) -> None:
 
 def test_members_differ_on_one_backbone(trained: Path) -> None:
     tensors = load_tensors(trained, load_spec(trained))
-    assert not np.array_equal(tensors["members.0.coarse.weight"], tensors["members.1.coarse.weight"])
+    assert not np.array_equal(
+        tensors["members.0.heads.0.coarse.weight"], tensors["members.1.heads.0.coarse.weight"]
+    )
     assert {name.split(".")[0] for name in tensors} == {"backbone", "members"}
 
 
@@ -153,6 +155,8 @@ def test_the_description_does_not_name_the_folder_of_the_tiles(trained: Path, pa
         (["fit.tune=partial", "network.members=3"], "fit.tune 'partial'.*set network.members=1"),
         (["fit.tune=head", "network.fusion=radiomics"], "fit.tune 'head' needs a backbone.*set fit.tune=frozen"),
         (["fit.tune=full", "network.members=1", "network.fusion=radiomics"], "needs a backbone"),
+        (["network.hidden=0", "network.fusion=gate"], "'gate' joins hidden layers.*network.fusion=mean"),
+        (["network.hidden=0", "network.fusion=concat"], "'concat' joins hidden layers"),
         (["fit.epoch=3"], "fit.epoch is not a setting"),
     ],
 )  # fmt: skip

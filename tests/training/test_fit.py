@@ -13,13 +13,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from tests.helpers.training_tiles import painted_tiles, tiny
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.model.network import Backbone, Shape
+from wsi_necrosis.model.network import Backbone, Shape, mean_prob
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training import batches
@@ -27,13 +29,14 @@ from wsi_necrosis.training import fit as fit_module
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, ResumePoint, fit, predict
 from wsi_necrosis.training.fit_state import heads_of, shape_of
+from wsi_necrosis.training.losses import squared_weights
 from wsi_necrosis.training.samples import SampleCache, Samples, intra_op_threads
 
 EPOCHS, BATCHES = 3, 5  # of 36 crops by 8, the last of 4
 STEPS = EPOCHS * BATCHES
 EVERY = 3
 STOPPING_SEED = 4  # seed of fits whose second epoch is the best on the inner case
-FUSIONS = ("gate", "concat", "image", "radiomics")
+FUSIONS = ("gate", "concat", "mean", "image", "radiomics")
 LOSSES = ("hierarchical", "paper", "fixed", "flat")
 
 
@@ -584,18 +587,65 @@ def test_every_network_under_every_loss(cache: SampleCache, fusion: str, loss: s
     assert losses[-1] < losses[0]
     assert_gate(found, fusion)
     assert heads_of(settings.fit) == ("flat" if loss == "flat" else "hierarchical")
-    assert hasattr(fitted.classifier, "flat") == (loss == "flat")
+    assert all(hasattr(heads, "flat") == (loss == "flat") for heads in fitted.classifier.heads)
     weights = np.array([(epoch.weight_coarse, epoch.weight_fine) for epoch in fitted.history])
     assert (weights == 1).all() == (loss in {"fixed", "flat"})
 
 
 def assert_gate(found: Predicted, fusion: str) -> None:
-    fixed = {"image": (1.0, 0.0), "radiomics": (0.0, 1.0), "concat": (np.nan, np.nan)}
+    fixed = {"image": (1.0, 0.0), "radiomics": (0.0, 1.0), "concat": (np.nan, np.nan), "mean": (0.5, 0.5)}
     if fusion in fixed:
         np.testing.assert_array_equal(found.gate, np.tile(fixed[fusion], (len(found.prob), 1)))
     else:
         np.testing.assert_allclose(found.gate.sum(axis=1), 1, atol=1e-6)
         assert 0 < found.gate.min() < found.gate.max() < 1
+
+
+# Linear heads
+
+
+LINEAR = (
+    "network.hidden=0", "fit.loss=flat", "fit.epochs=400", "fit.batch=512", "fit.learning_rate=0.05",
+    "fit.weight_decay=0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("l2", [0.01, 0.1])
+def test_linear_heads_are_logistic_regression(noisy: Samples, l2: float) -> None:
+    """Against scikit-learn's, on scaled features, with classes weighted by inverse frequency and C = 1 / (l2 n)."""
+    uneven = noisy.only(noisy.tiles[:-1])  # the classes are no longer equally frequent
+    once = replace(uneven, pooled=uneven.pooled[:, :1], features=uneven.features[:, :1])
+    settings = tiny(*LINEAR, "network.fusion=image", f"fit.l2={l2}")
+    found = predict(fit(once, None, settings, 1), once, settings).prob
+    features = StandardScaler().fit_transform(once.pooled[:, 0])
+    oracle = LogisticRegression(C=1 / (l2 * len(once)), class_weight="balanced", max_iter=2000)
+    expected = oracle.fit(features, once.truth.argmax(axis=1)).predict_proba(features)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_branches_with_heads_of_their_own_learn_as_if_alone(noisy: Samples) -> None:
+    """Their mean is that of a model of the image and one of radiomics, which no gate lets one branch outvote."""
+    found = {}
+    for fusion in ("mean", "image", "radiomics"):
+        settings = tiny(*LINEAR, f"network.fusion={fusion}", "fit.l2=0.05")
+        found[fusion] = predict(fit(noisy, None, settings, 1), noisy, settings).prob
+    np.testing.assert_allclose(found["mean"], (found["image"] + found["radiomics"]) / 2, atol=0.02)
+
+
+def test_l2_shrinks_the_weights(noisy: Samples) -> None:
+    norms = []
+    for l2 in (0.0, 0.01, 1.0):
+        settings = tiny(*LINEAR, "network.fusion=mean", f"fit.l2={l2}")
+        fitted = fit(noisy, None, settings, 1)
+        norms.append(squared_weights(fitted.classifier).item())
+    assert norms[0] > 2 * norms[1] > 4 * norms[2]
+
+
+def test_linear_heads_on_a_backbone_that_learns(samples: Samples, backbone: Backbone) -> None:
+    settings = tiny("network.hidden=0", "network.fusion=mean", "fit.tune=head", "fit.epochs=2")
+    fitted = fit(samples, backbone, settings, 1)
+    assert (fitted.classifier.image.factor > 0).any()
+    assert np.isfinite(predict(fitted, samples, settings).prob).all()
 
 
 def test_a_branch_that_is_not_there_has_no_influence(cache: SampleCache) -> None:
@@ -689,7 +739,7 @@ def test_a_tuned_backbone_is_the_one_that_predicts(samples: Samples, tuned: Tune
     with torch.inference_mode():
         pooled = tuned.whole.backbone(torch.from_numpy(samples.pixels))
         z = torch.from_numpy(tuned.whole.standardise.apply(samples.features[:, 0]).astype(np.float32))
-        expected = tuned.whole.classifier(pooled, z).prob()
+        expected = mean_prob(tuned.whole.classifier(pooled, z))
     np.testing.assert_allclose(found.prob, expected, atol=1e-5)
 
 

@@ -50,6 +50,8 @@ class CropSettings(Section):
     jitter: Annotated[float, Field(ge=0, lt=1)]
     jitter_od: NotNegative
     normalise: Literal["none", "macenko", "reinhard"]
+    min_tissue: Fraction
+    min_nuclei_per_mm2: NotNegative
     batch: Count
     workers: Count
 
@@ -64,8 +66,8 @@ class NetworkSettings(Section):
     initial: str
     mean: tuple[float, float, float] | None
     std: tuple[Positive, Positive, Positive] | None
-    fusion: Literal["gate", "concat", "image", "radiomics"]
-    hidden: Count
+    fusion: Literal["gate", "concat", "mean", "image", "radiomics"]
+    hidden: Annotated[int, Field(ge=0)]
     gate_hidden: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
     recipe: str
@@ -86,6 +88,7 @@ class FitSettings(Section):
     backbone_learning_rate: Positive
     loss_learning_rate: Positive
     weight_decay: NotNegative
+    l2: NotNegative
     patience: Annotated[int, Field(ge=0)]
     device: Literal["auto", "cpu", "cuda", "mps"]
     save_every: Count

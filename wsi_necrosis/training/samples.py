@@ -8,12 +8,12 @@ never on which other tiles are there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.crops import cut_crops
 from wsi_necrosis.dataset.tiles import LabelledTile
+from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.model.backend import choose_device
 from wsi_necrosis.model.network import Backbone
 from wsi_necrosis.model.torch_runner import precision
@@ -32,6 +33,7 @@ from wsi_necrosis.stain.normalise import fit_normaliser
 from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone
+from wsi_necrosis.training.crop_labels import LeftOut, inherits, left_out_by_case, log_left_out
 
 TURNS = 8
 OVERVIEW_UM = 4.0  # pixel size of the overview that a run fits stains to; averaging weakens extreme colours
@@ -57,6 +59,9 @@ class Samples:
         Radiomics of every view, unscaled.
     recipe : Recipe
         Which radiomics.
+    left_out : mapping
+        Crops of all tiles by case and class, and how many did not inherit the label of their tile
+        (`crop_labels.inherits`) and are not among the m.
     """
 
     tiles: tuple[LabelledTile, ...]
@@ -65,6 +70,7 @@ class Samples:
     pooled: NDArray[np.float32]
     features: NDArray[np.float64]
     recipe: Recipe
+    left_out: Mapping[str, Mapping[str, LeftOut]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of crops."""
@@ -81,13 +87,20 @@ class Samples:
         return np.array([tile in wanted for tile in self.tiles], bool)[self.owner]
 
     def only(self, tiles: Sequence[LabelledTile]) -> Samples:
-        """The samples of these tiles, in the order that they have here."""
+        """The samples of these tiles, in the order that they have here; `left_out` stays that of all."""
         wanted = set(tiles)
         kept = [at for at, tile in enumerate(self.tiles) if tile in wanted]
         rows = self.rows(tiles)
         owner = np.searchsorted(kept, self.owner[rows])
         some = tuple(self.tiles[at] for at in kept)
-        return Samples(some, owner, self.pixels[rows], self.pooled[rows], self.features[rows], self.recipe)
+        return replace(
+            self,
+            tiles=some,
+            owner=owner,
+            pixels=self.pixels[rows],
+            pooled=self.pooled[rows],
+            features=self.features[rows],
+        )
 
     def by_tile(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean over the crops of each tile: (n, ...) from (m, ...)."""
@@ -122,7 +135,7 @@ class SampleCache:
             return measured
         key = f"pooled {network.backbone} {network.initial} {network.mean} {network.std} {crops!r}"
         key += f" {settings.fit.seed}" if network.initial == "random" else ""
-        views = Views(self.tiles, measured.owner, measured.pixels, crops)
+        views = Views(measured.tiles, measured.owner, measured.pixels, crops)
         return replace(measured, pooled=self._once(key, lambda: self._pooled(views, settings)))
 
     def plain(self, crops: CropSettings, recipe: Recipe) -> Samples:
@@ -136,15 +149,15 @@ class SampleCache:
         return self._measured(crops.model_copy(update={"views": 1}), recipe)
 
     def _measured(self, crops: CropSettings, recipe: Recipe) -> Samples:
-        owner, pixels = self._crops(crops)
-        views = Views(self.tiles, owner, pixels, crops)
+        cut = self._crops(crops)
+        views = Views(cut.tiles, cut.owner, cut.pixels, crops)
         features = self._once(f"radiomics {recipe.name} {crops!r}", lambda: radiomic_views(views, recipe))
-        pooled = np.zeros((len(owner), crops.views, 0), np.float32)
-        return Samples(self.tiles, owner, pixels, pooled, features, recipe)
+        pooled = np.zeros((len(cut.owner), crops.views, 0), np.float32)
+        return Samples(cut.tiles, cut.owner, cut.pixels, pooled, features, recipe, cut.left_out)
 
-    def _crops(self, crops: CropSettings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        facts = (crops.tile_px, crops.mpp_um, crops.per_side, crops.normalise)
-        return self._once(f"crops {facts}", lambda: _cut(self.tiles, crops))
+    def _crops(self, crops: CropSettings) -> Cut:
+        facts = crops.model_dump(exclude={"views", "jitter", "jitter_od", "batch", "workers"})
+        return self._once(f"crops {facts}", lambda: cut_labelled(self.tiles, crops))
 
     def _pooled(self, views: Views, settings: TrainSettings) -> NDArray[np.float32]:
         backbone = initial_backbone(settings.network, settings.fit.seed)
@@ -249,19 +262,51 @@ def intra_op_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _cut(tiles: Sequence[LabelledTile], crops: CropSettings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Owner (m,) and pixels (m, h, w, 3) of all crops, normalised if the settings say so."""
+class Cut(NamedTuple):
+    """Crops that inherit the label of their tile: tiles that have some, owner (m,), pixels, and what is left out."""
+
+    tiles: tuple[LabelledTile, ...]
+    owner: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    left_out: Mapping[str, Mapping[str, LeftOut]]
+
+
+def cut_labelled(tiles: Sequence[LabelledTile], crops: CropSettings) -> Cut:
+    """Cut the crops of tiles, leave out those that do not inherit the label, and normalise if the settings say so.
+
+    Raises
+    ------
+    DatasetError
+        A picture cannot be read, is too small or too coarse, or no crop is left.
+    """
     with ThreadPoolExecutor(crops.workers) as pool:
         by_tile = list(pool.map(lambda tile: cut_crops(tile, crops), tiles))
-    if crops.normalise != "none":
-        slides = [(tile.case, tile.slide) for tile in tiles]
-        fitted = {
-            slide: fit_normaliser(crops.normalise, tissue)
-            for slide, tissue in _tissue(slides, by_tile, crops.mpp_um)
-        }
-        by_tile = [fitted[slide].apply(part) for slide, part in zip(slides, by_tile, strict=True)]
-    owner = np.repeat(np.arange(len(tiles)), [len(part) for part in by_tile])
-    return owner, np.concatenate(by_tile)
+        kept = list(pool.map(lambda tile, part: inherits(tile, part, crops), tiles, by_tile))
+    left_out = left_out_by_case(tiles, kept)
+    log_left_out(left_out)
+    if not any(inherited.any() for inherited in kept):
+        raise DatasetError(
+            "no crop of any tile inherits its label; lower crops.min_tissue and crops.min_nuclei_per_mm2"
+        )
+    by_tile = _normalised(tiles, by_tile, crops)
+    some = [at for at, inherited in enumerate(kept) if inherited.any()]
+    parts = [by_tile[at][kept[at]] for at in some]
+    owner = np.repeat(np.arange(len(some)), [len(part) for part in parts])
+    return Cut(tuple(tiles[at] for at in some), owner, np.concatenate(parts), left_out)
+
+
+def _normalised(
+    tiles: Sequence[LabelledTile], by_tile: list[NDArray[np.uint8]], crops: CropSettings
+) -> list[NDArray[np.uint8]]:
+    """Crops of each tile with the stains of its slide brought to one standard, if the settings ask for it."""
+    if crops.normalise == "none":
+        return by_tile
+    slides = [(tile.case, tile.slide) for tile in tiles]
+    fitted = {
+        slide: fit_normaliser(crops.normalise, tissue)
+        for slide, tissue in _tissue(slides, by_tile, crops.mpp_um)
+    }
+    return [fitted[slide].apply(part) for slide, part in zip(slides, by_tile, strict=True)]
 
 
 def _tissue(
