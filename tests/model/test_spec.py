@@ -66,7 +66,7 @@ def test_what_only_describes_a_model_does_not(change: dict[str, object]) -> None
 
 
 def test_every_shipped_model_can_be_loaded() -> None:
-    assert list_models() == ("default", "first-order", "phantom")
+    assert list_models() == ("default", "fast", "phantom")
     for name in list_models():
         spec = load_spec(name)
         assert spec.name == name

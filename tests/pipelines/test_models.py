@@ -31,7 +31,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_each_shipped_model_has_a_line() -> None:
     lines = describe_all().splitlines()
-    assert [line.split()[0] for line in lines] == ["default", "first-order", "phantom"]
+    assert [line.split()[0] for line in lines] == ["default", "fast", "phantom"]
     assert lines[2].endswith("Fixed weights that read the phantom's materials from their mean colours")
 
 
@@ -62,8 +62,8 @@ def test_the_figures_of_a_trained_model_are_shown(trained: Path, spec: ModelSpec
 
 
 def test_without_a_name_all_shipped_models_are_shown_and_checked() -> None:
-    assert show([]) == show(["default", "first-order", "phantom"])
-    assert [line.split(":")[0] for line in validate([]).splitlines()] == ["default", "first-order", "phantom"]
+    assert show([]) == show(["default", "fast", "phantom"])
+    assert [line.split(":")[0] for line in validate([]).splitlines()] == ["default", "fast", "phantom"]
 
 
 def test_named_models_are_shown_and_checked_in_order(trained: Path, copied: Path) -> None:

@@ -151,7 +151,7 @@ def list_models() -> tuple[str, ...]:
     --------
     >>> import wsi_necrosis as wn
     >>> wn.list_models()
-    ('default', 'first-order', 'phantom')
+    ('default', 'fast', 'phantom')
     """
     return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{SPEC_FILE}")))
 
