@@ -46,7 +46,9 @@ def run(
 
 def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
     """What `run` would do, as text; nothing is written."""
-    # scipy, which a run that finds its results up to date does not need
+    # scipy and Dask, which a run that finds its results up to date does not need
+    from wsi_necrosis.inference.cluster import count_workers
+    from wsi_necrosis.inference.speed import faster_model
     from wsi_necrosis.tiling.tissue import find_tissue
 
     with open_slide(slide, mpp) as opened:
@@ -65,4 +67,7 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
         "tissue": f"{px[..., PixelCount.TISSUE].sum(dtype=int) * mask.px_mm2:.2f} mm2",
         "scoring": plan.fingerprints["scoring"],
     }
+    hint = faster_model(plan, settings.model, int(tissue.sum()), count_workers(settings.cluster))
+    if hint is not None:
+        facts["faster"] = hint
     return "\n".join(f"{name:>15}  {value}" for name, value in facts.items())
