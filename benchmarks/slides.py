@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,12 +39,21 @@ def data_folder() -> Path:
     return Path(os.environ.get("WSI_NECROSIS_DATA", ROOT.parent / "shared" / "data"))
 
 
-def make_montage(path: Path, cells: int, seed: int = 0, offset: int = 0) -> dict[str, Any]:
-    """Write a montage of labelled tiles with the data folder's tool, and give its truth."""
+def make_montage(
+    path: Path,
+    cells: int,
+    seed: int = 0,
+    offset: int = 0,
+    *,
+    tiles: Path | None = None,
+    more: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write a montage of labelled tiles with the data folder's tool, and give its truth; `more` are its options."""
     data = data_folder()
     tool = data.parent / "tools" / "montage.py"
-    options = ["--cells", str(cells), "--seed", str(seed), "--offset", str(offset)]
-    command = [sys.executable, str(tool), "--tiles", str(data / "tcia_os"), "--out", str(path), *options]
+    options = ["--cells", str(cells), "--seed", str(seed), "--offset", str(offset), *more]
+    folder = tiles or data / "tcia_os"
+    command = [sys.executable, str(tool), "--tiles", str(folder), "--out", str(path), *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     truth: dict[str, Any] = json.loads(path.with_suffix(".truth.json").read_text())
     return truth
