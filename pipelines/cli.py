@@ -181,8 +181,8 @@ def evaluate(
     ood: Annotated[
         Path | None, typer.Option("--ood", help="Table of pictures and slides that should be refused.")
     ] = None,
-    tuned: Annotated[
-        bool, typer.Option("--tuned", help="Compare tuned backbones too: an hour and more.")
+    within_case: Annotated[
+        bool, typer.Option("--within-case", help="Take new tiles of known cases; results are marked so.")
     ] = False,
     mpp: Annotated[
         float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
@@ -197,7 +197,7 @@ def evaluate(
     from .evaluation import evaluate as job
 
     with interruptible(), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, ood, tuned, mpp))
+        found = job.evaluate(job.Options(model, tiles, out, card, ood, within_case, mpp))
     typer.echo(found)
 
 

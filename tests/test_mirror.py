@@ -21,6 +21,9 @@ WITH_THEIR_CALLERS = {
     # Parts of a fit, tested by its weights and its resumption.
     "wsi_necrosis/training/batches.py": "training/test_fit.py",
     "wsi_necrosis/training/fit_state.py": "training/test_fit.py",
+    # The sheet of all plots, and the words of the model card.
+    "pipelines/evaluation/canvas.py": "pipelines/evaluation/test_plots.py",
+    "pipelines/evaluation/card_text.py": "pipelines/evaluation/test_model_card.py",
     # Text that commands print, tested through the commands.
     "pipelines/config.py": "pipelines/test_cli.py",
     "pipelines/console/printout.py": "pipelines/test_run.py",

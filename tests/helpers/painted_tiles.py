@@ -18,8 +18,8 @@ data:
   {tiles: $PAINTED_TILES, source: Painted by hand, doi: 10.5555/none, licence: CC0, centre: none, note: Not tissue.}
 crops: {tile_px: 32, per_side: 1, views: 2, workers: 1, batch: 8}
 network:
-  {name: tiny, title: A tiny model, backbone: test_byobnet, initial: random, hidden: 8, gate_hidden: 4, recipe: phantom,
-   members: 2}
+  {name: tiny, title: A tiny model, backbone: test_byobnet, initial: random, fusion: gate, hidden: 8, gate_hidden: 4,
+   recipe: phantom, members: 2}
 fit: {epochs: 15, batch: 4, learning_rate: 0.01, test_seeds: [1, 2], save_every: 7, device: cpu}
 """
 

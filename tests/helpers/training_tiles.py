@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from wsi_necrosis.dataset.labels import CERTAIN
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.training.samples import Samples
 
 TINY = (
     "data.tiles=.", "crops.tile_px=32", "crops.per_side=2", "crops.views=2", "crops.min_tissue=0",
@@ -50,3 +52,17 @@ def painted_tiles(
             for at in range(each)
         ]
     return tuple(sorted(tiles, key=lambda tile: tile.path.name))
+
+
+def in_case(samples: Samples, case: str) -> NDArray[np.bool_]:
+    """Which crops are of a case."""
+    return samples.rows([tile for tile in samples.tiles if tile.case == case])
+
+
+def relabelled(samples: Samples, case: str) -> Samples:
+    """Tiles of a case with the next class."""
+    tiles = tuple(
+        replace(tile, truth=(tile.truth[2], *tile.truth[:2])) if tile.case == case else tile
+        for tile in samples.tiles
+    )
+    return replace(samples, tiles=tiles)

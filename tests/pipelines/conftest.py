@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.executors import Inline
 from tests.helpers.made_once import made_once
 from wsi_necrosis.model.spec import ModelSpec, load_spec
-from wsi_necrosis.pipelines.evaluation import evaluate as evaluating
+from wsi_necrosis.pipelines.evaluation import compare as comparing
 from wsi_necrosis.pipelines.evaluation.evaluate import Options, evaluate
 from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant, load_evaluation_settings
 
@@ -24,32 +24,35 @@ def spec(trained: Path) -> ModelSpec:
 
 @pytest.fixture(scope="session")
 def rules() -> EvaluationSettings:
-    """Some of the shipped variants, and one whose backbone learns for an epoch."""
-    shipped = load_evaluation_settings(None, ["bootstrap_draws=100", "tuned_seeds=[1, 2]"])
-    kept = {"default", "image-flat", "paper-loss", "probe"}
-    tuned = Variant(
-        name="tuned-full",
-        title="the whole backbone tuned",
-        group="Tuned backbone",
-        set={"fit.tune": "full", "fit.epochs": 1},
+    """Four variants, the model itself and one whose backbone learns for an epoch among them."""
+    shipped = load_evaluation_settings(None, ["bootstrap_draws=100", "cost_tiles=2"])
+    sets: dict[str, tuple[str, dict[str, Any]]] = {
+        "itself": ("gate, hierarchical heads", {}),
+        "image-flat": ("image", {"network.fusion": "image", "fit.loss": "flat"}),
+        "flat": ("gate, flat heads", {"fit.loss": "flat"}),
+        "tuned-full": ("the whole backbone tuned", {"fit.tune": "full", "fit.epochs": 1}),
+    }
+    variants = tuple(
+        Variant(name=name, title=title, group="Tuned" if "tuned" in name else "Frozen", set=changes)
+        for name, (title, changes) in sets.items()
     )
-    frozen = tuple(variant for variant in shipped.frozen if variant.name in kept)
-    return shipped.model_copy(update={"frozen": frozen, "tuned": (tuned,)})
+    rule = shipped.rule.model_copy(update={"fast_backbone": "test_byobnet"})
+    return shipped.model_copy(update={"variants": variants, "rule": rule})
 
 
 @pytest.fixture(scope="session")
 def evaluation(
     trained: Path, painted: Path, rules: EvaluationSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Folder of a comparison, tuned variants included; `said.txt` is what it returned.
+    """Folder of a comparison; `said.txt` is what it returned.
 
     No processes: `test_comparison` compares a pool of them with none, and the slow comparison on real tiles has one.
     """
 
     def make(out: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(evaluating, "ProcessPoolExecutor", Inline)
-            said = evaluate(Options(str(trained), painted, out, tuned=True), rules)
+            patch.setattr(comparing, "ProcessPoolExecutor", Inline)
+            said = evaluate(Options(str(trained), painted, out), rules)
         (out / "said.txt").write_text(said, encoding="utf-8")
 
     return made_once(tmp_path_factory, "evaluation", make)
@@ -70,4 +73,4 @@ def facts(_read_facts: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations start no processes."""
-    monkeypatch.setattr(evaluating, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(comparing, "ProcessPoolExecutor", Inline)

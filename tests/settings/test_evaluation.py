@@ -1,23 +1,30 @@
 import pytest
 
 from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.settings.evaluation import Variant, load_evaluation_settings
+from wsi_necrosis.settings.evaluation import load_evaluation_settings
+
+EIGHT = [
+    "lite-gate", "dense-gate", "lite-mean", "lite-mean-flat", "dense-mean", "dense-mean-flat", "dense-image",
+    "first-order",
+]  # fmt: skip
 
 
-def test_a_variant_is_a_network_unless_it_says_so() -> None:
-    variant = Variant(name="a", title="A", group="g", set={})
-    assert (variant.kind, Variant(**(variant.model_dump() | {"kind": "probe"})).kind) == ("network", "probe")
+def test_eight_ways_are_compared() -> None:
+    assert [variant.name for variant in load_evaluation_settings().variants] == EIGHT
 
 
-def test_shipped_variants_have_names_of_their_own_and_the_main_one_is_among_them() -> None:
-    settings = load_evaluation_settings()
-    names = [variant.name for variant in (*settings.frozen, *settings.tuned)]
-    assert len(set(names)) == len(names)
-    assert settings.main in [variant.name for variant in settings.frozen]
+def test_ways_differ_in_what_their_names_say() -> None:
+    """Each sets all that tells the eight apart, so that it means the same for any model."""
+    sets = {variant.name: variant.set for variant in load_evaluation_settings().variants}
+    assert len({frozenset(changes) for changes in sets.values()}) == 1
+    assert len({tuple(changes.items()) for changes in sets.values()}) == 8
+    differ = {key for key, value in sets["dense-mean"].items() if value != sets["dense-mean-flat"][key]}
+    assert differ == {"fit.loss"}
 
 
 @pytest.mark.parametrize(
-    "override", ["calibration_bins=1", "bootstrap_draws=0", "confidence=1", "tuned_seeds=[]"]
+    "override",
+    ["calibration_bins=1", "bootstrap_draws=0", "confidence=1", "cost_tiles=0", "rule.f1_margin=-1"],
 )
 def test_values_out_of_range_are_named(override: str) -> None:
     with pytest.raises(SettingsError, match=override.partition("=")[0]):

@@ -14,8 +14,10 @@ from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.training.figures import case_table, crop_table, tile_table
 from wsi_necrosis.training.held_out import HeldOutSummary, summarise_held_out
-from wsi_necrosis.training.leave_case_out import HeldOut, calibrate_nested, fit_temperature
+from wsi_necrosis.training.leave_case_out import HeldOut
+from wsi_necrosis.training.quantity import measure_quantity
 from wsi_necrosis.training.samples import Samples
+from wsi_necrosis.training.temperature import calibrate_nested, fit_temperature
 
 BINS = load_evaluation_settings().calibration_bins
 MATERIALS = ("non_tumour", "non_viable", "viable")
@@ -74,9 +76,18 @@ def test_tables_are_before_calibration_and_after_that_by_other_cases(
 def test_the_temperatures_are_fitted_to_all_cases(
     found: HeldOutSummary, some: Samples, held: HeldOut, settings: TrainSettings
 ) -> None:
-    assert found.calibration == fit_temperature(held.ensembles(2), some.truth, settings.calibration)
+    assert found.calibration == fit_temperature(held.ensembles(2), some.truth, 3, settings.calibration)
     assert found.calibration != Temperature()
     assert found.calibration.value > 1
+
+
+def test_percent_viable_is_measured_on_uncalibrated_ensembles(
+    found: HeldOutSummary, some: Samples, held: HeldOut
+) -> None:
+    expected = measure_quantity(some, held.ensembles(2), load_evaluation_settings().seed)
+    assert expected.quantity is not None
+    assert found.quantity == expected.quantity
+    assert found.metrics["simulation"] == expected.figures
 
 
 def test_the_limit_leaves_a_share_of_left_out_crops_with_tissue_beyond(

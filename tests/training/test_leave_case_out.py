@@ -10,42 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.helpers.training_tiles import painted_tiles, tiny
+from tests.helpers.training_tiles import in_case, relabelled, tiny
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.metrics.figures import tile_figures
-from wsi_necrosis.model.calibration import Temperature
-from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.training import fit as fit_module
 from wsi_necrosis.training import leave_case_out as validation
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.fit import Epoch, Fitted, Predicted
-from wsi_necrosis.training.leave_case_out import (
-    FitSetup,
-    HeldOut,
-    HeldOutOod,
-    abstained_nested,
-    calibrate_nested,
-    certain_labels,
-    fit_temperature,
-    hold_out,
-    hold_out_ood,
-    hold_out_probe,
-    importance,
-)
+from wsi_necrosis.training.leave_case_out import FitSetup, HeldOut, certain_labels, hold_out
 from wsi_necrosis.training.samples import SampleCache, Samples, intra_op_threads
 
 Floats = NDArray[np.float64]
-CALIBRATION, OOD = tiny().calibration, tiny().ood
 MIXED = (0.0, 0.5, 0.5)
-COLUMNS = ("haematoxylin", "eosin", "grey")  # of the recipe `phantom`, a group each
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,27 +37,8 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """Four crops each of one tile of each material in three cases."""
-    return SampleCache(painted_tiles(tmp_path_factory.mktemp("tiles"), each=1)).samples(tiny())
-
-
-@pytest.fixture(scope="module")
 def held(samples: Samples) -> HeldOut:
     return hold_out(FitSetup(samples, None, tiny()), [1, 2])
-
-
-def in_case(samples: Samples, case: str) -> NDArray[np.bool_]:
-    return samples.rows([tile for tile in samples.tiles if tile.case == case])
-
-
-def relabelled(samples: Samples, case: str) -> Samples:
-    """Tiles of a case with the next class."""
-    tiles = tuple(
-        replace(tile, truth=(tile.truth[2], *tile.truth[:2])) if tile.case == case else tile
-        for tile in samples.tiles
-    )
-    return replace(samples, tiles=tiles)
 
 
 def accuracy(samples: Samples, prob: Floats) -> float:
@@ -108,12 +71,6 @@ def test_every_fit_leaves_its_history(held: HeldOut) -> None:
     assert {len(epochs) for epochs in held.history.values()} == {tiny().fit.epochs}
 
 
-def test_a_linear_probe_recognises_unseen_cases(samples: Samples) -> None:
-    prob = hold_out_probe(samples)
-    np.testing.assert_allclose(prob.sum(axis=1), 1)
-    assert accuracy(samples, prob) > 0.9
-
-
 def test_a_left_out_case_does_not_influence_its_predictions(samples: Samples, held: HeldOut) -> None:
     """Other labels of case A do not change its own predictions, but those of the other cases."""
     after = hold_out(FitSetup(relabelled(samples, "A"), None, tiny()), [1])
@@ -123,13 +80,6 @@ def test_a_left_out_case_does_not_influence_its_predictions(samples: Samples, he
     for case in "BC":
         rows = in_case(samples, case)
         assert not np.array_equal(after.prob[0, rows], held.prob[0, rows])
-
-
-def test_a_left_out_case_does_not_influence_its_predictions_by_a_probe(samples: Samples) -> None:
-    before, after = hold_out_probe(samples), hold_out_probe(relabelled(samples, "A"))
-    in_a = in_case(samples, "A")
-    np.testing.assert_array_equal(after[in_a], before[in_a])
-    assert not np.allclose(after[~in_a], before[~in_a])
 
 
 def test_predictions_are_of_cases_that_a_fit_has_not_seen(
@@ -174,12 +124,10 @@ def test_two_processes_give_the_same_bits_as_none(samples: Samples) -> None:
     setup = FitSetup(samples, None, tiny("fit.epochs=2"), watch=lambda name, epoch: told.append(name))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         found = hold_out(setup, [1, 2], pool)
-        matters = importance(setup, [1, 2], np.random.default_rng(1), pool)
     assert told == []
     expected = hold_out(setup, [1, 2])
     assert told == [name for name in expected.history for _ in range(2)]
     assert_same(found, expected)
-    assert matters == importance(setup, [1, 2], np.random.default_rng(1))
 
 
 def assert_same(found: HeldOut, expected: HeldOut) -> None:
@@ -218,25 +166,6 @@ def test_ensembles_are_every_choice_of_the_seeds(seeds: int, members: int, expec
         sum(prob[at] for at in some) / len(some) for some in combinations(range(seeds), min(members, seeds))
     ]
     np.testing.assert_allclose(found, means)
-
-
-def test_classes_that_a_probe_has_not_seen_get_nothing(samples: Samples) -> None:
-    """Viable tumour is in case A alone, so that the probe that predicts case A has not seen it."""
-    kept = samples.only([tile for tile in samples.tiles if tile.label != 2 or tile.case == "A"])
-    prob = hold_out_probe(kept)
-    in_a = in_case(kept, "A")
-    assert (prob[in_a, 2] == 0).all()
-    assert (prob[~in_a, 2] > 0).all()
-    np.testing.assert_allclose(prob.sum(axis=1), 1)
-
-
-def test_mixed_tiles_do_not_teach_a_probe(samples: Samples) -> None:
-    """They are predicted all the same."""
-    mixed = replace(samples.tiles[0], truth=MIXED)
-    with_it = replace(samples, tiles=(mixed, *samples.tiles[1:]))
-    odd = replace(with_it, pooled=np.where(with_it.owner[:, None, None] == 0, 99, with_it.pooled))
-    np.testing.assert_array_equal(hold_out_probe(odd)[4:], hold_out_probe(with_it)[4:])
-    np.testing.assert_allclose(hold_out_probe(with_it)[:4].sum(axis=1), 1)
 
 
 def test_mixed_tiles_have_no_certain_label(samples: Samples) -> None:
@@ -328,185 +257,6 @@ def test_a_fit_has_the_given_number_of_threads(samples: Samples, monkeypatch: py
     assert torch.get_num_threads() == 1
 
 
-# Calibration
-
-
-def test_temperatures_are_of_all_predictions_together(samples: Samples) -> None:
-    prob = np.random.default_rng(2).dirichlet((0.5, 0.5, 0.5), (3, len(samples)))
-    found = fit_temperature(prob, samples.truth, CALIBRATION)
-    assert found == Temperature.fit(
-        np.concatenate(list(prob)), np.concatenate([samples.truth] * 3), CALIBRATION.max_temperature
-    )
-    assert found == Temperature.fit(
-        prob.reshape(-1, 3), np.tile(samples.truth, (3, 1)), CALIBRATION.max_temperature
-    )
-
-
-@given(case=st.sampled_from("ABC"), seed=st.integers(0, 100))
-def test_a_case_is_calibrated_by_the_others_alone(samples: Samples, case: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    prob = 0.7 * rng.dirichlet((0.5, 0.5, 0.5), (2, len(samples))) + 0.3 * samples.truth
-    found = calibrate_nested(prob, samples, CALIBRATION)
-    rows = in_case(samples, case)
-    temperature = fit_temperature(prob[:, ~rows], samples.truth[~rows], CALIBRATION)
-    np.testing.assert_array_equal(found[0, rows], temperature.apply(prob[0, rows]))
-    np.testing.assert_allclose(found.sum(axis=2), 1, atol=1e-6)
-    # its own labels and predictions change the others' temperatures, not its own
-    other = prob.copy()
-    other[:, rows] = other[:, rows][..., [1, 2, 0]]
-    after = calibrate_nested(other, relabelled(samples, case), CALIBRATION)
-    np.testing.assert_array_equal(after[1, rows], temperature.apply(other[1, rows]))
-    assert not np.array_equal(after[:, ~rows], found[:, ~rows])
-
-
-def test_calibrating_predictions_that_are_right_sharpens_and_wrong_ones_softens(samples: Samples) -> None:
-    confident = np.eye(3)[samples.truth.argmax(axis=1)] * 0.7 + 0.1
-    right = calibrate_nested(confident[None], samples, CALIBRATION)[0]
-    wrong = calibrate_nested(
-        confident[None], relabelled(relabelled(relabelled(samples, "A"), "B"), "C"), CALIBRATION
-    )[0]
-    assert right.max(axis=1).min() > 0.8
-    assert wrong.max(axis=1).max() < 0.8
-
-
-# OOD
-
-
-def test_a_crop_is_compared_with_the_tissue_of_other_cases(samples: Samples) -> None:
-    found = hold_out_ood(samples, OOD)
-    assert found.tissue.all()
-    for case in "ABC":
-        rows = in_case(samples, case)
-        others = OodDetector.fit(found.points[~rows], 1.0, OOD.shrinkage)
-        np.testing.assert_array_equal(found.distance[rows], others.distance(found.points[rows]))
-    assert found.fit(OOD) == OodDetector.fit(
-        found.points, float(np.quantile(found.distance, OOD.keep)), OOD.shrinkage
-    )
-
-
-def test_glass_is_left_out_of_the_ood_detector(samples: Samples) -> None:
-    """Crops of glass have a distance, but neither the detector nor its limit is fitted to them."""
-    rows = np.arange(len(samples)) < 4  # the first tile
-    pixels = np.where(rows[:, None, None, None], 250, samples.pixels).astype(np.uint8)
-    found = hold_out_ood(replace(samples, pixels=pixels), OOD)
-    np.testing.assert_array_equal(found.tissue, ~rows)
-    without = hold_out_ood(samples.only(samples.tiles[1:]), OOD)
-    np.testing.assert_array_equal(found.distance[~rows], without.distance)
-    assert found.distance[rows].min() > without.distance.max()
-    assert found.fit(OOD) == without.fit(OOD)
-    assert abstained_nested(found, samples, OOD)["A"] == abstained_nested(
-        without, samples.only(samples.tiles[1:]), OOD
-    )["A"]  # fmt: skip
-
-
-def test_a_case_of_glass_has_no_ood_share(samples: Samples) -> None:
-    in_b = in_case(samples, "B")
-    pixels = np.where(in_b[:, None, None, None], 250, samples.pixels).astype(np.uint8)
-    found = hold_out_ood(replace(samples, pixels=pixels), OOD)
-    assert list(abstained_nested(found, samples, OOD)) == ["A", "C"]
-
-
-def test_ood_shares_by_hand(samples: Samples) -> None:
-    """Distances grow from case A to C; without C the limit is lower, and none of C lies within."""
-    rules = OOD.model_copy(update={"keep": 0.75})
-    distance = np.zeros(len(samples))
-    for case, (low, high) in {"A": (0.0, 1.0), "B": (1.0, 2.0), "C": (2.0, 6.0)}.items():
-        distance[in_case(samples, case)] = np.linspace(low, high, 12)
-    found = HeldOutOod(np.zeros((36, 15)), np.ones(36, bool), distance)
-    shares = abstained_nested(found, samples, rules)
-    limits = {
-        "all": np.quantile(distance, 0.75),
-        "others": np.quantile(distance[~in_case(samples, "C")], 0.75),
-    }
-    assert (limits["all"], limits["others"]) == pytest.approx((2.8182, 1.4773), abs=1e-4)
-    assert shares["A"] == {"all": 0, "others": 0}
-    assert shares["B"] == {"all": 0, "others": 0}
-    assert shares["C"] == pytest.approx({"all": 9 / 12, "others": 1})
-    assert found.limit(found.tissue, rules) == pytest.approx(limits["all"])
-
-
-def test_a_share_of_keep_lies_within_the_limit(samples: Samples) -> None:
-    found = hold_out_ood(samples, OOD)
-    limit = found.limit(found.tissue, OOD)
-    assert np.mean(found.distance <= limit) == pytest.approx(OOD.keep, abs=1 / len(samples))
-
-
-# Importance
-
-
-def informed_by(samples: Samples, informative: str) -> Samples:
-    """Inputs of noise, except one that depends on the class: the image, or a column of radiomics."""
-    rng = np.random.default_rng(6)
-    classes = samples.truth.argmax(axis=1)
-    pooled = rng.normal(0, 1, (len(samples), 2, 6)).astype(np.float32)
-    features = rng.normal(0, 1, (len(samples), 2, 3))
-    if informative == "image":
-        pooled[:, :, :3] = 2 * np.eye(3)[classes][:, None]
-    else:
-        column = COLUMNS.index(informative)
-        features[..., column] = classes[:, None] - 1 + rng.normal(0, 0.05, (len(samples), 2))
-    return replace(samples, pooled=pooled, features=features)
-
-
-@pytest.mark.parametrize("informative", ["image", "haematoxylin", "grey"])
-def test_the_only_informative_group_matters_most(samples: Samples, informative: str) -> None:
-    some, settings = informed_by(samples, informative), tiny("fit.learning_rate=3e-2")
-    found = importance(FitSetup(some, None, settings), [1, 2], np.random.default_rng(1))
-    groups = {name: f"{name} firstorder (tissue)" for name in COLUMNS}
-    assert list(found) == ["image", "radiomics", *groups.values()]
-    alone = {name: value for name, value in found.items() if name != "radiomics"}
-    first = groups.get(informative, informative)
-    assert alone.pop(first) > 0.3
-    assert max(map(abs, alone.values())) < 0.1
-    assert (found["radiomics"] > 0.3) == (informative != "image")
-
-
-def test_the_image_of_a_tuned_backbone_is_shuffled_too(samples: Samples) -> None:
-    """It looks at pixels, not at features that were kept."""
-    settings = tiny("fit.tune=head", "fit.epochs=6")
-    still = replace(samples, pooled=samples.pooled[..., :0], features=np.zeros_like(samples.features))
-    setup = FitSetup(still, initial_backbone(settings.network, 1), settings)
-    found = importance(setup, [1], np.random.default_rng(1))
-    assert found.pop("image") > 0.05
-    assert set(found.values()) == {0}
-
-
-def test_a_network_without_radiomics_has_no_such_group(samples: Samples) -> None:
-    settings = tiny("fit.epochs=2", "network.fusion=image")
-    alone = SampleCache(samples.tiles).samples(settings)
-    assert list(importance(FitSetup(alone, None, settings), [1], np.random.default_rng(1))) == ["image"]
-
-
-def test_crops_are_shuffled_within_their_case(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both views of a crop together, and the columns of a group together; nothing else moves."""
-    asked: list[Samples] = []
-    predict = validation.predict
-    monkeypatch.setattr(
-        validation,
-        "predict",
-        lambda fitted, some, settings: asked.append(some) or predict(fitted, some, settings),
-    )
-    importance(FitSetup(samples, None, tiny("fit.epochs=1")), [1], np.random.default_rng(1))
-    assert len(asked) == 3 * 6
-    for case, start in zip("ABC", range(0, 18, 6), strict=True):
-        before = samples.only([tile for tile in samples.tiles if tile.case == case])
-        plain, image, radiomics, first = asked[start : start + 4]
-        assert [some.tiles for some in asked[start : start + 6]] == [before.tiles] * 6
-        np.testing.assert_array_equal(plain.features, before.features)
-        np.testing.assert_array_equal(image.features, before.features)
-        assert moved(image.pooled, before.pooled)
-        assert moved(radiomics.features, before.features)
-        np.testing.assert_array_equal(radiomics.pooled, before.pooled)
-        assert moved(first.features[..., :1], before.features[..., :1])
-        np.testing.assert_array_equal(first.features[..., 1:], before.features[..., 1:])
-
-
-def moved(after: NDArray[np.generic], before: NDArray[np.generic]) -> bool:
-    """The same crops, in another order."""
-    rows = [sorted(crop.tobytes() for crop in some) for some in (after, before)]
-    return rows[0] == rows[1] and not np.array_equal(after, before)
-
-
 # Real tiles
 
 
@@ -524,9 +274,3 @@ def test_leaving_cases_out_of_the_real_tiles(data_dir: Path) -> None:
     figures = tile_figures(labels, samples.by_tile(held.prob[0])[certain])
     assert figures["macro_f1"] is not None
     assert 0.2 < figures["macro_f1"] < 0.85
-    probe = tile_figures(labels, samples.by_tile(hold_out_probe(samples))[certain])
-    assert probe["macro_f1"] is not None
-    assert 0.2 < probe["macro_f1"] < 0.85
-    calibration = settings.calibration
-    temperature = fit_temperature(held.prob, samples.truth, calibration)
-    assert 1 < temperature.value <= calibration.max_temperature * (1 + 1e-9)

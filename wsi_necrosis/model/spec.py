@@ -36,7 +36,11 @@ def _parse_recipe(tree: Any) -> Recipe:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model was trained on; `pictures` are the first 16 digits of the SHA-256 of each tile's file."""
+    """What a model was trained on.
+
+    `pictures` are the first 16 digits of the SHA-256 of each tile's file, and `looks` hashes of how the tiles look
+    (`dataset.looks`).
+    """
 
     source: str
     doi: str
@@ -45,6 +49,7 @@ class TrainingData:
     cases: tuple[str, ...]
     n_tiles: int
     pictures: tuple[str, ...] = ()
+    looks: tuple[str, ...] = ()
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
 

@@ -4,36 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from wsi_necrosis.settings.loading import merged, nested, overlaid, shipped_yaml, validated
-from wsi_necrosis.settings.schema import Count, Section, Seeds
+from wsi_necrosis.settings.schema import Count, NotNegative, Section
 from wsi_necrosis.settings.train import TrainSettings
 
 
 class Variant(Section):
-    """One way of making a model, by the training settings that it changes; a probe is a linear classifier alone."""
+    """One way of making a model, by the training settings that it changes."""
 
     name: str
     title: str
     group: str
-    kind: Literal["network", "probe"] = "network"
     set: Mapping[str, Any]
+
+
+class RuleSettings(Section):
+    """How one of several ways is chosen: by error, among those close to the best by macro-F1, and then by cost."""
+
+    rmse_margin: NotNegative
+    f1_margin: NotNegative
+    fast_backbone: str
 
 
 class EvaluationSettings(Section):
     """Which variants are compared, and how."""
 
-    main: str
-    frozen: tuple[Variant, ...]
-    tuned: tuple[Variant, ...]
-    tuned_seeds: Seeds
+    variants: tuple[Variant, ...]
+    rule: RuleSettings
+    cost_tiles: Count
     calibration_bins: Annotated[int, Field(ge=2)]
     bootstrap_draws: Count
     confidence: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
 
 
 def variant_settings(settings: TrainSettings, variant: Variant) -> TrainSettings:

@@ -97,9 +97,11 @@ class FitSettings(Section):
 
 
 class CalibrationSettings(Section):
-    """How probabilities are calibrated."""
+    """How probabilities of single tiles are calibrated."""
 
     max_temperature: Annotated[float, Field(ge=1)]
+    few_cases: Annotated[int, Field(ge=0)]
+    max_temperature_few_cases: Annotated[float, Field(ge=1)]
 
 
 class OodSettings(Section):

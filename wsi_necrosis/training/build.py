@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.looks import look_of
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import SettingsError
@@ -18,6 +19,7 @@ from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.spec import ModelSpec, TrainingData
 from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.radiomics.recipe import Recipe
 from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.training.backbones import initial_backbone, input_of
 from wsi_necrosis.training.fit import Fitted
@@ -25,7 +27,7 @@ from wsi_necrosis.training.fit_log import write_fit_log
 from wsi_necrosis.training.fit_state import heads_of
 from wsi_necrosis.training.held_out import PICTURE_DIGITS, HeldOutSummary, summarise_held_out
 from wsi_necrosis.training.leave_case_out import FitSetup, Watch, hold_out, silent
-from wsi_necrosis.training.samples import SampleCache, Samples
+from wsi_necrosis.training.samples import SampleCache
 
 VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
 UNUSED_SCALE = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone
@@ -102,7 +104,7 @@ def train(
         held = hold_out(setup, seeds)
         members = fit_members(setup)
     summary = summarise_held_out(setup.samples, held, settings)
-    spec = describe(setup.samples, settings, members[0].standardise, summary)
+    spec = describe(tiles, setup.samples.recipe, settings, members[0].standardise, summary)
     spec = save_checkpoint(out, spec, assembled(settings, members).tensors())
     histories = {f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)}
     write_fit_log(out / "training.csv", {**held.history, **histories})
@@ -155,13 +157,17 @@ def assembled(settings: TrainSettings, members: Sequence[Fitted]) -> Network:
 
 
 def describe(
-    samples: Samples, settings: TrainSettings, standardise: Standardiser, summary: HeldOutSummary
+    tiles: Sequence[LabelledTile],
+    recipe: Recipe,
+    settings: TrainSettings,
+    standardise: Standardiser,
+    summary: HeldOutSummary,
 ) -> ModelSpec:
-    """The checkpoint's description."""
+    """The checkpoint's description; `tiles` are all that were given, also those of which no crop was learned from."""
     network = settings.network
     with_backbone = network.fusion != "radiomics"
     mean, std = input_of(network) if with_backbone else (UNUSED_SCALE, UNUSED_SCALE)
-    data = training_data(samples.tiles, settings)
+    data = training_data(tiles, settings)
     notice = network.notice.replace("{n_tiles}", str(data.n_tiles)).replace("{n_cases}", str(len(data.cases)))
     training = settings.model_dump(mode="json")
     del training["data"]["tiles"]  # a local path
@@ -180,10 +186,11 @@ def describe(
         gate_hidden=network.gate_hidden,
         dropout=network.dropout,
         members=network.members,
-        recipe=samples.recipe,
+        recipe=recipe,
         standardise=standardise,
         normalise=settings.crops.normalise,
         calibration=summary.calibration,
+        quantity=summary.quantity,
         ood=summary.ood,
         trained_on=data,
         training=training,
@@ -195,7 +202,14 @@ def describe(
 def training_data(tiles: Sequence[LabelledTile], settings: TrainSettings) -> TrainingData:
     """Source and licence of the tiles, their cases, and the hashes of their pictures."""
     data = settings.data
-    pictures = tuple(sorted(tile.sha256[:PICTURE_DIGITS] for tile in tiles))
+    ordered = sorted(tiles, key=lambda tile: tile.sha256)
     return TrainingData(
-        data.source, data.doi, data.licence, data.centre, cases_of(tiles), len(tiles), pictures
+        source=data.source,
+        doi=data.doi,
+        licence=data.licence,
+        centre=data.centre,
+        cases=cases_of(tiles),
+        n_tiles=len(tiles),
+        pictures=tuple(tile.sha256[:PICTURE_DIGITS] for tile in ordered),
+        looks=tuple(look_of(tile.path) for tile in ordered),
     )

@@ -62,19 +62,6 @@ def case_table(samples: Samples, prob: NDArray[np.float64]) -> dict[str, dict[st
     return table
 
 
-def mean_absolute_error(samples: Samples, prob: NDArray[np.float64], which: str) -> float | None:
-    """Mean absolute difference in percentage points between percent viable predicted (`soft` or `hard`) and labelled.
-
-    Over the cases with tumour and the seeds. None where no case has tumour, or where none was predicted in one of
-    them: without that case the error would look too small.
-    """
-    truth = np.array([tile.truth for tile in samples.tiles])
-    cases = [tile.case for tile in samples.tiles]
-    found = [error for one in prob for error in case_errors(truth, samples.by_tile(one), cases).values()]
-    errors = [getattr(error, f"{which}_error") for error in found if error.truth is not None]
-    return round(float(np.abs(errors).mean()), 2) if errors and None not in errors else None
-
-
 def _of_case(samples: Samples, case: str) -> Samples:
     return samples.only([tile for tile in samples.tiles if tile.case == case])
 

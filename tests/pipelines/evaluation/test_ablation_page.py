@@ -5,15 +5,7 @@ from typing import Any
 
 import pytest
 
-from wsi_necrosis.pipelines.evaluation.ablation_page import (
-    better_arms,
-    markdown,
-    new_cases,
-    pm,
-    render,
-    summary,
-    verdicts,
-)
+from wsi_necrosis.pipelines.evaluation.ablation_page import better_arms, render, summary, verdicts
 
 TILES = "other tiles of these cases"
 WIDE, ABOVE, BELOW = [-0.2, 0.3], [0.01, 0.3], [-0.3, -0.01]
@@ -21,9 +13,8 @@ WIDE, ABOVE, BELOW = [-0.2, 0.3], [0.01, 0.3], [-0.3, -0.01]
 
 def with_difference(facts: dict[str, Any], mean: float, by_seed: Any, by_tile: Any) -> dict[str, Any]:
     """Facts whose only other variant is the image's, with this difference from the main one."""
-    facts["tuned"] = {}
-    facts["frozen"] = {name: facts["frozen"][name] for name in ("default", "image-flat")}
-    difference = facts["frozen"]["image-flat"]["difference"]
+    facts["variants"] = {name: facts["variants"][name] for name in ("itself", "image-flat")}
+    difference = facts["variants"]["image-flat"]["difference"]
     difference |= {"mean": mean, "by_seed": by_seed, "by_tile": by_tile}
     return facts
 
@@ -54,11 +45,11 @@ def test_variants_are_better_above_the_margin(mean: float, better: list[str], fa
 
 
 def test_every_variant_has_a_row_in_every_table(facts: dict[str, Any]) -> None:
-    page, variants = render(facts), [*facts["frozen"], *facts["tuned"]]
+    page, variants = render(facts), list(facts["variants"])
     for at, name in enumerate(variants):
-        assert len(re.findall(rf"^\| `{name}`", page, re.MULTILINE)) == (2 if at == 0 else 3), name
-        assert at == 0 or f"- {(facts['frozen'] | facts['tuned'])[name]['title']}: " in page
-    for group in ("Idea by idea", "The published way", "Tuned backbone"):
+        assert len(re.findall(rf"^\| `{name}`", page, re.MULTILINE)) == (4 if at == 0 else 5), name
+        assert at == 0 or f"- {facts['variants'][name]['title']}: " in page
+    for group in ("Frozen", "Tuned"):
         assert page.count(f"**{group}**") == 1
 
 
@@ -70,9 +61,8 @@ def test_no_placeholder_is_left_and_every_row_is_as_wide_as_its_table(facts: dic
 
 
 def test_figures_of_the_facts_stand_on_the_page(facts: dict[str, Any]) -> None:
-    row = facts["frozen"]["image-flat"]
+    row = facts["variants"]["image-flat"]
     row["tile"]["macro_f1"] = {"mean": 0.1234, "sd": 0.0567}
-    row["percent_viable_error"] = {"soft": 12.4, "hard": None}
     row["difference"] |= {"mean": -0.4321, "by_seed": None, "by_tile": [-0.51, -0.3]}
     row["by_case"]["B"]["macro_f1"] = None
     facts["importance"]["image"] = -0.777
@@ -80,7 +70,6 @@ def test_figures_of_the_facts_stand_on_the_page(facts: dict[str, Any]) -> None:
     page = render(facts)
     for part in (
         "0.123 +- 0.057",
-        "| 12 / - |",
         "| `image-flat` | -0.432 | - | -0.510 to -0.300 |",
         "| image | -0.777 |",
         "| Viable tumour | 0.21 | 0.32 | 0.43 |",
@@ -99,21 +88,15 @@ def test_groups_are_listed_from_the_most_important(facts: dict[str, Any]) -> Non
 
 def test_missing_classes_are_named(facts: dict[str, Any]) -> None:
     assert "No tile is" not in render(facts)
-    facts["frozen"]["default"]["missing_classes"] = ["non_viable", "viable"]
-    facts["frozen"]["default"]["tile"]["sensitivity_at_90_viable"] = None
+    facts["variants"]["itself"]["missing_classes"] = ["non_viable", "viable"]
+    facts["variants"]["itself"]["tile"]["sensitivity_at_90_viable"] = None
     page = render(facts)
     assert "No tile is non_viable or viable; figures of what is missing are left out of means" in page
 
 
-def test_fewer_seeds_are_told(facts: dict[str, Any]) -> None:
-    assert "seeds)" not in render(facts)
-    facts["tuned"]["tuned-full"]["seeds"] = 1
-    assert "the whole backbone tuned (1 seeds)" in render(facts)
-
-
 def test_only_of_published_tiles_is_the_published_test_named(facts: dict[str, Any]) -> None:
     assert "Case-4" not in render(facts)
-    for tree in (facts["metrics"], *facts["frozen"].values(), *facts["tuned"].values()):
+    for tree in (facts["metrics"], *facts["variants"].values()):
         tree["cases"]["Case-4"] = tree["cases"].pop("A")
         if "by_case" in tree:
             tree["by_case"]["Case-4"] = tree["by_case"].pop("A")
@@ -130,37 +113,34 @@ def test_branches_without_weights_have_no_table_and_no_plot(facts: dict[str, Any
 
 def test_the_summary_says_whether_the_figures_were_reproduced(facts: dict[str, Any]) -> None:
     lines = summary(facts).splitlines()
-    f1 = facts["frozen"]["default"]["tile"]["macro_f1"]
-    assert lines[0] == f"default                macro-F1 {f1['mean']:.3f} +- {f1['sd']:.3f}"
+    f1 = facts["variants"]["itself"]["tile"]["macro_f1"]
+    error = facts["variants"]["itself"]["quantity"]
+    rmse = error[error["estimator"]]["rmse"]
+    start = f"itself                 RMSE {rmse:.1f} points, "
+    assert lines[0] == f"{start}macro-F1 {f1['mean']:.3f} +- {f1['sd']:.3f}"
+    assert f"the rule chooses for default: {facts['chosen']['default']}" in lines
     assert "figures of the model are those of the checkpoint" in lines
-    assert lines[-4:] == verdicts(facts)
+    assert lines[-3:] == verdicts(facts)
     assert "figures of the model DIFFER from those of the checkpoint" in summary(
         facts | {"reproduced": False}
     )
 
 
-def test_new_cases_are_told_figure_by_figure() -> None:
-    facts = {
-        "model": {"name": "tiny"},
-        "tiles": 4,
-        "tile": {"accuracy": {"mean": 0.75, "sd": 0.0}, "auc_viable": None},
-        "cases": {
-            "D": {"truth": 50.0, "soft": {"mean": 61.25, "sd": 0.0}, "hard": {"mean": 100.0, "sd": 0.0}},
-            "E": {"truth": None, "soft": {"mean": 3.0, "sd": 0.0}, "hard": None},
-        },
-        "abstained_share": 0.125,
-    }
-    assert new_cases(facts).splitlines() == [
-        "tiny on 4 tiles of 2 cases that it has not seen",
-        "  accuracy                     0.750",
-        "  auc_viable                   not defined: a class is missing",
-        "  percent viable, D: labelled 50 %, soft 61.2 %, hard 100.0 %",
-        "  percent viable, E: labelled no tumour, soft 3.0 %, hard -",
-        "  crops unlike the training tiles 12.5 %",
-    ]
+def test_simulated_slides_and_the_choice_stand_on_the_page(facts: dict[str, Any]) -> None:
+    facts["variants"]["flat"]["quantity"] |= {"estimator": "soft"}
+    facts["variants"]["flat"]["simulation"]["rmse"] = {"soft": 98.76, "hard": 87.65}
+    facts["chosen"] = {"default": "flat", "fast": None}
+    page = render(facts)
+    assert "| `flat` | **98.8** / 87.7 |" in page
+    assert "- default: `flat`\n- fast: none\n" in page
+    assert "![found against true](found.png)" in page
 
 
-def test_tables_and_spreads_are_markdown() -> None:
-    assert markdown(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-    assert pm({"mean": 0.1239, "sd": 0.02}, 2) == "0.12 +- 0.02"
-    assert pm(None, 2) == "-"
+def test_without_both_kinds_of_tumour_there_is_no_error_and_no_plot(facts: dict[str, Any]) -> None:
+    facts["quantity"], facts["metrics"]["simulation"] = None, {}
+    for row in facts["variants"].values():
+        row["quantity"], row["simulation"] = None, {}
+    page = render(facts)
+    assert "do not hold both kinds of tumour" in page
+    assert "found.png" not in page
+    assert "RMSE not known points" not in summary(facts)

