@@ -152,6 +152,39 @@ def test_a_changed_threshold_measures_again_and_scores_nothing(
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == scored
 
 
+def test_what_is_known_of_the_model_and_the_estimator_measure_again_and_score_nothing(
+    small: Path, tmp_path: Path
+) -> None:
+    copy, folder = tmp_path / "model", tmp_path / "slide"
+    shutil.copytree(model_folder("phantom"), copy)
+    soft = run(small, folder, f"model.name={copy}").result
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
+    figures = {
+        "rmse": 24.0,
+        "slope": 0.6,
+        "intercept": 20.0,
+        "blank": {"mean": 21.0, "limit": 99.0, "cases": 2},
+    }
+    tree = json.loads((copy / "model.json").read_text())
+    tree["quantity"] = {"estimator": "hard", "soft": figures, "hard": figures}
+    (copy / "model.json").write_text(json.dumps(tree))
+    hard = run(small, folder, f"model.name={copy}").result
+    assert (soft["estimator"], hard["estimator"]) == ("soft", "hard")
+    assert hard["percent_viable"] == soft["percent_viable_hard"] != soft["percent_viable"]
+    assert hard["limit_of_blank"] == figures["blank"]
+    assert "within_limit_of_blank" in {each["code"] for each in hard["warnings"]}
+    assert "up to 99 % cannot be told from none" in describe(SlideReport(folder, hard, load_settings()))
+    again = run(small, folder, f"model.name={copy}", "quantify.estimator=soft").result
+    assert (again["estimator"], again["percent_viable"]) == ("soft", soft["percent_viable"])
+    assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == stamps
+
+
+def test_what_was_not_found_is_printed_as_such(uninterrupted: SlideReport) -> None:
+    shown = describe(replace(uninterrupted, result={**uninterrupted.result, "finding": "no_viable"}))
+    assert "percent viable    none found (limit of blank not known); reads" in shown
+    assert "percent necrosis" not in shown
+
+
 def test_an_interrupted_run_resumes_to_the_same_store(
     small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:

@@ -32,9 +32,11 @@ def describe(report: SlideReport) -> str:
 def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if result["status"] != "scored":
         return [("percent viable", percent_text(result))]
+    # 100 or 0 % of necrosis would be more than can be known where one kind of tumour was not found
+    necrosis = [] if result["finding"] else [("percent necrosis", f"{result['percent_necrosis']:.1f} %")]
     return [
         ("percent viable", _percent(result)),
-        ("percent necrosis", _necrosis(result)),
+        *necrosis,
         ("interval", interval_text(result)),
         ("limit of blank", result["limit_of_blank_text"]),
         ("limit of full", result["limit_of_full_text"]),
@@ -47,11 +49,6 @@ def _percent(result: Mapping[str, Any]) -> str:
     if result["finding"]:
         return f"{percent_text(result)}; reads {percent:.1f} % ({how})"
     return f"{percent:.1f} % of tumour ({how})"
-
-
-def _necrosis(result: Mapping[str, Any]) -> str:
-    """Percent necrosis; 100 or 0 would be more than can be known where one kind of tumour was not found."""
-    return "see above" if result["finding"] else f"{result['percent_necrosis']:.1f} %"
 
 
 def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:

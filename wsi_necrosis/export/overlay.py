@@ -161,8 +161,9 @@ def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
         return
     area = f"of {_mm2(result['tumour_mm2'])} mm² tumour"
     if result["finding"]:
-        yield percent_text(result).capitalize(), 1.3, "-Bold", INK
-        yield f"By the largest probability of each cell, {area}", 0.8, "", INK
+        of_what = "Viable tumour: " if result["finding"] == "no_viable" else ""
+        yield f"{of_what}{percent_text(result)}", 1.3, "-Bold", INK
+        yield f"By the likeliest class of each cell, {area}", 0.8, "", INK
     else:
         yield f"{percent_text(result)} tumour", 1.7, "-Bold", INK
         yield f"{result['percent_necrosis']:.1f} % necrosis, {area}", 1.0, "", INK

@@ -138,4 +138,5 @@ def _whole(folder: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{folder / RESULT} is damaged ({error!r}); run the slide again") from None
+        what = repr(error).splitlines()[0]  # errors of pydantic have many
+        raise StoreError(f"{folder / RESULT} is damaged ({what}); run the slide again") from None
