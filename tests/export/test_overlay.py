@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from wsi_necrosis.export.layout import FACTS_HIGH, LEGEND_WIDE, lay_out
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.quantify.heatmap import stitch
-from wsi_necrosis.quantify.intervals import NO_VIABLE
+from wsi_necrosis.quantify.intervals import COVERS, METHOD, NO_VIABLE, TARGET, Interval
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.quantify.sentences import SHORT, limit_of_blank_text
 from wsi_necrosis.scores.block_scores import CellState, Scores
@@ -80,7 +81,7 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
     out_of_domain = {**none, "reason": "out_of_domain"}
     doubted = {**slide.result, "warnings": [{"code": "undecided", "text": "the model is undecided"}]}
     no_viable = {**slide.result, "finding": "no_viable"}
-    limited = {**slide.result, "limit_of_blank": {"limit": 38.0}}
+    limited = {**slide.result, "limit_of_blank_text": "up to 38 % cannot be told from none"}
     found = []
     for n, result in enumerate((slide.result, other, none, out_of_domain, doubted, no_viable, limited)):
         write_overlay(tmp_path / f"{n}.png", slide.layers, result, CAPTION, sized(1200))
@@ -101,19 +102,18 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
 def test_the_longest_legend_fits_into_its_place(
     made_up: Callable[..., Any], tmp_path: Path, side: int, finding: str | None
 ) -> None:
-    slide = made_up(cols=3000, rows=2000, fill="tissue")
+    slide = made_up(cols=300, rows=200, fill="tissue")
     limit = {"mean": 21.0, "limit": 38.0, "cases": 2}
+    interval = Interval(49.1, 51.3, 0.95, TARGET, METHOD, COVERS, 4.0, 12, 12)
     result = {
         **slide.result,
         "finding": finding,
+        "interval": None if finding else asdict(interval),
+        "interval_reason": NO_VIABLE if finding else None,
         "limit_of_blank": limit,
         "limit_of_blank_text": limit_of_blank_text(limit),
         "warnings": [{"code": code, "text": ""} for code in SHORT],
     }
-    if finding:  # as `measure` has it
-        result |= {"interval": None, "interval_reason": NO_VIABLE}
-    else:
-        assert result["interval"] is not None
     caption = Caption(
         "a name of forty letters, as scanners write.svs", "densenet (0123abcd)", CAPTION.pixel_size
     )

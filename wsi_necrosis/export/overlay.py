@@ -168,8 +168,7 @@ def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
         yield f"{percent_text(result)} tumour", 1.7, "-Bold", INK
         yield f"{result['percent_necrosis']:.1f} % necrosis, {area}", 1.0, "", INK
     yield f"{result['percent_viable']:.1f} % {estimators_text(result)}", 0.8, "", INK
-    if result["limit_of_blank"] is not None:
-        yield f"Limit of blank: {result['limit_of_blank_text']}", 0.8, "", INK
+    yield f"Limit of blank: {result['limit_of_blank_text']}", 0.8, "", INK
 
 
 def _shortened(text: str, longest: int) -> str:

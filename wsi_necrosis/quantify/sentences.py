@@ -22,7 +22,7 @@ SHORT: Mapping[str, str] = MappingProxyType(
         "model_notice": "research demonstration",
         "ood_not_recognised": "unlike tissue is not recognised",
         "pixel_size_source": "uncertain pixel size",
-        "ood_tissue": "tissue unlike the training tiles",
+        "ood_tissue": "some tissue unlike the training tiles",
         "unreadable_cells": "unreadable cells",
         "estimators_differ": "by class and by probability differ",
         "within_limit_of_blank": "within the limit of blank",
