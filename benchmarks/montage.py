@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from slides import make_montage, processor
 
+from wsi_necrosis.quantify.sentences import estimators_text
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
@@ -76,7 +77,7 @@ def report(
     print(f"| {arguments.cells} x {arguments.cells} | {perf['workers']} | {perf['tiles']} | "
           f"{perf['tiles_per_second']} | {stages} | {perf['peak_memory_mb']} |")  # fmt: skip
     found = result["percent_viable"]
-    print(f"percent viable: lattice {lattice:.1f}, found {found:.1f} (by class {result['percent_viable_hard']:.1f}), "
+    print(f"percent viable: lattice {lattice:.1f}, found {found:.1f} ({estimators_text(result)}), "
           f"error {found - lattice:+.1f} points, ON TRAINING TILES; interval {result['interval']}")  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from wsi_necrosis.classes import TUMOUR_CLASSES, VIABLE
 from wsi_necrosis.files import require_writable
 from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.quantify.sentences import class_areas
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.phantom import PhantomTruth, write_phantom
@@ -48,10 +49,10 @@ def demo(out: Path, seed: int, settings: Settings, watcher: Watcher) -> str:
 
 def compare(truth: PhantomTruth, result: Mapping[str, Any]) -> list[str]:
     """Lines of a table: true and found areas in mm2 by class, and percent viable."""
-    found = result["ledger"]["mm2"]
+    found = class_areas(result)
     lines = [f"{'':<18}{'painted':>10}{'found':>10}{'error':>9}"]
     for each in TUMOUR_CLASSES:
-        painted, area = truth.area_mm2[each.name], found[f"soft_{each.name}"]
+        painted, area = truth.area_mm2[each.name], found[each.name]
         lines.append(
             f"{each.title:<18}{painted:>7.3f} mm2{area:>6.3f} mm2{100 * (area / painted - 1):>+7.2f} %"
         )

@@ -152,6 +152,39 @@ def test_a_changed_threshold_measures_again_and_scores_nothing(
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == scored
 
 
+def test_what_is_known_of_the_model_and_the_estimator_measure_again_and_score_nothing(
+    small: Path, tmp_path: Path
+) -> None:
+    copy, folder = tmp_path / "model", tmp_path / "slide"
+    shutil.copytree(model_folder("phantom"), copy)
+    soft = run(small, folder, f"model.name={copy}").result
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
+    figures = {
+        "rmse": 24.0,
+        "slope": 0.6,
+        "intercept": 20.0,
+        "blank": {"mean": 21.0, "limit": 99.0, "cases": 2},
+    }
+    tree = json.loads((copy / "model.json").read_text())
+    tree["quantity"] = {"estimator": "hard", "soft": figures, "hard": figures}
+    (copy / "model.json").write_text(json.dumps(tree))
+    hard = run(small, folder, f"model.name={copy}").result
+    assert (soft["estimator"], hard["estimator"]) == ("soft", "hard")
+    assert hard["percent_viable"] == soft["percent_viable_hard"] != soft["percent_viable"]
+    assert hard["limit_of_blank"] == figures["blank"]
+    assert "within_limit_of_blank" in {each["code"] for each in hard["warnings"]}
+    assert "up to 99 % cannot be told from none" in describe(SlideReport(folder, hard, load_settings()))
+    again = run(small, folder, f"model.name={copy}", "quantify.estimator=soft").result
+    assert (again["estimator"], again["percent_viable"]) == ("soft", soft["percent_viable"])
+    assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == stamps
+
+
+def test_what_was_not_found_is_printed_as_such(uninterrupted: SlideReport) -> None:
+    shown = describe(replace(uninterrupted, result={**uninterrupted.result, "finding": "no_viable"}))
+    assert "percent viable    none found (limit of blank not known); reads" in shown
+    assert "percent necrosis" not in shown
+
+
 def test_an_interrupted_run_resumes_to_the_same_store(
     small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:
@@ -276,7 +309,7 @@ def test_unreadable_pixels_are_counted_and_never_scored(data_dir: Path, tmp_path
     ledger = report.result["ledger"]
     assert ledger["px"]["unreadable"] > 0
     assert sum(ledger["px"].values()) == ledger["total_px"]
-    assert any("unreadable" in warning for warning in report.result["warnings"])
+    assert "unreadable_cells" in {each["code"] for each in report.result["warnings"]}
 
 
 def test_a_file_in_the_way_is_an_error_that_names_it(small: Path, tmp_path: Path) -> None:
@@ -346,12 +379,12 @@ def test_a_store_of_another_version_is_refused_and_kept(
     folder = tmp_path / "slide"
     shutil.copytree(uninterrupted.folder, folder)
     path = folder / "scores.zarr" / "zarr.json"
-    path.write_text(path.read_text().replace('"store_version": 2', '"store_version": 1'))
+    path.write_text(path.read_text().replace('"store_version": 3', '"store_version": 2'))
     assert run(small, folder).result == uninterrupted.result  # a finished one is not opened
     old = json.loads((folder / "result.json").read_text()) | {"schema_version": 1}
     (folder / "result.json").write_text(json.dumps(old))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(StoreError, match=r"store version 1, this program reads 2; run with --overwrite"):
+    with pytest.raises(StoreError, match=r"store version 2, this program reads 3; run with --overwrite"):
         run(small, folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert run(small, folder, overwrite=True).result == uninterrupted.result
@@ -387,18 +420,18 @@ def test_ood_tissue_abstains_and_the_report_says_so(
     assert result["status"] == "scored"
     assert mm2["abstained"] == result["ood_mm2"] > 0.9 * plain["ledger"]["mm2"]["viable"]
     assert sum(result["ledger"]["px"].values()) == result["ledger"]["total_px"]
-    low, high = result["bounds_percent"]
+    low, high = result["percent_viable_if_abstained"].values()
     assert low <= result["percent_viable"] < plain["percent_viable"] <= high
     tissue = sum(mm2[name] for name in ("abstained", *CLASSES))
     said = (
         f"{100 * result['ood_mm2'] / tissue:.0f} % of the tissue ({result['ood_mm2']:.2f} mm2) is unlike the"
     )
-    assert result["warnings"][1:] == [f"{said} training tiles and abstains"]
+    assert result["warnings"][1] == {"code": "ood_tissue", "text": f"{said} training tiles and abstains"}
     shown = describe(report)
     abstained, ood_mm2 = mm2["abstained"], result["ood_mm2"]
     assert f"abstained         {abstained:.2f} mm2, of which {ood_mm2:.2f} unlike the training tiles" in shown
-    assert f"note: {said}" in shown
-    assert not any("abstains" in warning for warning in plain["warnings"])
+    assert f"warning (ood_tissue): {said}" in shown
+    assert "ood_tissue" not in {each["code"] for each in plain["warnings"]}
 
 
 def test_ood_thresholds_change_the_measuring_and_not_the_scores(
@@ -409,8 +442,8 @@ def test_ood_thresholds_change_the_measuring_and_not_the_scores(
     stamp = {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")}
     strict = run(small, folder, model, "quantify.max_ood_share=0.1").result
     assert (strict["status"], strict["reason"]) == ("not_evaluable", "out_of_domain")
-    assert strict["percent_viable"] is strict["bounds_percent"] is strict["interval"] is None
-    assert "not evaluable: out of domain" in describe(replace(ood_report, result=strict))
+    assert strict["percent_viable"] is strict["percent_viable_if_abstained"] is strict["interval"] is None
+    assert "not evaluable: tissue unlike the training tiles" in describe(replace(ood_report, result=strict))
     lenient = run(small, folder, model, "quantify.max_ood=.inf").result
     assert (lenient["status"], lenient["ood_mm2"]) == ("scored", 0.0)
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == stamp
@@ -425,12 +458,7 @@ def test_very_little_ood_tissue_is_reported_as_less_than_1_percent(
     result = run(
         small, tmp_path / "slide", f"model.name={narrow_model}", f"quantify.max_ood={highest:.9g}"
     ).result
-    assert result["warnings"][1].startswith("less than 1 % of the tissue (0.00 mm2) is unlike")
-
-
-def test_no_tumour_by_class_is_printed(uninterrupted: SlideReport) -> None:
-    result = {**uninterrupted.result, "percent_viable_hard": None}
-    assert "by class: no tumour" in describe(replace(uninterrupted, result=result))
+    assert result["warnings"][1]["text"].startswith("less than 1 % of the tissue (0.00 mm2) is unlike")
 
 
 def test_both_engines_score_alike(small: Path, uninterrupted: SlideReport, tmp_path: Path) -> None:

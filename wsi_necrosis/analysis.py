@@ -247,13 +247,14 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
             scoring = score_slide(pool, job, store, px, watcher)
         with stats.stage("measure"):
             scores = store.read_whole(px)
-            score = measure(scores, settings.quantify)
+            score = measure(scores, plan.quantify, plan.spec.quantity)
         result = result_of(request.slide, request.name, plan, tissue.mask, scores, score)
         with stats.stage("export"):
-            export_slide(request.folder, result, tissue, scores, score, settings)
+            export_slide(request.folder, result, tissue, scores, settings)
         write_json(request.folder / PERF, perf_of(stats.seconds, scoring))
         write_json(request.folder / RESULT, result)
-    log.info("%s: percent viable %s, %s", request.name, result["percent_viable"], result["warnings"])
+    codes = [each["code"] for each in result["warnings"]]
+    log.info("%s: percent viable %s, %s", request.name, result["percent_viable"], codes)
     return SlideReport(request.folder, result, settings)
 
 

@@ -6,6 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from wsi_necrosis.quantify.sentences import (
+    class_areas,
+    estimators_text,
+    interval_text,
+    percent_text,
+    warning_lines,
+)
 from wsi_necrosis.report.slide_report import SlideReport
 
 
@@ -19,37 +26,48 @@ def describe(report: SlideReport) -> str:
     result = report.result
     facts = [*_headline(result), *_areas(result), ("results", str(report.folder))]
     lines = [result["slide_id"], *(f"  {name:<17} {value}" for name, value in facts)]
-    return "\n".join([*lines, *(f"  note: {warning}" for warning in result["warnings"])])
+    return "\n".join([*lines, *(f"  {line}" for line in warning_lines(result))])
 
 
 def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if result["status"] != "scored":
-        return [("percent viable", f"not evaluable: {result['reason'].replace('_', ' ')}")]
-    hard, interval = result["percent_viable_hard"], result["interval"]
-    by_class = "no tumour" if hard is None else f"{hard:.1f} %"
-    spread = (result["interval_reason"] or "").removeprefix("interval: ")
-    if interval:
-        spread = (
-            f"{interval['low']:.1f} to {interval['high']:.1f} % ({100 * interval['confidence']:.0f} %, "
-            f"{interval['target']})"
-        )
+        return [("percent viable", percent_text(result))]
+    # 100 or 0 % of necrosis would be more than can be known where one kind of tumour was not found
+    necrosis = [] if result["finding"] else [("percent necrosis", f"{result['percent_necrosis']:.1f} %")]
     return [
-        ("percent viable", f"{result['percent_viable']:.1f} % of tumour (by class: {by_class})"),
-        ("percent necrosis", f"{result['percent_necrosis']:.1f} %"),
-        ("interval", spread),
+        ("percent viable", _percent(result)),
+        *necrosis,
+        ("interval", interval_text(result)),
+        ("limit of blank", result["limit_of_blank_text"]),
+        ("limit of full", result["limit_of_full_text"]),
     ]
+
+
+def _percent(result: Mapping[str, Any]) -> str:
+    """The number by either estimator; where one kind of tumour was not found, that first."""
+    percent, how = result["percent_viable"], estimators_text(result)
+    if result["finding"]:
+        return f"{percent_text(result)}; reads {percent:.1f} % ({how})"
+    return f"{percent:.1f} % of tumour ({how})"
 
 
 def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    mm2 = result["ledger"]["mm2"]
-    viable, non_viable = mm2["soft_viable"], mm2["soft_non_viable"]
+    mm2, by_class = result["ledger"]["mm2"], class_areas(result)
+    viable, non_viable = by_class["viable"], by_class["non_viable"]
     return [
         ("tumour", f"{viable + non_viable:.2f} mm2: viable {viable:.2f}, non-viable {non_viable:.2f}"),
-        ("non-tumour", f"{mm2['soft_non_tumour']:.2f} mm2"),
-        (
-            "abstained",
-            f"{mm2['abstained']:.2f} mm2, of which {result['ood_mm2']:.2f} unlike the training tiles",
-        ),
+        ("non-tumour", f"{by_class['non_tumour']:.2f} mm2"),
+        ("abstained", _abstained(result)),
         ("not measured", f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"),
         ("tiles", f"{result['n_tiles']}"),
     ]
+
+
+def _abstained(result: Mapping[str, Any]) -> str:
+    """Area that abstained, and what it would change."""
+    area, bounds = result["ledger"]["mm2"]["abstained"], result["percent_viable_if_abstained"]
+    said = f"{area:.2f} mm2, of which {result['ood_mm2']:.2f} unlike the training tiles"
+    if not area or bounds is None:
+        return said
+    low, high = bounds["all_non_viable"], bounds["all_viable"]
+    return f"{said}; percent viable {low:.1f} if it were non-viable, {high:.1f} if viable"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ class MadeUp:
     scores: Scores
     heatmap: Heatmap
     score: NecrosisScore
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What `result.json` says of the score."""
+        return self.score.to_dict()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ WRITERS: dict[str, Callable[[Path, Any], None]] = {
     "tiles.parquet": lambda path, s: write_tiles_table(path, s.scores),
     "heatmap.ome.zarr": lambda path, s: write_ome_zarr(path, s.heatmap, "slide"),
     "regions.geojson": lambda path, s: write_regions(path, s.scores, s.heatmap, "f"),
-    "overlay.png": lambda path, s: write_overlay(path, s.layers, s.score, CAPTION, SETTINGS),
+    "overlay.png": lambda path, s: write_overlay(path, s.layers, s.result, CAPTION, SETTINGS),
     "thumbnail.png": lambda path, s: write_thumbnail(path, s.layers.overview, SETTINGS),
 }
 SLIDES = {

@@ -6,19 +6,15 @@ import pytest
 
 from wsi_necrosis.export.export_slide import caption_of, export_slide
 from wsi_necrosis.inference.job import Job
-from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.report.slide_report import open_results
 from wsi_necrosis.scores.slide_folder import EXPORTS
-from wsi_necrosis.settings.run import load_settings
 
 
 @pytest.fixture(scope="module")
 def again(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything exported anew from what the folder holds; the slide is not opened."""
-    report, out = open_results(job.folder, load_settings()), tmp_path_factory.mktemp("again")
-    scores = report.scores()
-    score = measure(scores, report.settings.quantify)
-    export_slide(out, report.result, report.tissue(), scores, score, report.settings)
+    report, out = open_results(job.folder), tmp_path_factory.mktemp("again")
+    export_slide(out, report.result, report.tissue(), report.scores(), report.settings)
     return out
 
 

@@ -1,18 +1,20 @@
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wsi_necrosis.export.layout import lay_out
-from wsi_necrosis.export.overlay import REASONS, Caption, write_overlay, write_thumbnail
+from wsi_necrosis.export.layout import FACTS_HIGH, LEGEND_WIDE, lay_out
+from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.quantify.heatmap import stitch
-from wsi_necrosis.quantify.percentage import Reason, measure
+from wsi_necrosis.quantify.intervals import COVERS, METHOD, NO_VIABLE, TARGET, Interval
+from wsi_necrosis.quantify.percentage import measure
+from wsi_necrosis.quantify.sentences import SHORT, limit_of_blank_text
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import read_overview
@@ -38,7 +40,7 @@ def picture(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(300, 210), (4, 4), (1, 1), (1500, 40), (40, 1500), (2000, 1500)])
 def test_longer_side_is_as_set(made_up: Callable[..., Any], tmp_path: Path, shape: tuple[int, int]) -> None:
     slide = made_up(cols=shape[0], rows=shape[1])
-    write_overlay(tmp_path / "o.png", slide.layers, slide.score, CAPTION, sized(1500))
+    write_overlay(tmp_path / "o.png", slide.layers, slide.result, CAPTION, sized(1500))
     write_thumbnail(tmp_path / "t.png", slide.layers.overview, sized(1500))
     overlay, thumbnail = picture(tmp_path / "o.png"), picture(tmp_path / "t.png")
     assert 300 < max(overlay.shape) <= 1500
@@ -50,7 +52,7 @@ def test_longer_side_is_as_set(made_up: Callable[..., Any], tmp_path: Path, shap
 
 def test_a_picture_smaller_than_its_text_grows(made_up: Callable[..., Any], tmp_path: Path) -> None:
     slide = made_up()
-    write_overlay(tmp_path / "o.png", slide.layers, slide.score, CAPTION, sized(64))
+    write_overlay(tmp_path / "o.png", slide.layers, slide.result, CAPTION, sized(64))
     write_thumbnail(tmp_path / "t.png", slide.layers.overview, sized(64))
     assert max(picture(tmp_path / "o.png").shape) > 400
 
@@ -63,7 +65,7 @@ def test_nothing_lies_on_anything_else(
     layout = lay_out(made_up(cols=shape[0], rows=shape[1]).layers.overview, side)
     unit, (width, height) = layout.unit, layout.canvas
     boxes = [(*at, *layout.frame.size) for at in layout.panels]
-    boxes += [(*layout.facts, 27 * unit, 18 * unit), (*layout.table, 27 * unit, 15 * unit)]
+    boxes += [(*layout.facts, 27 * unit, 26 * unit), (*layout.table, 27 * unit, 15 * unit)]
     for n, (x, y, wide, high) in enumerate(boxes):
         assert x >= 0 <= y
         assert x + wide <= width
@@ -74,17 +76,20 @@ def test_nothing_lies_on_anything_else(
 
 def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_path: Path) -> None:
     slide = made_up()
-    other = replace(slide.score, percent_viable=12.3, percent_necrosis=87.7)
-    none = replace(slide.score, status="not_evaluable", reason="too_little_tumour", percent_viable=None)
-    out_of_domain = replace(none, reason="out_of_domain")
+    other = {**slide.result, "percent_viable": 12.3, "percent_necrosis": 87.7}
+    none = {**slide.result, "status": "not_evaluable", "reason": "too_little_tumour", "percent_viable": None}
+    out_of_domain = {**none, "reason": "out_of_domain"}
+    doubted = {**slide.result, "warnings": [{"code": "undecided", "text": "the model is undecided"}]}
+    no_viable = {**slide.result, "finding": "no_viable"}
+    limited = {**slide.result, "limit_of_blank_text": "up to 38 % cannot be told from none"}
     found = []
-    for n, score in enumerate((slide.score, other, none, out_of_domain)):
-        write_overlay(tmp_path / f"{n}.png", slide.layers, score, CAPTION, sized(1200))
+    for n, result in enumerate((slide.result, other, none, out_of_domain, doubted, no_viable, limited)):
+        write_overlay(tmp_path / f"{n}.png", slide.layers, result, CAPTION, sized(1200))
         found.append(picture(tmp_path / f"{n}.png"))
     assert len({one.shape for one in found}) == 1
     layout = lay_out(slide.layers.overview, 1200)
     (x, y), unit = layout.facts, layout.unit
-    facts = np.s_[y : y + 15 * unit, x : x + 27 * unit]
+    facts = np.s_[y : y + 26 * unit, x : x + 27 * unit]
     for one, two in combinations(range(len(found)), 2):
         assert (found[one][facts] != found[two][facts]).any()
         changed = (found[one] != found[two]).any(axis=-1)
@@ -92,16 +97,41 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
         assert not changed.any()
 
 
-def test_every_reason_has_a_text() -> None:
-    assert set(REASONS) == set(get_args(Reason))
-    assert REASONS["out_of_domain"] == "tissue unlike the training tiles"
+@pytest.mark.parametrize("side", [400, 700, 2048])
+@pytest.mark.parametrize("finding", [None, "no_viable"])
+def test_the_longest_legend_fits_into_its_place(
+    made_up: Callable[..., Any], tmp_path: Path, side: int, finding: str | None
+) -> None:
+    slide = made_up(cols=300, rows=200, fill="tissue")
+    limit = {"mean": 21.0, "limit": 38.0, "cases": 2}
+    interval = Interval(49.1, 51.3, 0.95, TARGET, METHOD, COVERS, 4.0, 12, 12)
+    result = {
+        **slide.result,
+        "finding": finding,
+        "interval": None if finding else asdict(interval),
+        "interval_reason": NO_VIABLE if finding else None,
+        "limit_of_blank": limit,
+        "limit_of_blank_text": limit_of_blank_text(limit),
+        "warnings": [{"code": code, "text": ""} for code in SHORT],
+    }
+    caption = Caption(
+        "a name of forty letters, as scanners write.svs", "densenet (0123abcd)", CAPTION.pixel_size
+    )
+    write_overlay(tmp_path / "o.png", slide.layers, result, caption, sized(side))
+    layout = lay_out(slide.layers.overview, side)
+    (x, y), unit = layout.facts, layout.unit
+    bottom, right = y + round(FACTS_HIGH * unit), x + round(LEGEND_WIDE * unit)
+    drawn = picture(tmp_path / "o.png")
+    assert (drawn[bottom - unit // 2 : bottom, x:right] == 255).all()  # a margin above what follows
+    assert (drawn[y:bottom, right:] == 255).all() or layout.table[0] > x
+    assert (drawn[bottom - 6 * unit : bottom, x:right] < 255).any()
 
 
 def test_swatches_show_the_classes_that_are_there(made_up: Callable[..., Any], tmp_path: Path) -> None:
     mixed, clean = made_up(), made_up(fill="glass")
     assert mixed.score.ledger.abstained > 0
     for name, slide in (("mixed", mixed), ("clean", clean)):
-        write_overlay(tmp_path / f"{name}.png", slide.layers, slide.score, CAPTION, sized(1200))
+        write_overlay(tmp_path / f"{name}.png", slide.layers, slide.result, CAPTION, sized(1200))
         layout = lay_out(slide.layers.overview, 1200)
         (x, y), unit = layout.table, layout.unit
         legend = picture(tmp_path / f"{name}.png")[y : y + 10 * unit, x : x + unit].reshape(-1, 3)
@@ -128,7 +158,7 @@ def test_a_real_slide(data_dir: Path, tmp_path: Path) -> None:
     scores = Scores(grid, mask.px_mm2, prob, uncertainty, ood, px, state)
     layers = Layers(overview, mask, stitch(scores, settings.quantify))
     path = tmp_path / "overlay.png"
-    write_overlay(path, layers, measure(scores, settings.quantify), CAPTION, settings.export)
+    write_overlay(path, layers, measure(scores, settings.quantify).to_dict(), CAPTION, settings.export)
     drawn = picture(path)
     layout = lay_out(overview, settings.export.overlay_px)
     (x, y), (wide, high) = layout.panels[0], layout.frame.size

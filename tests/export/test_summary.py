@@ -18,8 +18,16 @@ RESULT = {
     "ood_mm2": 0.5,
     "percent_viable": 25.0,
     "percent_necrosis": 75.0,
+    "estimator": "hard",
+    "percent_viable_soft": 37.5,
+    "percent_viable_hard": 25.0,
+    "finding": None,
+    "percent_viable_if_abstained": {"all_non_viable": 24.0, "all_viable": 28.0},
+    "limit_of_blank": {"mean": 21.0, "limit": 38.0, "cases": 2},
+    "limit_of_full": None,
+    "decision": {"top_prob": 0.71, "entropy": 0.6},
     "interval": {"low": 10.0, "high": 40.0},
-    "warnings": ["one", "two"],
+    "warnings": [{"code": "undecided", "text": "a, b; c"}, {"code": "ood_tissue", "text": "d"}],
     "provenance": {
         "inputs": {"slide": {"fingerprint": "abc"}},
         "slide": {"mpp_x": 0.5, "mpp_y": 0.25, "mpp_source": "metadata"},
@@ -54,16 +62,25 @@ def test_a_row_per_result_sorted_and_rebuilt(tmp_path: Path) -> None:
         "1.25",
         "10.0",
     )
-    assert first["warnings"] == "one; two"
+    assert first["warnings"] == "undecided;ood_tissue"
+    assert (first["estimator"], first["percent_viable_soft"], first["percent_viable_hard"]) == (
+        "hard",
+        "37.5",
+        "25.0",
+    )
+    assert (first["limit_of_blank"], first["limit_of_full"], first["finding"]) == ("38.0", "", "")
+    assert (first["top_prob"], first["entropy"]) == ("0.71", "0.6")
+    assert (first["if_abstained_all_non_viable"], first["if_abstained_all_viable"]) == ("24.0", "28.0")
     assert (second["reason"], second["percent_viable"], second["ci_low"]) == ("no_tissue", "", "")
 
 
 def test_a_slide_out_of_domain_says_so(tmp_path: Path) -> None:
-    put(tmp_path, "a.svs", status="not_evaluable", reason="out_of_domain", interval=None, percent_viable=None)
+    nothing = dict.fromkeys(("interval", "percent_viable", "percent_viable_if_abstained", "decision"))
+    put(tmp_path, "a.svs", status="not_evaluable", reason="out_of_domain", **nothing)
     write_summary(tmp_path)
     (row,) = rows(tmp_path)
     assert (row["status"], row["reason"]) == ("not_evaluable", "out_of_domain")
-    assert row["percent_viable"] == row["ci_low"] == row["ci_high"] == ""
+    assert row["percent_viable"] == row["ci_low"] == row["ci_high"] == row["top_prob"] == ""
 
 
 def test_results_of_an_older_schema_are_left_out_and_named(
@@ -74,7 +91,7 @@ def test_results_of_an_older_schema_are_left_out_and_named(
     write_summary(tmp_path)
     assert [row["slide_id"] for row in rows(tmp_path)] == ["new.svs"]
     assert "old.svs" in caplog.text
-    assert "schema version is 1, not 2" in caplog.text
+    assert "schema version is 1, not 3" in caplog.text
 
 
 def test_a_damaged_result_is_left_out_and_nothing_gives_no_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ FAR = np.float32(1e30)
 DISTANCES = (0.0, 0.5, 1.0, float(np.nextafter(np.float32(1), np.float32(2))), 3.0, float(FAR))
 
 
-def settings(**changes: float) -> QuantifySettings:
+def settings(**changes: Any) -> QuantifySettings:
     return SHIPPED.model_copy(update=changes)
 
 
@@ -70,16 +71,25 @@ def stores(draw: st.DrawFn) -> Scores:
     return replace(store, prob=prob.astype(np.float32), uncertainty=uncertainty, ood=ood, px=px, state=state)
 
 
+def bounds(score: NecrosisScore) -> tuple[float, float]:
+    """Percent viable if all that abstained were non-viable, and if it were viable."""
+    found = score.percent_viable_if_abstained
+    assert found is not None
+    return found.all_non_viable, found.all_viable
+
+
 thresholds = st.builds(
     settings,
     max_uncertainty=st.sampled_from([0.0, 0.3, 1.0]),
     max_ood=st.sampled_from([0.1, 1.0, 2.0, np.inf]),
     max_ood_share=st.sampled_from([0.0, 0.5, 1.0]),
     min_tumour_mm2=st.sampled_from([0.0, 0.001]),
+    estimator=st.sampled_from(["auto", "soft", "hard"]),
+    not_evaluable_top_prob=st.sampled_from([0.0, 0.6]),
 )
 
 
-def measured(blocks: tuple[int, int], **changes: float) -> NecrosisScore:
+def measured(blocks: tuple[int, int], **changes: Any) -> NecrosisScore:
     """Score of `blocks` (rows, cols) of 4 mm, always of the same cells."""
     prob = random_prob(np.random.default_rng(0), (8 * blocks[0], 8 * blocks[1]))
     return measure(scores(prob), settings(**changes))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from wsi_necrosis.errors import MissingExtraError
 from wsi_necrosis.inference.plan import Plan, make_plan
 from wsi_necrosis.model import backend
 from wsi_necrosis.model.backend import Backend
+from wsi_necrosis.model.quantity import EstimatorFigures, Quantity, quantity_facts
+from wsi_necrosis.model.spec import model_folder
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide
@@ -50,6 +54,24 @@ def test_another_backend_changes_all_fingerprints(painted: Path) -> None:
     )
     for name in ("scoring", "measuring", "export"):
         assert one.fingerprints[name] != other.fingerprints[name]
+
+
+def test_what_is_known_of_the_percentage_changes_the_measuring_and_no_score(
+    painted: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_folder("phantom"), tmp_path / "model"))
+    before = plan(painted, f"model.name={copy}").fingerprints
+    figures = EstimatorFigures(24.0, 0.6, 20.0)
+    tree = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    tree |= {"quantity": quantity_facts(Quantity("hard", figures, figures))}
+    (copy / "model.json").write_text(json.dumps(tree), encoding="utf-8")
+    after = plan(painted, f"model.name={copy}").fingerprints
+    assert {name for name in before if before[name] != after[name]} == {"measuring", "export"}
+
+
+def test_the_estimator_is_no_input_of_the_scores(painted: Path) -> None:
+    before, after = plan(painted).fingerprints, plan(painted, "quantify.estimator=hard").fingerprints
+    assert {name for name in before if before[name] != after[name]} == {"measuring", "export"}
 
 
 def test_a_backend_that_is_not_installed_is_refused(painted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from tests.helpers.array_slide import ArraySlide
 from tests.helpers.phantom_model import phantom_network
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.inference.scorer import Scorer, entropy, predict_padded
+from wsi_necrosis.inference.scorer import Scorer, predict_padded
 from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.ood import OodDetector
@@ -121,18 +118,6 @@ def test_padding_does_not_change_predictions(model: TileModel, batch: int) -> No
     prediction = predict_padded(model, pixels, features, batch)
     assert prediction.prob.shape == (7, 3)
     assert prediction.gate.shape == (7, 2)
-    assert prediction.ood.shape == (7,)
+    assert prediction.ood.shape == prediction.uncertainty.shape == (7,)
     whole = predict_padded(model, pixels, features, 7)
     np.testing.assert_allclose(prediction.prob, whole.prob, atol=1e-5)
-
-
-@given(arrays.arrays(np.float32, (5, 3), elements=st.floats(2**-10, 1, width=32)))
-def test_entropy_is_zero_to_one(raw: np.ndarray) -> None:
-    prob = raw / raw.sum(axis=1, keepdims=True)
-    value = entropy(prob)
-    assert ((value >= 0) & (value <= 1 + 1e-6)).all()
-
-
-def test_entropy_of_the_extremes() -> None:
-    prob = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], np.float32)
-    np.testing.assert_allclose(entropy(prob), [0, 1], atol=1e-6)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from scipy.special import softmax
 
-from wsi_necrosis.model.calibration import Temperature
+from wsi_necrosis.model.calibration import Temperature, entropy
 
 Numbers = NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -121,3 +122,15 @@ def test_temperatures_come_back_from_json() -> None:
     assert kind.validate_json(kind.dump_json(Temperature(2.5))) == Temperature(2.5)
     with pytest.raises(ValidationError):
         kind.validate_python({"value": 1.0, "other": 2.0})
+
+
+@given(hnp.arrays(np.float32, (5, 3), elements=st.floats(2**-10, 1, width=32)))
+def test_entropy_is_zero_to_one(raw: Numbers) -> None:
+    prob = raw / raw.sum(axis=1, keepdims=True)
+    value = entropy(prob)
+    assert ((value >= 0) & (value <= 1 + 1e-6)).all()
+
+
+def test_entropy_of_the_extremes() -> None:
+    prob = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], np.float32)
+    np.testing.assert_allclose(entropy(prob), [0, 1], atol=1e-6)

@@ -13,6 +13,7 @@ from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
 from wsi_necrosis.model.ood import NUMBERS, OodDetector
+from wsi_necrosis.model.quantity import EndOfScale, EstimatorFigures, Quantity
 from wsi_necrosis.model.spec import (
     SHIPPED,
     SPEC_FILE,
@@ -42,6 +43,15 @@ DETECTOR_TREE = asdict(DETECTOR)
 def test_every_part_of_a_description_survives(tmp_path: Path) -> None:
     saved = save_checkpoint(tmp_path / "full", FULL, TENSORS)
     assert load_spec(tmp_path / "full") == saved == replace(FULL, weights_sha256=saved.weights_sha256)
+
+
+def test_what_is_known_of_percent_viable_decides_no_score(tmp_path: Path) -> None:
+    ends = EndOfScale(21.0, 38.0, 2), None
+    quantity = Quantity("hard", EstimatorFigures(26.0, 0.5, 25.0), EstimatorFigures(24.0, 0.6, 20.0, *ends))
+    known = replace(FULL, quantity=quantity)
+    assert known.fingerprint == FULL.fingerprint
+    save_checkpoint(tmp_path / "known", known, TENSORS)
+    assert load_spec(tmp_path / "known").quantity == quantity
 
 
 @pytest.mark.parametrize(

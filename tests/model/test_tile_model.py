@@ -10,7 +10,7 @@ from tests.helpers.models import KINDS, predict_tiles, save_random_model
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model.calibration import Temperature
+from wsi_necrosis.model.calibration import Temperature, entropy
 from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
 from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.ood import OodDetector
@@ -118,7 +118,7 @@ def test_models_of_every_kind_predict(tmp_path: Path, tiles: dict[str, np.ndarra
     pixels = np.concatenate([tiles[name][:4] for name in PURE])
     found = predict_tiles(model, pixels)
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
-    assert found.prob.dtype == found.gate.dtype == found.ood.dtype == np.float32
+    assert found.prob.dtype == found.uncertainty.dtype == found.gate.dtype == found.ood.dtype == np.float32
     assert np.ptp(found.prob, axis=0).max() > 1e-3  # they depend on the tile
     assert not found.ood.any()
     np.testing.assert_array_equal(found.prob, predict_tiles(model, pixels).prob)
@@ -158,18 +158,18 @@ def test_members_are_averaged(tmp_path: Path, tiles: dict[str, np.ndarray]) -> N
 
 
 @pytest.mark.parametrize("kind", ["gate", "ensemble"])
-def test_temperature_changes_probabilities_and_nothing_else(
-    tmp_path: Path, tiles: dict[str, np.ndarray], kind: str
+@pytest.mark.parametrize("value", [0.25, 8.0])
+def test_a_temperature_moves_the_uncertainty_and_nothing_else(
+    tmp_path: Path, tiles: dict[str, np.ndarray], kind: str, value: float
 ) -> None:
     save_random_model(tmp_path / "raw", kind)
-    save_random_model(tmp_path / "sharp", kind, calibration=Temperature(0.25))
-    raw, found = (predict_tiles(load_model(tmp_path / name), tiles["viable"]) for name in ("raw", "sharp"))
-    for one, other in ((VIABLE, NON_VIABLE), (VIABLE, NON_TUMOUR)):
-        odds = [np.log(of.prob[:, one] / of.prob[:, other]) for of in (raw, found)]
-        np.testing.assert_allclose(odds[1], odds[0] / 0.25, rtol=1e-3, atol=1e-4)
-    assert np.abs(raw.prob - found.prob).max() > 0.01
-    np.testing.assert_array_equal(raw.gate, found.gate)
-    np.testing.assert_array_equal(raw.ood, found.ood)
+    save_random_model(tmp_path / "scaled", kind, calibration=Temperature(value))
+    raw, found = (predict_tiles(load_model(tmp_path / name), tiles["viable"]) for name in ("raw", "scaled"))
+    for name in ("prob", "gate", "ood"):
+        np.testing.assert_array_equal(getattr(raw, name), getattr(found, name))
+    np.testing.assert_allclose(raw.uncertainty, entropy(raw.prob), atol=1e-6)
+    np.testing.assert_allclose(found.uncertainty, entropy(Temperature(value).apply(raw.prob)), atol=1e-6)
+    assert np.abs(raw.uncertainty - found.uncertainty).max() > 0.01
     np.testing.assert_allclose(found.prob.sum(axis=1), 1, atol=1e-6)
 
 

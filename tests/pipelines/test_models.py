@@ -97,7 +97,10 @@ def test_an_answer_that_is_no_probability_is_refused(
     prob: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = Prediction(
-        np.array([prob, prob], np.float32), np.zeros((2, 2), np.float32), np.zeros(2, np.float32)
+        np.array([prob, prob], np.float32),
+        np.zeros(2, np.float32),
+        np.zeros((2, 2), np.float32),
+        np.zeros(2, np.float32),
     )
     monkeypatch.setattr(TileModel, "predict", lambda *_: answer)
     with pytest.raises(ModelError, match=r"answers .* to a blank tile; train it again"):

@@ -9,6 +9,7 @@ from tests.helpers.complete_scores import (
     NONE,
     SHIPPED,
     VIABLE,
+    bounds,
     scores,
     settings,
     stores,
@@ -54,7 +55,7 @@ def test_ood_tissue_is_part_of_what_abstained() -> None:
     assert score.ledger.abstained == 500
     assert score.ood_mm2 == pytest.approx(0.3)
     assert score.to_dict()["ood_mm2"] == pytest.approx(0.3)
-    assert score.bounds_percent == pytest.approx((100 * 9 / 9.5, 100))
+    assert bounds(score) == pytest.approx((100 * 9 / 9.5, 100))
 
 
 def test_nothing_abstains_at_an_uncertainty_of_1() -> None:

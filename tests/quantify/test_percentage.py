@@ -15,14 +15,17 @@ from tests.helpers.complete_scores import (
     NONE,
     SHIPPED,
     VIABLE,
+    bounds,
     measured,
+    random_prob,
     scores,
     settings,
     stores,
     thresholds,
 )
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.quantify.percentage import measure
+from wsi_necrosis.model.quantity import EndOfScale, EstimatorFigures, Quantity
+from wsi_necrosis.quantify.percentage import leading_estimator, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
 
@@ -33,10 +36,10 @@ def test_results_are_consistent_and_finite(store: Scores, wanted: QuantifySettin
     text = json.dumps(score.to_dict(), allow_nan=False)
     assert (score.status == "scored") == (score.reason is None) == (score.percent_viable is not None)
     assert (score.interval is None) == (score.interval_reason is not None)
-    if score.percent_viable is not None and score.bounds_percent is not None:
+    if score.percent_viable is not None and score.percent_viable_if_abstained is not None:
         assert score.percent_viable + score.percent_necrosis == pytest.approx(100)
         assert isinstance(json.loads(text)["percent_viable"], float)
-        low, high = score.bounds_percent
+        low, high = bounds(score)
         assert 0 <= low <= score.percent_viable + 1e-9
         assert score.percent_viable - 1e-9 <= high <= 100 + 1e-9
 
@@ -46,12 +49,12 @@ def test_bounds_hold_the_percentage_whatever_the_ood_cells_are(
     store: Scores, seed: int, spread: float
 ) -> None:
     found = measure(store, settings(min_tumour_mm2=0.0, max_ood_share=1.0))
-    assume(found.bounds_percent is not None)
+    assume(found.percent_viable_if_abstained is not None)
     rng = np.random.default_rng(seed)
     other = rng.dirichlet((spread,) * 3, size=store.state.shape).astype(np.float32)
     prob = np.where((store.ood > 1)[..., None], other, store.prob)
     truth = measure(replace(store, prob=prob), settings(min_tumour_mm2=0.0, max_ood=np.inf))
-    low, high = found.bounds_percent
+    low, high = bounds(found)
     assert low - 1e-6 <= truth.percent_viable <= high + 1e-6
     assert low - 1e-9 <= found.percent_viable <= high + 1e-9
 
@@ -82,10 +85,11 @@ def test_percent_viable_is_of_soft_areas() -> None:
     assert area["background"] == pytest.approx(3 * 7 * 0.001)
 
 
-def test_no_hard_tumour_gives_no_hard_percentage() -> None:
-    score = measure(scores(np.full((4, 4, 3), (0.6, 0.2, 0.2))), ANY_AMOUNT)
-    assert score.percent_viable == pytest.approx(50)
-    assert score.percent_viable_hard is None
+@pytest.mark.parametrize("estimator", ["soft", "hard"])
+def test_no_cell_of_tumour_is_too_little_tumour_by_either_estimator(estimator: str) -> None:
+    score = measure(scores(np.full((40, 40, 3), (0.6, 0.2, 0.2))), settings(estimator=estimator))
+    assert (score.reason, score.percent_viable_soft) == ("too_little_tumour", None)
+    assert score.tumour_mm2 == pytest.approx(64.0 if estimator == "soft" else 0.0, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", [VIABLE, NON_VIABLE])
@@ -94,7 +98,7 @@ def test_too_little_tumour_is_never_0_or_100_percent(kind: tuple[float, ...]) ->
     score = measure(scores(prob, np.array([[999, 100_000]])), SHIPPED)
     assert (score.status, score.reason) == ("not_evaluable", "too_little_tumour")
     assert score.percent_viable is score.percent_necrosis is score.percent_viable_hard is None
-    assert score.bounds_percent is score.interval is None
+    assert score.percent_viable_if_abstained is score.interval is None
     assert score.interval_reason
     assert score.tumour_mm2 == pytest.approx(0.999)
     enough = measure(scores(prob, np.array([[1000, 100_000]])), SHIPPED)
@@ -120,7 +124,7 @@ def test_bounds_count_uncertain_cells_that_may_be_tumour() -> None:
     viable, non_viable = 2 * 0.98, 2 * 0.02 + 2
     assert score.ledger.abstained == 1700
     assert score.percent_viable == pytest.approx(100 * viable / 4, rel=1e-6)
-    assert score.bounds_percent == pytest.approx((100 * viable / 5, 100 * (viable + 1) / 5), rel=1e-6)
+    assert bounds(score) == pytest.approx((100 * viable / 5, 100 * (viable + 1) / 5), rel=1e-6)
     assert score.ledger.soft_mm2[1] == pytest.approx(non_viable, rel=1e-6)
 
 
@@ -132,7 +136,7 @@ def test_bounds_count_ood_cells_in_full() -> None:
         store = scores(prob, np.array([[1000, 3000, 1000, 500]]), ood=np.array([[0, 1, 1.01, 0]]))
         score = measure(store, settings(max_uncertainty=limit))
         assert (score.status, score.percent_viable) == ("scored", pytest.approx(25))
-        assert score.bounds_percent == pytest.approx((100 * 1 / 5, 100 * 2 / 5))
+        assert bounds(score) == pytest.approx((100 * 1 / 5, 100 * 2 / 5))
         assert score.ledger.abstained == 1000
         assert score.ood_mm2 == pytest.approx(1.0)
         assert score.ledger.area_mm2()["abstained"] == pytest.approx(1.0)
@@ -156,7 +160,7 @@ def test_too_much_ood_tissue_is_out_of_domain(ood_px: int, share: float, reason:
     assert score.tumour_mm2 == pytest.approx(2.0)
     if reason:
         assert score.percent_viable is score.percent_necrosis is score.percent_viable_hard is None
-        assert score.bounds_percent is score.interval is None
+        assert score.percent_viable_if_abstained is score.interval is None
 
 
 def test_out_of_domain_comes_after_no_tissue_and_before_too_little_tumour() -> None:
@@ -210,3 +214,110 @@ def test_keys_have_a_fixed_order() -> None:
     assert list(scored["ledger"]["px"]) == terms
     assert list(scored["ledger"]["mm2"])[:7] == terms
     assert scored["ledger"]["total_px"] == sum(scored["ledger"]["px"].values())
+
+
+BOTH = pytest.mark.parametrize("estimator", ["soft", "hard"])
+FEW_DRAWS = {"min_tumour_mm2": 0.0, "not_evaluable_top_prob": 0.0, "bootstrap_draws": 20}
+
+
+@given(stores(), st.integers(0, 2**32 - 1))
+def test_uncertainty_and_so_the_temperature_changes_nothing_where_none_abstains(
+    store: Scores, seed: int
+) -> None:
+    other = np.random.default_rng(seed).random(store.uncertainty.shape).astype(np.float32)
+    uncertainty = np.where(np.isnan(store.uncertainty), np.float32(np.nan), other)
+    assert measure(replace(store, uncertainty=uncertainty), ANY_AMOUNT) == measure(store, ANY_AMOUNT)
+
+
+@BOTH
+@given(store=stores())
+def test_swapping_viable_and_non_viable_mirrors_the_result(estimator: str, store: Scores) -> None:
+    wanted = settings(estimator=estimator, **FEW_DRAWS)
+    one, other = measure(store, wanted), measure(replace(store, prob=store.prob[..., [0, 2, 1]]), wanted)
+    mirrored = {"no_viable": "no_non_viable", "no_non_viable": "no_viable"}
+    if (
+        one.finding != "no_viable" or other.finding != "no_viable"
+    ):  # a slide without either is no finding of one
+        assert other.finding == mirrored.get(str(one.finding))
+    assert other.reason == one.reason
+    assert other.tumour_mm2 == pytest.approx(one.tumour_mm2)
+    if one.percent_viable is not None:
+        low, high = bounds(one)
+        assert other.percent_viable == pytest.approx(100 - one.percent_viable, abs=1e-9)
+        assert bounds(other) == pytest.approx((100 - high, 100 - low), abs=1e-9)
+
+
+@given(stores(), thresholds)
+def test_hard_sums_are_counts_by_area_and_soft_sums_of_certain_cells(
+    store: Scores, wanted: QuantifySettings
+) -> None:
+    hard = measure(store, wanted.model_copy(update={"estimator": "hard", "not_evaluable_top_prob": 0.0}))
+    ledger = hard.ledger
+    assert hard.viable_mm2 == pytest.approx(ledger.viable * store.px_mm2)
+    assert hard.tumour_mm2 == pytest.approx((ledger.viable + ledger.non_viable) * store.px_mm2)
+    if hard.percent_viable is not None:
+        share = ledger.viable / (ledger.viable + ledger.non_viable)
+        assert hard.percent_viable == hard.percent_viable_hard == pytest.approx(100 * share)
+    certain = np.eye(3, dtype=np.float32)[np.nan_to_num(store.prob).argmax(axis=-1)]
+    prob = np.where(np.isnan(store.prob), store.prob, certain)
+    soft = measure(replace(store, prob=prob), wanted.model_copy(update={"estimator": "soft"}))
+    assert soft.percent_viable == pytest.approx(hard.percent_viable)
+    assert (soft.reason, soft.finding) == (hard.reason, hard.finding)
+
+
+@given(stores())
+def test_both_estimators_stand_beside_the_one_that_leads(store: Scores) -> None:
+    soft, hard = (measure(store, settings(estimator=each, **FEW_DRAWS)) for each in ("soft", "hard"))
+    assert (soft.percent_viable_soft, soft.percent_viable_hard) == (soft.percent_viable, hard.percent_viable)
+    assert (hard.percent_viable_soft, hard.percent_viable_hard) == (soft.percent_viable, hard.percent_viable)
+    assert soft.ledger == hard.ledger
+
+
+def test_the_settings_name_the_estimator_else_the_model_does() -> None:
+    figures = EstimatorFigures(26.0, 0.5, 25.0)
+    known = Quantity("hard", figures, figures)
+    assert leading_estimator(SHIPPED, None) == "soft"
+    assert leading_estimator(SHIPPED, known) == "hard"
+    assert leading_estimator(settings(estimator="soft"), known) == "soft"
+    assert leading_estimator(settings(estimator="hard"), None) == "hard"
+
+
+def test_limits_are_those_of_the_estimator_that_leads() -> None:
+    blank = EndOfScale(21.0, 38.0, 2)
+    known = Quantity(
+        "hard", EstimatorFigures(26.0, 0.5, 25.0), EstimatorFigures(24.0, 0.6, 20.0, blank, None)
+    )
+    store = scores(np.array([[VIABLE, NON_VIABLE]]), np.array([[1000, 3000]]))
+    hard, soft = measure(store, SHIPPED, known), measure(store, settings(estimator="soft"), known)
+    assert (hard.limit_of_blank, hard.limit_of_full) == (blank, None)
+    assert hard.to_dict()["limit_of_blank"] == {"mean": 21.0, "limit": 38.0, "cases": 2}
+    assert [each.code for each in hard.warnings] == ["within_limit_of_blank"]
+    assert (soft.limit_of_blank, soft.warnings) == (None, ())
+
+
+@BOTH
+def test_where_no_cell_is_viable_none_was_found_and_there_is_no_interval(estimator: str) -> None:
+    prob = random_prob(np.random.default_rng(0), (24, 32))
+    prob[..., 1:] = np.sort(prob[..., 1:], axis=-1)[..., ::-1]  # non-viable above viable everywhere
+    none = measure(scores(prob), settings(estimator=estimator))
+    assert (none.status, none.finding, none.interval) == ("scored", "no_viable", None)
+    assert (
+        none.interval_reason == "interval: not available (no viable cell: resampled tissue has none either)"
+    )
+    assert none.percent_viable == (0 if estimator == "hard" else pytest.approx(18, abs=1))
+    mirrored = measure(scores(prob[..., [0, 2, 1]]), settings(estimator=estimator))
+    assert (mirrored.finding, mirrored.interval) == ("no_non_viable", None)
+    assert "no cell of non-viable tumour" in str(mirrored.interval_reason)
+
+
+def test_a_viable_cell_that_abstained_or_holds_no_tissue_was_not_found() -> None:
+    cells, tissue = np.array([[VIABLE, VIABLE, NON_VIABLE]]), np.array([[500, 0, 2000]])
+    assert measure(scores(cells, tissue, ood=np.array([[FAR, 0, 0]])), SHIPPED).finding == "no_viable"
+    assert measure(scores(cells, tissue), SHIPPED).finding is None
+
+
+def test_the_minimum_is_of_the_leading_estimators_area() -> None:
+    store = scores(np.array([[(0.6, 0.2, 0.2), NON_VIABLE]]), np.array([[5000, 900]]))
+    soft, hard = (measure(store, settings(estimator=each)) for each in ("soft", "hard"))
+    assert (soft.status, soft.tumour_mm2) == ("scored", pytest.approx(2.9))
+    assert (hard.reason, hard.tumour_mm2) == ("too_little_tumour", pytest.approx(0.9))

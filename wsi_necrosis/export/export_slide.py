@@ -13,7 +13,6 @@ from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.export.tiles_table import write_tiles_table
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.quantify.heatmap import stitch
-from wsi_necrosis.quantify.percentage import NecrosisScore
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.slide_folder import HEATMAP, OVERLAY, REGIONS, THUMBNAIL, TILES
 from wsi_necrosis.settings.run import Settings
@@ -25,7 +24,6 @@ def export_slide(
     result: Mapping[str, Any],
     tissue: Tissue,
     scores: Scores,
-    score: NecrosisScore,
     settings: Settings,
 ) -> None:
     """Write the tile table, OME-Zarr, GeoJSON, thumbnail and overlay of a slide; files that exist are replaced.
@@ -40,8 +38,6 @@ def export_slide(
         Overview and mask.
     scores : Scores
         Scores of each cell.
-    score : NecrosisScore
-        Percent viable and areas.
     settings : Settings
         `quantify`, under which cells are labelled, and `export`.
 
@@ -56,7 +52,7 @@ def export_slide(
     write_regions(folder / REGIONS, scores, heatmap, result["provenance"]["inputs"]["slide"]["fingerprint"])
     write_thumbnail(folder / THUMBNAIL, tissue.overview, settings.export)
     layers = Layers(tissue.overview, tissue.mask, heatmap)
-    write_overlay(folder / OVERLAY, layers, score, caption_of(result), settings.export)
+    write_overlay(folder / OVERLAY, layers, result, caption_of(result), settings.export)
 
 
 def caption_of(result: Mapping[str, Any]) -> Caption:

@@ -8,9 +8,10 @@ below them, whichever shows the slide larger.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -30,7 +31,13 @@ from wsi_necrosis.export.picture import (
 )
 from wsi_necrosis.files import atomic_write
 from wsi_necrosis.quantify.palette import PALETTE
-from wsi_necrosis.quantify.percentage import NecrosisScore
+from wsi_necrosis.quantify.sentences import (
+    REASONS,
+    estimators_text,
+    interval_text,
+    percent_text,
+    short_warnings,
+)
 from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.settings.run import ExportSettings
 from wsi_necrosis.slides.overview import Overview
@@ -39,14 +46,11 @@ PANELS = ("Class of each cell", "Probability of viable tumour")
 RESEARCH_ONLY = "Research use only. Not for diagnosis."
 PNG_EFFORT = 3  # compression level: half the time of the default for a tenth more bytes
 MOST_LINES = 5  # of one entry of the legend; more do not fit
-REASONS = {
-    "no_tissue": "no tissue was scored",
-    "out_of_domain": "tissue unlike the training tiles",
-    "too_little_tumour": "too little tumour",
-}
 Colour = tuple[int, int, int]
 INK: Colour = (0, 0, 0)
 GREY: Colour = (95, 95, 95)
+DOUBT: Colour = (160, 40, 0)
+Entry = tuple[str, float, str, Colour]  # of the legend: text, size in units, weight, colour
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Caption:
 
 
 def write_overlay(
-    path: Path, layers: Layers, score: NecrosisScore, caption: Caption, settings: ExportSettings
+    path: Path, layers: Layers, result: Mapping[str, Any], caption: Caption, settings: ExportSettings
 ) -> None:
     """Write the classes and the probability of viable tumour over the slide, with a legend.
 
@@ -69,8 +73,8 @@ def write_overlay(
         The PNG to write; one that exists is replaced.
     layers : Layers
         Slide, tissue and heatmap.
-    score : NecrosisScore
-        For the legend.
+    result : mapping
+        What `NecrosisScore.to_dict` gives, for the legend; `warnings` may hold more.
     caption : Caption
         Slide, model and pixel size.
     settings : ExportSettings
@@ -90,8 +94,8 @@ def write_overlay(
         draw.text(
             (at[0], at[1] - layout.unit * STRIP / 2), title, INK, font(layout.unit, "-Bold"), anchor="lm"
         )
-    _draw_facts(draw, layout, score, caption)
-    _draw_table(draw, layout, score)
+    _draw_facts(draw, layout, result, caption)
+    _draw_table(draw, layout, result)
     _draw_heat_scale(canvas, layout)
     with atomic_write(path) as partial:
         canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
@@ -124,9 +128,11 @@ def _draw_panel(canvas: Image.Image, layout: Layout, picture: RGB, at: tuple[int
     draw_scale_bar(draw, (at[0], bottom + round(layout.unit * STRIP / 2)), layout.frame, layout.unit)
 
 
-def _draw_facts(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore, caption: Caption) -> None:
+def _draw_facts(
+    draw: ImageDraw.ImageDraw, layout: Layout, result: Mapping[str, Any], caption: Caption
+) -> None:
     x, y = layout.facts
-    for text, size, weight, colour in _facts(score, caption):
+    for text, size, weight, colour in _facts(result, caption):
         letters = font(round(layout.unit * size), weight)
         columns = max(8, int(LEGEND_WIDE * layout.unit / letters.getlength("n")))
         for line in textwrap.wrap(text, columns)[:MOST_LINES]:
@@ -135,30 +141,34 @@ def _draw_facts(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore,
         y += round(layout.unit * 0.25)
 
 
-def _facts(
-    score: NecrosisScore, caption: Caption
-) -> Iterator[tuple[str, float, str, str | tuple[int, int, int]]]:
-    """Yield lines of text with size in units, weight and colour."""
+def _facts(result: Mapping[str, Any], caption: Caption) -> Iterator[Entry]:
+    """Yield the entries of the legend's first half."""
     yield _shortened(caption.slide, 34), 1.0, "-Bold", INK
-    if score.percent_viable is None:
-        yield "Not evaluable", 1.7, "-Bold", INK
-        yield REASONS.get(score.reason or "", score.reason or ""), 1.0, "", INK
-    else:
-        yield f"{score.percent_viable:.1f} % viable tumour", 1.7, "-Bold", INK
-        yield f"{score.percent_necrosis:.1f} % necrosis, of {_mm2(score.tumour_mm2)} mm² tumour", 1.0, "", INK
-    yield _interval_text(score), 0.8, "", INK
+    yield from _number(result)
+    covers = f". Covers {result['interval']['covers']}." if result["interval"] else ""
+    yield f"Interval {interval_text(result)}{covers}", 0.8, "", INK
+    if said := short_warnings(result):
+        yield said, 0.8, "-Bold", DOUBT
     yield f"Model {caption.model}; {caption.pixel_size}", 0.8, "", GREY
     yield RESEARCH_ONLY, 0.8, "-Bold", GREY
 
 
-def _interval_text(score: NecrosisScore) -> str:
-    found = score.interval
-    if found is None:
-        return score.interval_reason or ""
-    return (
-        f"{100 * found.confidence:g} % interval {found.low:.1f} to {found.high:.1f} % viable. "
-        f"{found.target}. Covers {found.covers}."
-    )
+def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
+    """Yield percent viable, the estimators and the limit of blank; or that the slide is not evaluable, and why."""
+    if result["status"] != "scored":
+        yield "Not evaluable", 1.7, "-Bold", INK
+        yield REASONS[result["reason"]], 1.0, "", INK
+        return
+    area = f"of {_mm2(result['tumour_mm2'])} mm² tumour"
+    if result["finding"]:
+        of_what = "Viable tumour: " if result["finding"] == "no_viable" else ""
+        yield f"{of_what}{percent_text(result)}", 1.3, "-Bold", INK
+        yield f"By the likeliest class of each cell, {area}", 0.8, "", INK
+    else:
+        yield f"{percent_text(result)} tumour", 1.7, "-Bold", INK
+        yield f"{result['percent_necrosis']:.1f} % necrosis, {area}", 1.0, "", INK
+    yield f"{result['percent_viable']:.1f} % {estimators_text(result)}", 0.8, "", INK
+    yield f"Limit of blank: {result['limit_of_blank_text']}", 0.8, "", INK
 
 
 def _shortened(text: str, longest: int) -> str:
@@ -167,13 +177,13 @@ def _shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
-def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore) -> None:
+def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, result: Mapping[str, Any]) -> None:
     unit, (left, y) = layout.unit, layout.table
     small, text = font(round(unit * 0.8)), font(unit)
     columns = left + round(unit * 18), left + round(unit * 25)
     for x, title in zip(columns, ("mm², by class", "by probability"), strict=True):
         draw.text((x, y), title, GREY, small, anchor="ra")
-    for label, cells in _table(score):
+    for label, cells in _table(result):
         y += round(unit * 1.6)
         draw.rectangle((left, y, left + unit, y + unit), fill=PALETTE[label].rgb, outline=GREY)
         draw.text((left + unit * 1.6, y), PALETTE[label].title, INK, text, anchor="la")
@@ -181,9 +191,9 @@ def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, score: NecrosisScore)
             draw.text((x, y), cell, INK, text, anchor="ra")
 
 
-def _table(score: NecrosisScore) -> Iterator[tuple[int, tuple[str, str]]]:
+def _table(result: Mapping[str, Any]) -> Iterator[tuple[int, tuple[str, str]]]:
     """Yield label, area by largest probability and area by sums of probability; abstained and unreadable if any."""
-    areas = score.ledger.area_mm2()
+    areas = result["ledger"]["mm2"]
     for label in (CellLabel.VIABLE, CellLabel.NON_VIABLE, CellLabel.NON_TUMOUR):
         name = CLASSES[label - 1]
         yield label, (_mm2(areas[name]), _mm2(areas[f"soft_{name}"]))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.inference.plan import Plan
+from wsi_necrosis.model.quantity import quantity_facts
 from wsi_necrosis.provenance import RESULT_VERSION, versions
+from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.percentage import NecrosisScore
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.tiling.mask import TissueMask
@@ -34,7 +38,11 @@ def result_of(
         Percent viable and areas.
     """
     info, mpp = plan.info, plan.info.known_mpp
-    warnings = [plan.spec.notice, *_warnings(plan, scores, score)]
+    warnings = [
+        ResultWarning("model_notice", plan.spec.notice),
+        *_of_slide(plan, scores, score),
+        *score.warnings,
+    ]
     return {
         "schema_version": RESULT_VERSION,
         "slide_id": slide_id,
@@ -42,7 +50,7 @@ def result_of(
         **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),
         "mask_mm2": mask.area_mm2(),
-        "warnings": warnings,
+        "warnings": [asdict(each) for each in warnings],
         "provenance": {
             "fingerprints": dict(plan.fingerprints),
             "inputs": dict(plan.inputs),
@@ -60,27 +68,33 @@ def result_of(
                 "tile_px": plan.grid.tile_px,
                 "stride_px": plan.grid.stride_px,
             },
-            "model": {"name": plan.spec.name, "sha256": plan.spec.weights_sha256, "notice": plan.spec.notice},
+            "model": {
+                "name": plan.spec.name,
+                "sha256": plan.spec.weights_sha256,
+                "notice": plan.spec.notice,
+                "quantity": quantity_facts(plan.spec.quantity),
+            },
+            "settings": {"quantify": plan.quantify.facts()},
             "versions": versions(),
         },
     }
 
 
-def _warnings(plan: Plan, scores: Scores, score: NecrosisScore) -> list[str]:
-    """Limitations of the result for this slide."""
-    info, found = plan.info, []
+def _of_slide(plan: Plan, scores: Scores, score: NecrosisScore) -> Iterator[ResultWarning]:
+    """Limitations of the result that come of the slide, and of what was scored on it."""
+    info = plan.info
     if plan.spec.ood is None:
-        found.append("this model does not recognise tissue unlike its training tiles")
+        said = "this model does not recognise tissue unlike its training tiles"
+        yield ResultWarning("ood_not_recognised", said)
     if info.mpp_source not in {"metadata", "TIFF resolution", "--mpp"}:
-        found.append(f"pixel size {info.known_mpp} um from {info.mpp_source}")
+        yield ResultWarning("pixel_size_source", f"pixel size {info.known_mpp} um from {info.mpp_source}")
     if score.ood_mm2 > 0:
         area = score.ledger.area_mm2()
         percent = 100 * score.ood_mm2 / sum(area[name] for name in ("abstained", *CLASSES))
         share = f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
-        found.append(
-            f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
-        )
+        said = f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
+        yield ResultWarning("ood_tissue", said)
     unreadable = int((scores.state == CellState.UNREADABLE).sum())
     if unreadable:
-        found.append(f"{unreadable} cells could not be read in full and are left out as unreadable")
-    return found
+        said = f"{unreadable} cells could not be read in full and are left out as unreadable"
+        yield ResultWarning("unreadable_cells", said)

@@ -45,6 +45,7 @@ def _results(out: Path) -> list[dict[str, Any]]:
 def _row(result: Mapping[str, Any]) -> dict[str, Any]:
     provenance = result["provenance"]
     slide, interval = provenance["slide"], result["interval"] or {}
+    abstained, decision = result["percent_viable_if_abstained"] or {}, result["decision"] or {}
     return {
         "slide_id": result["slide_id"],
         "path": result["path"],
@@ -58,10 +59,18 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         **{f"{term}_mm2": round(area, 6) for term, area in result["ledger"]["mm2"].items()},
         "ood_mm2": round(result["ood_mm2"], 6),
         "percent_viable": result["percent_viable"],
+        "estimator": result["estimator"],
+        "percent_viable_soft": result["percent_viable_soft"],
+        "percent_viable_hard": result["percent_viable_hard"],
+        "finding": result["finding"],
+        "limit_of_blank": (result["limit_of_blank"] or {}).get("limit"),
+        "limit_of_full": (result["limit_of_full"] or {}).get("limit"),
+        **{f"if_abstained_{name}": abstained.get(name) for name in ("all_non_viable", "all_viable")},
+        **{name: decision.get(name) for name in ("top_prob", "entropy")},
         "ci_low": interval.get("low"),
         "ci_high": interval.get("high"),
         "percent_necrosis": result["percent_necrosis"],
-        "warnings": "; ".join(result["warnings"]),
+        "warnings": ";".join(each["code"] for each in result["warnings"]),
         "model": provenance["model"]["name"],
         "version": provenance["versions"]["wsi-necrosis"],
     }

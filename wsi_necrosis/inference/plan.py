@@ -9,10 +9,11 @@ from typing import Any
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.model.backend import Backend
 from wsi_necrosis.model.loading import choose_backend
+from wsi_necrosis.model.quantity import quantity_facts
 from wsi_necrosis.model.spec import ModelSpec, load_spec, portable_name
 from wsi_necrosis.provenance import SCORE_VERSION, digest
 from wsi_necrosis.radiomics.extraction import Engine
-from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.settings.run import QuantifySettings, Settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.slide import Slide
@@ -43,6 +44,8 @@ class Plan:
         Engine of the radiomics.
     model : str
         The model's name, or the absolute path of its folder.
+    quantify : QuantifySettings
+        How scores become a percentage.
     inputs : mapping
         Every input of the scores, JSON-ready.
     fingerprints : mapping
@@ -56,6 +59,7 @@ class Plan:
     batch_tiles: int
     engine: Engine
     model: str
+    quantify: QuantifySettings
     inputs: Mapping[str, Any]
     fingerprints: Mapping[str, str]
 
@@ -93,10 +97,11 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         "backend": {**asdict(backend), "batch_tiles": batch_tiles},
     }
     scoring = digest(inputs)
+    measuring = [scoring, settings.quantify.model_dump(), quantity_facts(spec.quantity)]
     fingerprints = {
         "scoring": scoring,
-        "measuring": digest([scoring, settings.quantify.model_dump()]),
-        "export": digest([scoring, settings.quantify.model_dump(), settings.export.model_dump()]),
+        "measuring": digest(measuring),
+        "export": digest([*measuring, settings.export.model_dump()]),
     }
     return Plan(
         info,
@@ -106,6 +111,7 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         batch_tiles,
         settings.radiomics.engine,
         portable_name(settings.model.name),
+        settings.quantify,
         inputs,
         fingerprints,
     )

@@ -7,7 +7,7 @@ for any number of workers on one type of processor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ class Scorer:
         with stats.stage("network"):
             prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
         found.prob[cells] = prediction.prob
-        found.uncertainty[cells] = entropy(prediction.prob)
+        found.uncertainty[cells] = prediction.uncertainty
         found.radiomics[cells] = features
         found.ood[cells] = prediction.ood
         found.gate[cells] = prediction.gate
@@ -117,14 +117,7 @@ def predict_padded(
         for start in range(0, len(pixels), batch_tiles)
     ]
     wanted = slice(len(pixels) - missing)
+    names = [field.name for field in fields(Prediction)]
     return Prediction(
-        np.concatenate([part.prob for part in parts])[wanted],
-        np.concatenate([part.gate for part in parts])[wanted],
-        np.concatenate([part.ood for part in parts])[wanted],
+        **{name: np.concatenate([getattr(part, name) for part in parts])[wanted] for name in names}
     )
-
-
-def entropy(prob: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Entropy over ln(classes), 0 (certain) to 1 (uniform), of probabilities (..., classes)."""
-    safe = np.clip(prob.astype(np.float64), 1e-12, 1)
-    return np.asarray(-(safe * np.log(safe)).sum(axis=-1) / np.log(prob.shape[-1]), np.float32)

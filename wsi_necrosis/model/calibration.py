@@ -1,4 +1,7 @@
-"""Temperature scaling: calibrate probabilities on predictions for cases that the model has not seen."""
+"""Calibration of single tiles: a temperature fitted on cases that the model has not seen, and what a tile's doubt is.
+
+It serves the uncertainty of tiles. Probabilities that are summed into areas are never scaled (`model.quantity`).
+"""
 
 from __future__ import annotations
 
@@ -74,6 +77,28 @@ class Temperature:
 
         calibrated: NDArray[np.float32] = softmax(_log_prob(prob) / self.value, axis=1).astype(np.float32)
         return calibrated
+
+
+def entropy(prob: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Entropy of class probabilities over its largest value.
+
+    Parameters
+    ----------
+    prob : float array (..., classes)
+        Probabilities; each row sums to 1.
+
+    Returns
+    -------
+    float64 array (...)
+        0 (certain) to 1 (all classes alike).
+
+    Examples
+    --------
+    >>> entropy(np.array([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]])).round(6).tolist()
+    [0.0, 1.0]
+    """
+    safe = np.clip(prob.astype(np.float64), 1e-12, 1)
+    return np.asarray(-(safe * np.log(safe)).sum(axis=-1) / np.log(prob.shape[-1]))
 
 
 def _log_prob(prob: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -6,10 +6,10 @@ calibration of single tiles (`model.calibration`): probabilities that are summed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 
 from wsi_necrosis.model.calibration import FORBID
 
@@ -80,3 +80,24 @@ class Quantity:
     def of(self, estimator: Estimator) -> EstimatorFigures:
         """Figures of one of the two."""
         return self.soft if estimator == "soft" else self.hard
+
+
+def quantity_facts(quantity: Quantity | None) -> dict[str, Any] | None:
+    """A `Quantity` as JSON-ready facts; None stays None."""
+    return None if quantity is None else asdict(quantity)
+
+
+def read_quantity(facts: Any) -> Quantity | None:
+    """The inverse of `quantity_facts`.
+
+    Raises
+    ------
+    ValueError
+        The facts are of another form.
+
+    Examples
+    --------
+    >>> read_quantity(None) is None
+    True
+    """
+    return TypeAdapter(Quantity | None).validate_python(facts)

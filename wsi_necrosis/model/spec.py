@@ -24,6 +24,7 @@ WEIGHTS_FILE = "model.safetensors"
 SHIPPED = Path(__file__).parents[1] / "weights"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
 PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
+WITHOUT_SCORES = PROSE | {"quantity"}  # fields that do not change the scores of a tile
 
 
 def _parse_recipe(tree: Any) -> Recipe:
@@ -133,9 +134,9 @@ class ModelSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that determines scores: the weights, and the description without the fields in `PROSE`."""
+        """Hash of all that determines scores: the weights, and the description without `WITHOUT_SCORES`."""
         facts = TypeAdapter(ModelSpec).dump_python(self, mode="json")
-        return digest({key: value for key, value in facts.items() if key not in PROSE})
+        return digest({key: value for key, value in facts.items() if key not in WITHOUT_SCORES})
 
     @property
     def feature_names(self) -> tuple[str, ...]:

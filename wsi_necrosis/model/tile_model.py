@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.errors import ModelError
+from wsi_necrosis.model.calibration import entropy
 from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.tiling.foreground import foreground
@@ -21,7 +22,10 @@ class Prediction:
     Attributes
     ----------
     prob : float32 array (n, 3)
-        Calibrated probabilities in the order of `classes.CLASSES`; each row sums to 1.
+        Probabilities as the network gives them, in the order of `classes.CLASSES`; each row sums to 1. No temperature
+        has touched them, as they are summed into areas (`model.quantity`).
+    uncertainty : float32 array (n,)
+        Entropy over ln 3, from 0 to 1, of the probabilities calibrated by `spec.calibration`.
     gate : float32 array (n, 2)
         Weight of the image and of the radiomics branch; each row sums to 1. NaN where branches are joined
         without weights.
@@ -31,6 +35,7 @@ class Prediction:
     """
 
     prob: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
     gate: NDArray[np.float32]
     ood: NDArray[np.float32]
 
@@ -41,7 +46,7 @@ class Runner(Protocol):
     def __call__(
         self, tiles: NDArray[np.uint8], z: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Probabilities (n, 3) before calibration, and gate weights (n, 2), of tiles and z-scores (n, F)."""
+        """Probabilities (n, 3), not calibrated, and gate weights (n, 2), of tiles and z-scores (n, F)."""
 
 
 class TileModel:
@@ -95,9 +100,10 @@ class TileModel:
         self._check_features(len(tiles), features)
         z = self.spec.standardise.apply(features).astype(np.float32)
         prob, gate = self.run(tiles, z)
+        uncertainty = entropy(self.spec.calibration.apply(prob)).astype(np.float32)
         detector = self.spec.ood
         ood = np.zeros(len(tiles), np.float32) if detector is None else detector.of(tiles)
-        return Prediction(self.spec.calibration.apply(prob), gate, ood)
+        return Prediction(prob.astype(np.float32), uncertainty, gate, ood)
 
     def _check_tiles(self, tiles: NDArray[np.uint8]) -> None:
         n, side = len(tiles), self.spec.tile_px

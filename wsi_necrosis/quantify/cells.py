@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
+from wsi_necrosis.model.quantity import Estimator
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel, cell_class, ood_cells
 from wsi_necrosis.settings.run import QuantifySettings
@@ -38,6 +39,16 @@ class Cells:
     def soft(self) -> NDArray[np.float64]:
         """Tissue pixels (n, 3) of the cells that have a class, split by probability."""
         return np.asarray(self.prob * np.where(self.classed, self.tissue, 0)[:, None])
+
+    @property
+    def hard(self) -> NDArray[np.float64]:
+        """Tissue pixels (n, 3) of the cells that have a class, all in the likeliest one."""
+        likeliest = self.label[:, None] == np.arange(1, 1 + len(CLASSES))
+        return np.asarray(likeliest * self.tissue[:, None].astype(np.float64))
+
+    def by(self, estimator: Estimator) -> NDArray[np.float64]:
+        """`soft` or `hard`."""
+        return self.soft if estimator == "soft" else self.hard
 
 
 def cells_of(scores: Scores, settings: QuantifySettings) -> Cells:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.classes import NON_VIABLE, VIABLE
+from wsi_necrosis.model.quantity import Estimator
 from wsi_necrosis.quantify.cells import Cells
 from wsi_necrosis.settings.run import QuantifySettings
 
@@ -18,6 +19,8 @@ TARGET = "T2: the expectation over the tumour that this section stands for"
 METHOD = "block bootstrap, percentiles"
 COVERS = "sampling of tissue only; classifier error, which needs 10 calibration patients, is not covered"
 TOO_FEW_BLOCKS = "interval: not available (too little tissue)"
+NO_VIABLE = "interval: not available (no viable cell: resampled tissue has none either)"
+NO_NON_VIABLE = "interval: not available (no cell of non-viable tumour: resampled tissue has none either)"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Interval:
     block_mm : float
         Side of a bootstrap block.
     n_blocks, n_tumour_blocks : int
-        Blocks resampled, and those with a cell that is more likely tumour than not.
+        Blocks resampled, and those with tumour: by class, or with a cell that is at least as likely tumour as not.
     """
 
     low: float
@@ -54,14 +57,14 @@ def percent_viable(viable: float, non_viable: float) -> float:
     return 100 * viable / (viable + non_viable)
 
 
-def bootstrap_interval(cells: Cells, settings: QuantifySettings) -> Interval | None:
-    """Percentile interval of percent viable over resampled square blocks of tissue.
+def bootstrap_interval(cells: Cells, settings: QuantifySettings, estimator: Estimator) -> Interval | None:
+    """Percentile interval of an estimator's percent viable over resampled square blocks of tissue.
 
     Labels correlate over 4 to 6 mm, so blocks of that size, and not tiles, are drawn with replacement;
     each draw gives a ratio of sums. Without enough blocks that hold tumour there is no interval.
     """
     for block_mm in (settings.block_mm, settings.small_block_mm):
-        blocks, n_tumour = _blocks(cells, block_mm)
+        blocks, n_tumour = _blocks(cells, block_mm, estimator)
         if n_tumour >= settings.min_blocks:
             break
     else:
@@ -76,12 +79,16 @@ def bootstrap_interval(cells: Cells, settings: QuantifySettings) -> Interval | N
     return Interval(low, high, settings.confidence, TARGET, METHOD, COVERS, block_mm, n, n_tumour)
 
 
-def _blocks(cells: Cells, block_mm: float) -> tuple[NDArray[np.float64], int]:
+def _blocks(cells: Cells, block_mm: float, estimator: Estimator) -> tuple[NDArray[np.float64], int]:
     """Viable and non-viable pixels (n, 2) of the blocks where their sum is not 0, and how many blocks hold tumour."""
     kept = cells.classed & (cells.tissue > 0)
     at = np.floor(cells.centre_mm[kept] / block_mm).astype(np.int64)
     names, index = np.unique(at, axis=0, return_inverse=True)
-    soft = cells.soft[kept]
-    sums = np.stack([np.bincount(index, soft[:, k], len(names)) for k in (VIABLE, NON_VIABLE)], axis=-1)
+    area = cells.by(estimator)[kept]
+    sums = np.stack([np.bincount(index, area[:, k], len(names)) for k in (VIABLE, NON_VIABLE)], axis=-1)
+    holds_tumour = sums.sum(axis=1) > 0
+    if estimator == "hard":
+        return sums[holds_tumour], int(holds_tumour.sum())
+    # soft sums are above 0 wherever there is tissue
     with_tumour = np.bincount(index, cells.likely_tumour[kept], len(names)) > 0
-    return sums[sums.sum(axis=1) > 0], int(with_tumour.sum())
+    return sums[holds_tumour], int(with_tumour.sum())

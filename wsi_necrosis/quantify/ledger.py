@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.model.quantity import Estimator
 from wsi_necrosis.quantify.cells import Cells
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.labels import CellLabel
@@ -47,6 +48,13 @@ class AreaLedger:
     def total(self) -> int:
         """Mask pixels of the slide's plane."""
         return sum(self.px.values())
+
+    def class_mm2(self, estimator: Estimator) -> tuple[float, float, float]:
+        """Area of each class in mm2, in the order of `classes.CLASSES`, by sums of probability or by class."""
+        if estimator == "soft":
+            return self.soft_mm2
+        non_tumour, non_viable, viable = (getattr(self, name) * self.pixel_mm2 for name in CLASSES)
+        return non_tumour, non_viable, viable
 
     def area_mm2(self) -> dict[str, float]:
         """The terms in mm2, then the classes split by probability as `soft_<class>`."""

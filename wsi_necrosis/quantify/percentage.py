@@ -1,37 +1,62 @@
 """Areas of tissue by class, percent viable tumour, and its interval.
 
-Everything is computed from the score store under the current settings. Soft sums, which split each cell's
-tissue by its probabilities, give the percentage; hard sums by largest probability are reported beside it.
+Everything is computed from the score store under the current settings. Two estimators give a percentage: soft sums
+split each cell's tissue by its probabilities, which no temperature has touched; hard sums count each cell as its
+likeliest class. The one that leads is the model's (`model.quantity`) or the settings'; the other stands beside it.
 The ledger counts each mask pixel of the slide's plane once, so its terms add up exactly.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
 from wsi_necrosis.classes import NON_VIABLE, VIABLE
 from wsi_necrosis.errors import StoreError
+from wsi_necrosis.model.quantity import EndOfScale, Estimator, Quantity
 from wsi_necrosis.quantify.cells import Cells, cells_of
-from wsi_necrosis.quantify.intervals import TOO_FEW_BLOCKS, Interval, bootstrap_interval, percent_viable
+from wsi_necrosis.quantify.doubt import Decision, ResultWarning, decision_of, doubts
+from wsi_necrosis.quantify.intervals import (
+    NO_NON_VIABLE,
+    NO_VIABLE,
+    TOO_FEW_BLOCKS,
+    Interval,
+    bootstrap_interval,
+    percent_viable,
+)
 from wsi_necrosis.quantify.ledger import AreaLedger, ledger_of
+from wsi_necrosis.quantify.sentences import limit_of_blank_text, limit_of_full_text
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import PixelCount
 
-logger = logging.getLogger(__name__)
-
 Status = Literal["scored", "not_evaluable"]
-Reason = Literal["no_tissue", "out_of_domain", "too_little_tumour"]
+Reason = Literal["no_tissue", "out_of_domain", "undecided", "too_little_tumour"]
+Finding = Literal["no_viable", "no_non_viable"]
 
 NO_PERCENTAGE = "interval: not available (no percentage)"
 NO_UPPER_LIMIT = "upper limit: not available (classifier error unknown for this site)"
+NO_INTERVAL: Mapping[Finding, str] = MappingProxyType(
+    {"no_viable": NO_VIABLE, "no_non_viable": NO_NON_VIABLE}
+)
 
 PROB_TOLERANCE = 1e-2  # of a sum of probabilities; half-precision networks stay well within it
+
+
+@dataclass(frozen=True)
+class IfAbstained:
+    """Percent viable if all tissue that abstained and may be tumour were non-viable tumour, and if it were viable.
+
+    This bounds the effect of abstaining, and nothing else: it is no interval.
+    """
+
+    all_non_viable: float
+    all_viable: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +68,38 @@ class NecrosisScore:
     status : str
         `scored`, or `not_evaluable` with a `reason` and without a percentage.
     reason : str or None
-        `no_tissue` (no tissue was scored), `out_of_domain` (too much of it is unlike the training tiles)
-        or `too_little_tumour`.
+        `no_tissue` (no tissue was scored), `out_of_domain` (too much of it is unlike the training tiles), `undecided`
+        (the model is close to guessing) or `too_little_tumour` (by the leading estimator, or no cell is tumour by its
+        likeliest class).
     policy : str
         Denominator: `tumour` is viable + non-viable tumour.
     percent_viable, percent_necrosis : float or None
-        From soft sums; they add up to 100.
-    percent_viable_hard : float or None
-        From hard sums; None where no cell's largest probability is a tumour class.
-    bounds_percent : tuple of float or None
-        Percent viable if all abstained cells were non-viable, and if all were viable: cells unlike the
-        training tiles count in full, uncertain ones where they are at least as likely tumour as not.
+        By the leading estimator; they add up to 100.
+    estimator : {"soft", "hard"}
+        The one that leads.
+    percent_viable_soft, percent_viable_hard : float or None
+        By sums of probability, and by the likeliest class of each cell.
+    finding : str or None
+        `no_viable` or `no_non_viable`: no cell's likeliest class is that one, so it was not found. The percentage then
+        says no more than that, and there is no interval: resampled tissue has no such cell either.
+    percent_viable_if_abstained : IfAbstained or None
+        Bounds of what the abstained tissue could change: cells unlike the training tiles count in full, uncertain
+        ones where they are at least as likely tumour as not.
     tumour_mm2, viable_mm2 : float
-        Soft areas.
+        Areas by the leading estimator.
     ood_mm2 : float
         Tissue that abstained because it is unlike the training tiles; part of the ledger's `abstained`.
     viable_upper_mm2 : float or None
         Upper limit of the viable area, or None with the reason in `viable_upper_reason`.
     interval : Interval or None
         Of percent viable, or None with the reason in `interval_reason`.
+    limit_of_blank, limit_of_full : EndOfScale or None
+        What the model reads by the leading estimator where no tumour is viable, and where all is, in percent; None
+        where that is not known.
+    decision : Decision or None
+        How decided the model is over the scored tissue; None where there is none.
+    warnings : tuple of ResultWarning
+        Doubt about the number: `estimators_differ`, `within_limit_of_blank`, `within_limit_of_full`, `undecided`.
     ledger : AreaLedger
         The areas.
     """
@@ -71,8 +109,11 @@ class NecrosisScore:
     policy: str
     percent_viable: float | None = None
     percent_necrosis: float | None = None
+    estimator: Estimator
+    percent_viable_soft: float | None = None
     percent_viable_hard: float | None = None
-    bounds_percent: tuple[float, float] | None = None
+    finding: Finding | None = None
+    percent_viable_if_abstained: IfAbstained | None = None
     tumour_mm2: float
     viable_mm2: float
     ood_mm2: float
@@ -80,35 +121,54 @@ class NecrosisScore:
     viable_upper_reason: str | None = NO_UPPER_LIMIT
     interval: Interval | None = None
     interval_reason: str | None = NO_PERCENTAGE
+    limit_of_blank: EndOfScale | None = None
+    limit_of_full: EndOfScale | None = None
+    decision: Decision | None = None
+    warnings: tuple[ResultWarning, ...] = ()
     ledger: AreaLedger
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: finite numbers and null, keys in a fixed order."""
-        head = {f.name: getattr(self, f.name) for f in fields(self)}
-        head["bounds_percent"] = None if self.bounds_percent is None else list(self.bounds_percent)
-        head["interval"] = None if self.interval is None else asdict(self.interval)
-        head["ledger"] = {
+        facts = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in (
+            "percent_viable_if_abstained",
+            "interval",
+            "limit_of_blank",
+            "limit_of_full",
+            "decision",
+        ):
+            facts[name] = None if facts[name] is None else asdict(facts[name])
+        facts["warnings"] = [asdict(each) for each in self.warnings]
+        facts["ledger"] = {
             "pixel_mm2": self.ledger.pixel_mm2,
             "total_px": self.ledger.total,
             "px": self.ledger.px,
             "mm2": self.ledger.area_mm2(),
         }
-        return head
+        facts["limit_of_blank_text"] = limit_of_blank_text(facts["limit_of_blank"])
+        facts["limit_of_full_text"] = limit_of_full_text(facts["limit_of_full"])
+        return facts
 
 
-def measure(scores: Scores, settings: QuantifySettings | None = None) -> NecrosisScore:
+def measure(
+    scores: Scores, settings: QuantifySettings | None = None, quantity: Quantity | None = None
+) -> NecrosisScore:
     """Percent viable tumour of a slide under the tumour policy.
 
-    Percent viable is 100 V / (V + X), where V and X sum each cell's tissue area times its probability of
-    viable and of non-viable tumour. Cells that abstain count in neither; the bounds show how far they could
-    change the result.
+    Percent viable is 100 V / (V + X), where V and X are areas of viable and of non-viable tumour: sums over cells of
+    tissue area times probability (soft), or of the tissue of cells whose likeliest class it is (hard). Cells that
+    abstain count in neither.
 
     Parameters
     ----------
     scores : Scores
         A complete store.
     settings : QuantifySettings, optional
-        Thresholds and the bootstrap; by default those of the default settings.
+        Estimator, thresholds and the bootstrap; by default those of the default settings.
+    quantity : Quantity, optional
+        What is known of the model's percent viable (`spec.quantity`, or `SlideReport.quantity` of a finished
+        slide): the estimator that leads under `estimator: auto`, and the limit of blank. Without it soft sums lead,
+        and the limits are not known.
 
     Returns
     -------
@@ -124,41 +184,94 @@ def measure(scores: Scores, settings: QuantifySettings | None = None) -> Necrosi
     >>> import wsi_necrosis as wn
     >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
     >>> report = wn.analyse("small.tiff", "small", wn.load_settings(overrides=["model.name=phantom"]))
-    >>> wn.measure(report.scores()).reason
+    >>> wn.measure(report.scores(), quantity=report.quantity).reason
     'too_little_tumour'
     """
     settings = settings or load_settings().quantify
     _check(scores)
     cells = cells_of(scores, settings)
     ledger = ledger_of(scores, cells)
-    ood_px = int(cells.tissue[cells.ood].sum())
+    estimator = leading_estimator(settings, quantity)
+    figures = None if quantity is None else quantity.of(estimator)
+    areas, ood_px, decision = (
+        ledger.class_mm2(estimator),
+        int(cells.tissue[cells.ood].sum()),
+        decision_of(cells),
+    )
     score = NecrosisScore(
         policy=settings.policy,
-        tumour_mm2=ledger.soft_mm2[NON_VIABLE] + ledger.soft_mm2[VIABLE],
-        viable_mm2=ledger.soft_mm2[VIABLE],
+        estimator=estimator,
+        tumour_mm2=areas[NON_VIABLE] + areas[VIABLE],
+        viable_mm2=areas[VIABLE],
         ood_mm2=ood_px * ledger.pixel_mm2,
+        limit_of_blank=None if figures is None else figures.blank,
+        limit_of_full=None if figures is None else figures.full,
+        decision=decision,
         ledger=ledger,
     )
-    tissue_px = ledger.abstained + ledger.non_tumour + ledger.non_viable + ledger.viable
+    reason = _reason(score, ood_px, settings)
+    percents = _percents(ledger) if reason is None else {}
+    said = tuple(doubts(percents, estimator, figures, decision, settings))
+    score = replace(score, reason=reason, warnings=said)
+    return score if reason else _with_percentage(score, percents, cells, settings)
+
+
+def leading_estimator(settings: QuantifySettings, quantity: Quantity | None) -> Estimator:
+    """The estimator that the settings name, else the model's; soft where neither names one."""
+    if settings.estimator != "auto":
+        return settings.estimator
+    return "soft" if quantity is None else quantity.estimator
+
+
+def _reason(score: NecrosisScore, ood_px: int, settings: QuantifySettings) -> Reason | None:
+    """Why a slide is not evaluable; None if it is."""
+    ledger = score.ledger
+    tumour_px = ledger.non_viable + ledger.viable
+    tissue_px = ledger.abstained + ledger.non_tumour + tumour_px
     if tissue_px == 0:
-        return replace(score, reason="no_tissue")
+        return "no_tissue"
     if ood_px > settings.max_ood_share * tissue_px:
-        return replace(score, reason="out_of_domain")
-    if score.tumour_mm2 < settings.min_tumour_mm2 or score.tumour_mm2 <= 0:
-        return replace(score, reason="too_little_tumour")
-    percent = percent_viable(ledger.soft_mm2[VIABLE], ledger.soft_mm2[NON_VIABLE])
-    hard = percent_viable(ledger.viable, ledger.non_viable) if ledger.viable + ledger.non_viable else None
-    interval = bootstrap_interval(cells, settings)
+        return "out_of_domain"
+    if score.decision is not None and score.decision.rules_out(settings):
+        return "undecided"
+    if score.tumour_mm2 < settings.min_tumour_mm2 or tumour_px == 0:
+        return "too_little_tumour"
+    return None
+
+
+def _percents(ledger: AreaLedger) -> dict[Estimator, float]:
+    """Percent viable by either estimator, where a cell is tumour by its likeliest class."""
+    return {
+        "soft": percent_viable(ledger.soft_mm2[VIABLE], ledger.soft_mm2[NON_VIABLE]),
+        "hard": percent_viable(ledger.viable, ledger.non_viable),
+    }
+
+
+def _with_percentage(
+    score: NecrosisScore, percents: Mapping[Estimator, float], cells: Cells, settings: QuantifySettings
+) -> NecrosisScore:
+    percent, finding = percents[score.estimator], _finding(score.ledger)
+    interval = None if finding else bootstrap_interval(cells, settings, score.estimator)
+    no_interval = NO_INTERVAL[finding] if finding else TOO_FEW_BLOCKS
     return replace(
         score,
         status="scored",
         percent_viable=percent,
         percent_necrosis=100 - percent,
-        percent_viable_hard=hard,
-        bounds_percent=_bounds(cells),
+        percent_viable_soft=percents["soft"],
+        percent_viable_hard=percents["hard"],
+        finding=finding,
+        percent_viable_if_abstained=_if_abstained(cells, score.estimator),
         interval=interval,
-        interval_reason=TOO_FEW_BLOCKS if interval is None else None,
+        interval_reason=None if interval else no_interval,
     )
+
+
+def _finding(ledger: AreaLedger) -> Finding | None:
+    """Which kind of tumour no cell was classed as, on a slide with tumour."""
+    if ledger.viable == 0:
+        return "no_viable"
+    return "no_non_viable" if ledger.non_viable == 0 else None
 
 
 def _check(scores: Scores) -> None:
@@ -180,14 +293,16 @@ def _check(scores: Scores) -> None:
         )
 
 
-def _bounds(cells: Cells) -> tuple[float, float]:
+def _if_abstained(cells: Cells, estimator: Estimator) -> IfAbstained:
     """V / (V + X + U) and (V + U) / (V + X + U) in percent.
 
     V is viable, X non-viable tumour, and U the tissue of abstained cells: of those unlike the training tiles, whose
     probabilities carry no information, and of those that are likely tumour.
     """
-    soft = cells.soft.sum(axis=0)
-    viable, non_viable = float(soft[VIABLE]), float(soft[NON_VIABLE])
+    area = cells.by(estimator).sum(axis=0)
+    viable, non_viable = float(area[VIABLE]), float(area[NON_VIABLE])
     counted = (cells.label == CellLabel.ABSTAINED) & (cells.ood | cells.likely_tumour)
     abstained = float(cells.tissue[counted].sum())
-    return percent_viable(viable, non_viable + abstained), percent_viable(viable + abstained, non_viable)
+    return IfAbstained(
+        percent_viable(viable, non_viable + abstained), percent_viable(viable + abstained, non_viable)
+    )

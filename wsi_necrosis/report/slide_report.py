@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsi_necrosis.scores.slide_folder import SlideFolder
-from wsi_necrosis.settings.run import Settings, load_settings
+from wsi_necrosis.errors import StoreError
+from wsi_necrosis.model.quantity import Quantity, read_quantity
+from wsi_necrosis.quantify.doubt import ResultWarning
+from wsi_necrosis.quantify.sentences import percent_text
+from wsi_necrosis.scores.slide_folder import RESULT, SlideFolder
+from wsi_necrosis.settings.run import QuantifySettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from wsi_necrosis.quantify.heatmap import Heatmap
@@ -32,7 +37,7 @@ class SlideReport:
     Examples
     --------
     >>> import wsi_necrosis as wn
-    >>> result = {"slide_id": "a.svs", "percent_viable": 41.7, "status": "scored", "warnings": []}
+    >>> result = {"slide_id": "a.svs", "status": "scored", "percent_viable": 41.7, "finding": None}
     >>> print(wn.SlideReport("out/a.svs", result, wn.load_settings()))
     a.svs: 41.7 % viable
     """
@@ -53,9 +58,21 @@ class SlideReport:
         return str(self.result["status"])
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """Limitations of the result."""
-        return tuple(self.result["warnings"])
+    def warnings(self) -> tuple[ResultWarning, ...]:
+        """Limitations of the result, each with a code and a sentence."""
+        return tuple(ResultWarning(**each) for each in self.result["warnings"])
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """What was known of the model's percent viable; `wn.measure` takes it to measure again without the model.
+
+        Raises
+        ------
+        StoreError
+            The result is damaged.
+        """
+        with _whole(self.folder):
+            return read_quantity(self.result["provenance"]["model"]["quantity"])
 
     def scores(self) -> Scores:
         """Scores of every cell of the slide.
@@ -78,9 +95,7 @@ class SlideReport:
         return stitch(self.scores(), self.settings.quantify)
 
     def __str__(self) -> str:
-        if self.percent_viable is None:
-            return f"{self.result['slide_id']}: not evaluable ({self.result['reason']})"
-        return f"{self.result['slide_id']}: {self.percent_viable:.1f} % viable"
+        return f"{self.result['slide_id']}: {percent_text(self.result)}"
 
 
 def open_results(folder: str | Path, settings: Settings | None = None) -> SlideReport:
@@ -91,12 +106,12 @@ def open_results(folder: str | Path, settings: Settings | None = None) -> SlideR
     folder : str or Path
         The slide's folder of results.
     settings : Settings, optional
-        Under which cells are labelled in the heatmap; by default the default settings.
+        Under which cells are labelled in the heatmap; by default those that the slide was measured with.
 
     Raises
     ------
     StoreError
-        There are no results in it, or another version of this package wrote them.
+        There are no results in it, they are damaged, or another version of this package wrote them.
 
     Examples
     --------
@@ -107,4 +122,21 @@ def open_results(folder: str | Path, settings: Settings | None = None) -> SlideR
     'not_evaluable'
     """
     result = SlideFolder(folder).result()
-    return SlideReport(Path(folder), result, settings or load_settings())
+    return SlideReport(Path(folder), result, settings or _settings_of(Path(folder), result))
+
+
+def _settings_of(folder: Path, result: Mapping[str, Any]) -> Settings:
+    """The default settings, with those of measuring that a slide was measured with."""
+    with _whole(folder):
+        quantify = QuantifySettings.model_validate(result["provenance"]["settings"]["quantify"])
+    return load_settings().model_copy(update={"quantify": quantify})
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Turn what a damaged result raises into an error that names it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        what = repr(error).splitlines()[0]  # errors of pydantic have many
+        raise StoreError(f"{folder / RESULT} is damaged ({what}); run the slide again") from None

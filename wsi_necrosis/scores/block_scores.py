@@ -28,9 +28,9 @@ class BlockScores:
     Attributes
     ----------
     prob : float32 array (rows, cols, 3)
-        Calibrated probabilities in the order of `classes.CLASSES`; NaN where not scored.
+        Probabilities in the order of `classes.CLASSES`, not calibrated; NaN where not scored.
     uncertainty : float32 array (rows, cols)
-        Entropy of `prob` / ln 3; NaN where not scored.
+        Entropy over ln 3 of the probabilities calibrated by the model's temperature; NaN where not scored.
     ood : float32 array (rows, cols)
         Distance from the training tiles over the model's own limit; NaN where not scored.
     px : uint32 array (rows, cols, 4)

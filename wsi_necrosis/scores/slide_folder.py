@@ -29,7 +29,16 @@ REGIONS = "regions.geojson"
 THUMBNAIL = "thumbnail.png"
 OVERLAY = "overlay.png"
 SLIDES = "slides"  # in the folder of a command's results: a folder for each slide
-RESULT_KEYS = ("slide_id", "status", "reason", "percent_viable", "warnings", "provenance")
+RESULT_KEYS = (
+    "slide_id",
+    "status",
+    "reason",
+    "percent_viable",
+    "finding",
+    "limit_of_blank",
+    "warnings",
+    "provenance",
+)
 EXPORTS = (TILES, HEATMAP, REGIONS, THUMBNAIL, OVERLAY)
 
 

@@ -28,7 +28,7 @@ from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, emp
 from wsi_necrosis.scores.slide_folder import BLOCKS, SCORES
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 log = logging.getLogger(__name__)
 
 

@@ -60,10 +60,15 @@ class QuantifySettings(Section):
     """How cells become areas, a percentage and an interval."""
 
     policy: Literal["tumour"]
+    estimator: Literal["auto", "soft", "hard"]
     min_tumour_mm2: NotNegative
     max_uncertainty: Fraction
     max_ood: Positive
     max_ood_share: Fraction
+    max_estimator_gap: NotNegative
+    undecided_top_prob: Fraction
+    undecided_entropy: Fraction
+    not_evaluable_top_prob: Fraction
     bootstrap_draws: Count
     block_mm: Positive
     small_block_mm: Positive

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+import json
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -27,4 +28,8 @@ class Section(BaseModel):
 
     LISTED: ClassVar[str] = "the shipped file in `configs`"  # where all settings are listed
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-ready values, from which `model_validate` makes the same settings; infinity is a string."""
+        return dict(json.loads(self.model_dump_json()))

@@ -1,0 +1,148 @@
+"""What is said of a result: the sentences that command, overlay and tables share, made of `result.json`'s content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from wsi_necrosis.classes import CLASSES
+
+BY: Mapping[str, str] = MappingProxyType({"soft": "by probability", "hard": "by class"})
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "no_tissue": "no tissue was scored",
+        "out_of_domain": "tissue unlike the training tiles",
+        "undecided": "the model is undecided on this tissue",
+        "too_little_tumour": "too little tumour",
+    }
+)
+SHORT: Mapping[str, str] = MappingProxyType(
+    {
+        "model_notice": "research demonstration",
+        "ood_not_recognised": "unlike tissue is not recognised",
+        "pixel_size_source": "uncertain pixel size",
+        "ood_tissue": "some tissue unlike the training tiles",
+        "unreadable_cells": "unreadable cells",
+        "estimators_differ": "by class and by probability differ",
+        "within_limit_of_blank": "within the limit of blank",
+        "within_limit_of_full": "within the limit of full",
+        "undecided": "undecided",
+    }
+)
+
+
+def percent_text(result: Mapping[str, Any]) -> str:
+    """Percent viable in words: the number, that there is none of one kind, or why it is not evaluable.
+
+    Parameters
+    ----------
+    result : mapping
+        The content of `result.json`.
+
+    Examples
+    --------
+    >>> percent_text({"status": "scored", "finding": None, "percent_viable": 41.66})
+    '41.7 % viable'
+    >>> percent_text({"status": "scored", "finding": "no_viable", "limit_of_blank": {"limit": 37.9}})
+    'none found (limit of blank 38 %)'
+    """
+    if result["status"] != "scored":
+        return f"not evaluable: {REASONS[result['reason']]}"
+    if result["finding"] == "no_viable":
+        return f"none found ({_limit_of_blank(result['limit_of_blank'])})"
+    if result["finding"] == "no_non_viable":
+        return "no non-viable tumour found"
+    return f"{result['percent_viable']:.1f} % viable"
+
+
+def estimators_text(result: Mapping[str, Any]) -> str:
+    """How the number of a scored slide was found, and what the other estimator finds: words to follow the number.
+
+    Examples
+    --------
+    >>> result = {"estimator": "hard", "percent_viable_soft": 26.04, "percent_viable_hard": 6.0}
+    >>> estimators_text(result)
+    'by class; 26.0 % by probability'
+    """
+    leads, other = ("hard", "soft") if result["estimator"] == "hard" else ("soft", "hard")
+    return f"{BY[leads]}; {result[f'percent_viable_{other}']:.1f} % {BY[other]}"
+
+
+def limit_of_blank_text(limit: Mapping[str, Any] | None) -> str:
+    """What the model reads where no tumour is viable, in one sentence; `limit` as in `result.json`.
+
+    Examples
+    --------
+    >>> limit_of_blank_text({"mean": 21.2, "limit": 37.9, "cases": 2})
+    'on cases without viable tumour this model reads 21 % (2 cases); up to 38 % cannot be told from none'
+    """
+    if limit is None:
+        return "what this model reads on cases without viable tumour is not known"
+    return (
+        f"on cases without viable tumour this model reads {limit['mean']:.0f} % ({limit['cases']} cases); up to "
+        f"{limit['limit']:.0f} % cannot be told from none"
+    )
+
+
+def limit_of_full_text(limit: Mapping[str, Any] | None) -> str:
+    """What the model reads where all tumour is viable, in one sentence; `limit` as in `result.json`.
+
+    Examples
+    --------
+    >>> limit_of_full_text({"mean": 88.1, "limit": 70.2, "cases": 2})
+    'on cases whose tumour is all viable this model reads 88 % (2 cases); 70 % and more cannot be told from all'
+    """
+    if limit is None:
+        return "what this model reads on cases whose tumour is all viable is not known"
+    return (
+        f"on cases whose tumour is all viable this model reads {limit['mean']:.0f} % ({limit['cases']} cases); "
+        f"{limit['limit']:.0f} % and more cannot be told from all"
+    )
+
+
+def interval_text(result: Mapping[str, Any]) -> str:
+    """The interval with its confidence and target, or why there is none.
+
+    Examples
+    --------
+    >>> interval_text({"interval": None, "interval_reason": "interval: not available (too little tissue)"})
+    'not available (too little tissue)'
+    """
+    found = result["interval"]
+    if found is None:
+        return str(result["interval_reason"]).removeprefix("interval: ")
+    return f"{found['low']:.1f} to {found['high']:.1f} % ({100 * found['confidence']:g} %, {found['target']})"
+
+
+def class_areas(result: Mapping[str, Any]) -> dict[str, float]:
+    """Area of each class in mm2 by the leading estimator, in the order of `classes.CLASSES`."""
+    prefix = "soft_" if result["estimator"] == "soft" else ""
+    return {name: result["ledger"]["mm2"][f"{prefix}{name}"] for name in CLASSES}
+
+
+def warning_lines(result: Mapping[str, Any]) -> list[str]:
+    """Each warning with its code.
+
+    Examples
+    --------
+    >>> warning_lines({"warnings": [{"code": "undecided", "text": "the model is undecided"}]})
+    ['warning (undecided): the model is undecided']
+    """
+    return [f"warning ({each['code']}): {each['text']}" for each in result["warnings"]]
+
+
+def short_warnings(result: Mapping[str, Any]) -> str:
+    """All warnings but the model's own notice in a few words; empty where there are none.
+
+    Examples
+    --------
+    >>> short_warnings({"warnings": [{"code": "undecided", "text": "the model is undecided"}]})
+    'Warnings: undecided'
+    """
+    said = [SHORT[each["code"]] for each in result["warnings"] if each["code"] != "model_notice"]
+    return f"Warnings: {'; '.join(said)}" if said else ""
+
+
+def _limit_of_blank(limit: Mapping[str, Any] | None) -> str:
+    return "limit of blank not known" if limit is None else f"limit of blank {limit['limit']:.0f} %"
