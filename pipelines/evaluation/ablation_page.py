@@ -127,7 +127,7 @@ def summary(facts: Mapping[str, Any]) -> str:
     """Text printed at the end of a comparison."""
     rows = facts["variants"]
     lines = [
-        f"{name:<22} RMSE {_error(row)} points, macro-F1 {pm(row['tile']['macro_f1'], 3)}"
+        f"{name:<22} RMSE {_error(row)}, macro-F1 {pm(row['tile']['macro_f1'], 3)}"
         for name, row in rows.items()
     ]
     lines += [f"the rule chooses for {ships}: {name}" for ships, name in facts["chosen"].items()]
@@ -137,7 +137,7 @@ def summary(facts: Mapping[str, Any]) -> str:
 
 def _error(row: Mapping[str, Any]) -> str:
     error = leading_rmse(row)
-    return "not known" if error is None else f"{error:.1f}"
+    return "not known" if error is None else f"{error:.1f} points"
 
 
 def verdicts(facts: Mapping[str, Any]) -> list[str]:

@@ -70,8 +70,8 @@ def _source_mpp(mpp: float | None) -> str:
 def _backbone(spec: ModelSpec) -> str:
     if not spec.backbone:
         return "none; radiomics alone decide."
-    tuned, initial = HOW_TUNED[spec.training["fit"]["tune"]], _initial(spec.training["network"]["initial"], spec.backbone)
-    return f"timm `{spec.backbone}`, {tuned}. {initial}"
+    initial = _initial(spec.training["network"]["initial"], spec.backbone)
+    return f"timm `{spec.backbone}`, {HOW_TUNED[spec.training['fit']['tune']]}. {initial}"
 
 
 def _radiomics(spec: ModelSpec) -> str:

@@ -16,7 +16,8 @@ TITLES = {"soft": "Soft sums", "hard": "Hard counts"}
 TICKS = range(0, 101, 20)
 CAPTION = (
     "Simulated slides of crops of left-out cases: mean of a scene and its standard deviation over slides and seeds. "
-    "Grey: what cannot be told from no viable tumour (below) and from nothing else (above)."
+    "Grey: readings that cannot be told from no viable tumour (below) and from nothing else (above); dotted: the mean "
+    "reading there."
 )
 
 
@@ -38,7 +39,7 @@ def found_plot(path: Path, quantity: Quantity, figures: Mapping[str, Any]) -> No
         The file cannot be written.
     """
     groups = list(figures["by_group"])
-    with picture(path, 5.6, CAPTION) as figure:
+    with picture(path, 6.5, CAPTION) as figure:
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         for axes, way in zip(panels, TITLES, strict=True):
             of_way = quantity.soft if way == "soft" else quantity.hard

@@ -1,7 +1,9 @@
 import pytest
 
 from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.settings.evaluation import load_evaluation_settings
+from wsi_necrosis.settings.evaluation import load_evaluation_settings, variant_settings
+from wsi_necrosis.settings.train import FitSettings, load_train_settings
+from wsi_necrosis.training.build import check
 
 EIGHT = [
     "lite-gate", "dense-gate", "lite-mean", "lite-mean-flat", "dense-mean", "dense-mean-flat", "dense-image",
@@ -20,6 +22,15 @@ def test_ways_differ_in_what_their_names_say() -> None:
     assert len({tuple(changes.items()) for changes in sets.values()}) == 8
     differ = {key for key, value in sets["dense-mean"].items() if value != sets["dense-mean-flat"][key]}
     assert differ == {"fit.loss"}
+
+
+@pytest.mark.skipif(
+    "l2" not in FitSettings.model_fields, reason="linear heads are not settings of a training yet"
+)
+def test_each_way_is_settings_of_a_training() -> None:
+    settings, ways = load_train_settings(), load_evaluation_settings().variants
+    for variant in ways:
+        check(variant_settings(settings, variant))
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_the_checkpoint_says_what_made_it(trained: Path) -> None:
     assert "21 tiles of 3 cases" in spec.notice
     assert spec.training["fit"]["epochs"] == 15
     assert len(set(spec.trained_on.pictures)) == 21
+    assert len(set(spec.trained_on.looks)) == 21
     assert set(spec.created_with) >= {"wsi-necrosis", "torch", "timm"}
 
 
@@ -130,6 +131,18 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert sorted(path.name for path in out.iterdir()) == ["model.json", "model.safetensors", "training.csv"]
     for name in ("model.json", "model.safetensors", "training.csv"):
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
+
+
+def test_the_checkpoint_says_which_estimator_leads_and_how_far_it_is_off(trained: Path) -> None:
+    """Both painted cases with tumour hold both kinds: each is an end of the scale, and there is no pair."""
+    spec = load_spec(trained)
+    assert spec.quantity is not None
+    figures = spec.metrics["simulation"]
+    assert list(figures["by_group"]) == ["A", "B"]
+    assert spec.quantity.of(spec.quantity.estimator).rmse == min(figures["rmse"].values())
+    assert spec.quantity.soft.blank is not None
+    assert spec.quantity.soft.blank.cases == 2
+    assert spec.calibration.cases == 3
 
 
 def test_the_log_has_a_row_for_each_epoch_of_each_fit(trained: Path) -> None:

@@ -12,7 +12,6 @@ from wsi_necrosis.training.figures import (
     by_case_tables,
     case_table,
     crop_table,
-    mean_absolute_error,
     tile_table,
 )
 
@@ -112,27 +111,6 @@ def test_mixed_tiles_count_half_in_percent_viable() -> None:
     assert table["A"]["tiles"] == {"non_tumour": 0, "non_viable": 0, "viable": 1, "mixed": 1}
     assert table["A"]["truth"] == 75.0
     assert table["A"]["soft_error"] == {"mean": -25.0, "sd": 0.0}
-
-
-def test_errors_of_opposite_sign_do_not_cancel() -> None:
-    """B is 50 % viable; one run finds 100 %, the other 0 %: each is 50 points off."""
-    some = samples(("A", N), ("B", X), ("B", V))
-    prob = sure_of((N, V, V), (N, X, X))
-    assert case_table(some, prob)["B"]["hard_error"] == {"mean": 0.0, "sd": 50.0}
-    assert mean_absolute_error(some, prob, "hard") == 50.0
-
-
-def test_the_absolute_error_is_a_mean_over_cases_with_tumour() -> None:
-    some = samples(("A", N), ("B", X), ("B", V), ("C", V))
-    assert mean_absolute_error(some, sure_of((N, V, V, V)), "soft") == 25.0
-    assert mean_absolute_error(samples(("A", N), ("B", N)), sure_of((N, V)), "soft") is None
-
-
-def test_a_case_whose_tumour_was_not_found_leaves_the_error_undefined() -> None:
-    """The other case has no error; leaving the missed one out would give 0 points."""
-    some = samples(("A", X), ("A", V), ("B", V))
-    assert mean_absolute_error(some, sure_of((X, V, N)), "hard") is None
-    assert mean_absolute_error(some, sure_of((X, V, V)), "hard") == 0.0
 
 
 def test_what_one_run_leaves_undefined_has_no_mean() -> None:

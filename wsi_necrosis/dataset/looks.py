@@ -1,7 +1,7 @@
 """Recognise a picture that was saved anew, resized, turned or mirrored, by a hash of how it looks.
 
 A difference hash (Krawetz N (2013), Kind of like that): whether each pixel of a small grey version is brighter than its
-left neighbour. Cropping and moving the field are not recognised.
+left neighbour. A picture whose field was moved or cropped, or that shows next to nothing, is not recognised.
 """
 
 from __future__ import annotations

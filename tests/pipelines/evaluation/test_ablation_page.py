@@ -143,4 +143,4 @@ def test_without_both_kinds_of_tumour_there_is_no_error_and_no_plot(facts: dict[
     page = render(facts)
     assert "do not hold both kinds of tumour" in page
     assert "found.png" not in page
-    assert "RMSE not known points" not in summary(facts)
+    assert "RMSE not known, macro-F1" in summary(facts)

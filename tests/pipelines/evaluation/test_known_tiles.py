@@ -83,11 +83,11 @@ def sha256_of(path: Path) -> str:
 def test_a_training_tile_that_was_saved_anew_under_another_case_is_refused(
     change: Callable[[Image.Image], Image.Image], painted: Path, spec: ModelSpec, tmp_path: Path
 ) -> None:
-    for name in ("A-viable-0.png", "B-non_viable-1.png"):
+    for name in ("A-viable-0.png", "B-viable-1.png"):
         with Image.open(painted / name) as picture:
             change(picture).save(tmp_path / f"{Path(name).stem}.jpg", quality=90)
     Image.effect_noise((64, 64), 60).convert("RGB").save(tmp_path / "new.png")
-    tiles = listed_tiles(tmp_path, "A-viable-0.jpg", "B-non_viable-1.jpg", "new.png")
+    tiles = listed_tiles(tmp_path, "A-viable-0.jpg", "B-viable-1.jpg", "new.png")
     for within_case in (False, True):
         with pytest.raises(
             DatasetError, match=r"2 of 3 tiles look like training tiles of 'tiny'.*A-viable-0\.jpg"
