@@ -77,6 +77,18 @@ def test_page_and_card_are_written_from_the_facts(
     assert said["MODEL_CARD.md"] == model_card.render(spec, facts, "ablation.md")
 
 
+@pytest.mark.usefixtures("inline", "without_plots")
+def test_a_model_beyond_the_variants_is_compared_and_not_chosen(
+    trained: Path, painted: Path, rules: EvaluationSettings, tmp_path: Path
+) -> None:
+    """The rule chooses among the variants that were fixed beforehand."""
+    kept = tuple(variant for variant in rules.variants if variant.name == "image-flat")
+    evaluate(Options(str(trained), painted, tmp_path), rules.model_copy(update={"variants": kept}))
+    found = read(tmp_path)
+    assert (found["main"], list(found["variants"])) == ("model", ["model", "image-flat"])
+    assert set(found["chosen"].values()) == {None}
+
+
 def test_importance_and_gate_are_given_by_group_and_class(facts: dict[str, Any]) -> None:
     assert set(facts["importance"]) >= {"image", "radiomics"}
     assert max(facts["importance"].values()) > 0.1
@@ -131,7 +143,7 @@ def test_every_kind_of_model_is_found_again(
     found, page = read(tmp_path), (tmp_path / "ablation.md").read_text(encoding="utf-8")
     assert found["reproduced"] is True
     assert found["main"] == "itself"
-    weighed = "network.fusion=concat" not in overrides
+    weighed = not any(each.startswith("network.fusion") for each in overrides)
     assert (tmp_path / "gate.png").exists() == bool(found["gate"]) == ("gate.png" in page) == weighed
     assert ("joined without weights" in page) != weighed
 
