@@ -81,7 +81,7 @@ def compare(
         "seeds": list(main.seeds),
         "variants": rows,
         "rule": rules.rule.model_dump(mode="json"),
-        "chosen": chosen_of(rows, rules.rule),
+        "chosen": chosen_of({variant.name: rows[variant.name] for variant in rules.variants}, rules.rule),
         "metrics": found.metrics,
         "quantity": None if found.quantity is None else asdict(found.quantity),
         "ships": shipped_variants(comparison, main.variant.name),
@@ -134,10 +134,10 @@ def _reproduced(found: HeldOutSummary, spec: ModelSpec) -> bool:
 
 def _gate(samples: Samples, held: HeldOut) -> dict[str, dict[str, float]]:
     """Quartiles of the weight of the radiomics branch over held-out tiles, by class; empty without a gate."""
-    weight = samples.by_tile(held.gate.mean(axis=0))[:, 1]
     found: dict[str, dict[str, float]] = {}
-    if not np.isfinite(weight).all():
+    if not held.weighs:
         return found
+    weight = samples.by_tile(held.gate.mean(axis=0))[:, 1]
     for at, name in enumerate(CLASSES):
         rows = [tile.label == at for tile in samples.tiles]
         quartiles: NDArray[np.float64] = (

@@ -50,8 +50,8 @@ def draw(
         remove(folder / name)
     if found.quantity is not None:
         found_plot(folder / "found.png", found.quantity, found.metrics["simulation"])
-    gate = main.samples.by_tile(main.held.gate.mean(axis=0))[certain]
-    if np.isfinite(gate).all():
+    if main.held.weighs:
+        gate = main.samples.by_tile(main.held.gate.mean(axis=0))[certain]
         gate_plot(folder / "gate.png", gate, labels, f"Mean over seeds and crops. {caption}")
 
 

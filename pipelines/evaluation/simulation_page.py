@@ -48,7 +48,7 @@ def ends_table(rows: Mapping[str, Any]) -> str:
         "slope",
         "where nothing is viable",
         "where all tumour is",
-        "cases with both kinds, at 0 and 100 %",
+        "cases with both kinds: soft / hard at 0 and at 100 %",
         "macro-F1",
         "ms a tile",
     )
@@ -109,20 +109,21 @@ def _ends_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     way = row["quantity"]["estimator"]
     leads = row["quantity"][way]
     read = (_end(leads[name]) for name in ("blank", "full"))
-    return (f"`{name}`", way, f"{leads['slope']:.2f}", *read, _mixed(row["simulation"], way), f1, cost)
+    return (f"`{name}`", way, f"{leads['slope']:.2f}", *read, _mixed(row["simulation"]), f1, cost)
 
 
-def _mixed(simulation: Mapping[str, Any], way: str) -> str:
-    """Mean readings at 0 and at 100 % of each case that has both scenes."""
-    means = {(scene["group"], scene["true"]): scene[way]["mean"] for scene in simulation["scenes"]}
-    return (
-        ", ".join(
-            f"{group} {means[group, 0]:.1f} and {means[group, 100]:.1f} %"
-            for group in simulation["by_group"]
-            if (group, 0) in means and (group, 100) in means
-        )
-        or "-"
+def _mixed(simulation: Mapping[str, Any]) -> str:
+    """Mean readings by both estimators at 0 and at 100 % of each case that has both scenes."""
+    means = {
+        (scene["group"], scene["true"]): f"{scene['soft']['mean']:.1f} / {scene['hard']['mean']:.1f} %"
+        for scene in simulation["scenes"]
+    }
+    found = (
+        f"{group} {means[group, 0]} and {means[group, 100]}"
+        for group in simulation["by_group"]
+        if (group, 0) in means and (group, 100) in means
     )
+    return ", ".join(found) or "-"
 
 
 def _both(row: Mapping[str, Any]) -> str:

@@ -69,8 +69,8 @@ def test_tables_are_before_calibration_and_after_that_by_other_cases(
     for prob, prefix in ((before, "uncalibrated_"), (after, "")):
         assert found.metrics[f"{prefix}tile"] == tile_table(some, prob, BINS)
         assert found.metrics[f"{prefix}crop"] == crop_table(some, prob, BINS)
-        assert found.metrics[f"{prefix}cases"] == case_table(some, prob)
     assert found.metrics["tile"] != found.metrics["uncalibrated_tile"]
+    assert found.metrics["cases"] == case_table(some, before)
 
 
 def test_the_temperatures_are_fitted_to_all_cases(

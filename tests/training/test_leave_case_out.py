@@ -175,6 +175,20 @@ def test_mixed_tiles_have_no_certain_label(samples: Samples) -> None:
     assert labels.tolist() == [tile.label for tile in tiles[1:]]
 
 
+@pytest.mark.parametrize(
+    ("gate", "weighs"),
+    [
+        ([0.5, 0.5, 0.5], False),
+        ([0.4, 0.5, 0.5], True),
+        ([1.0, 1.0, 1.0], False),
+        ([np.nan, 0.5, 0.4], False),
+    ],
+)
+def test_only_a_gate_weighs(gate: list[float], weighs: bool) -> None:
+    weights = np.stack([gate, 1 - np.array(gate)], axis=1)[None]
+    assert HeldOut(np.zeros((1, 3, 3)), weights, {}).weighs is weighs
+
+
 # States of interrupted fits
 
 

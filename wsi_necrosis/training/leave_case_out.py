@@ -26,6 +26,7 @@ from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.fit import Epoch, Fitted, Predicted, ResumePoint, fit, predict
 from wsi_necrosis.training.samples import Samples, intra_op_threads
 
+LEAST_DIFFERENCE = 1e-6  # of weights; less is rounding
 T = TypeVar("T")
 Watch = Callable[[str, Epoch], None]
 
@@ -52,6 +53,11 @@ class HeldOut:
     def seeds(self) -> int:
         """Number of training seeds."""
         return len(self.prob)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the weights of the branches differ from crop to crop, as only those of a gate do."""
+        return bool(np.isfinite(self.gate).all() and np.ptp(self.gate[..., 0]) > LEAST_DIFFERENCE)
 
     def ensembles(self, members: int) -> NDArray[np.float64]:
         """Mean probabilities (k, m, 3) of every choice of `members` seeds, or of all seeds where there are fewer."""

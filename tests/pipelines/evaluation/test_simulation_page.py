@@ -54,10 +54,10 @@ def test_the_leading_error_is_bold_and_groups_stand_beside() -> None:
 def test_line_and_ends_are_those_of_the_leading_estimator() -> None:
     known, unknown = ends_table({"a": ROW, "none": UNKNOWN}).splitlines()[2:]
     ends = "21 % (limit 38 %) | 88 % (limit 72 %)"
-    assert known == f"| `a` | hard | 0.71 | {ends} | both 12.3 and 91.2 % | 0.712 | 45.6 |"
+    assert known == f"| `a` | hard | 0.71 | {ends} | both 11.0 / 12.3 % and 90.0 / 91.2 % | 0.712 | 45.6 |"
     assert unknown == "| `none` | - | - | - | - | - | - | 1.0 |"
     soft = copy.deepcopy(ROW) | {"quantity": QUANTITY | {"estimator": "soft"}}
-    assert "| `a` | soft | 0.50 | not known | not known | both 11.0 and 90.0 %" in ends_table({"a": soft})
+    assert "| `a` | soft | 0.50 | not known | not known | both 11.0" in ends_table({"a": soft})
 
 
 def test_without_a_case_of_both_kinds_there_is_no_such_reading() -> None:
