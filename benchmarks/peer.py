@@ -62,7 +62,7 @@ def load_network(folder: Path) -> Network:
 
 
 def peer_prob(network: Network, scaled: torch.Tensor) -> torch.Tensor:
-    """Probabilities (n, 3) before calibration, of tiles (n, 3, side, side) in [0, 1]."""
+    """Probabilities (n, 3), not calibrated as in a run, of tiles (n, 3, side, side) in [0, 1]."""
     backbone = network.backbone
     assert backbone is not None  # noqa: S101  # the plain model has one
     pooled = backbone.body((scaled - backbone.mean) / backbone.std)
@@ -75,7 +75,6 @@ def report(entry: Entry, cells: np.ndarray, prob: np.ndarray, few: list[np.ndarr
 
     `network_gap` is the largest difference from this project's probabilities of the same pixels.
     """
-    prob = entry.spec.calibration.apply(prob)
     own = load_model(entry.model).predict(np.stack(few), np.empty((len(few), 0))).prob
     answer = entry.plan.with_name(f"peer-{time.time_ns()}.npz")
     np.savez(answer, row=cells[:, 0], col=cells[:, 1], prob=prob)
