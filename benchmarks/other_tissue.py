@@ -28,7 +28,7 @@ INPUTS = Path(__file__).with_name("ood_inputs.csv")
 GROUP = "H&E of other organs"
 PICTURES = frozenset({".png", ".jpg"})
 CELLS = {0.5: 6, 1.0: 4}  # lattice cells a side by pixel size: 24 cells of 0.26 mm2, 9 of 1.05 mm2
-NO_DOUBT = frozenset({"too_little_tumour", "no_tissue"})  # reasons that say nothing about the kind of tissue
+SIZE = frozenset({"too_little_tumour", "no_tissue"})  # reasons that say nothing about the kind of tissue
 
 
 def lattice_tile(picture: Path, turn: int) -> NDArray[np.uint8]:
@@ -68,7 +68,7 @@ def found(slide: Path, model: str, mpp: str, out: Path) -> dict[str, Any]:
 def doubted(result: dict[str, Any]) -> bool:
     """Not evaluable for a reason other than size, or warned as undecided."""
     if result["status"] != "scored":
-        return result["reason"] not in NO_DOUBT
+        return result["reason"] not in SIZE
     return "undecided" in {each["code"] for each in result["warnings"]}
 
 

@@ -49,9 +49,9 @@ def test_no_tissue_gives_no_decision() -> None:
 @pytest.mark.parametrize(
     ("decision", "expected"),
     [
-        (Decision(0.60, 0.75), []),
-        (Decision(0.59, 0.75), ["undecided"]),
-        (Decision(0.60, 0.76), ["undecided"]),
+        (Decision(0.85, 0.40), []),
+        (Decision(0.84, 0.40), ["undecided"]),
+        (Decision(0.85, 0.41), ["undecided"]),
         (Decision(0.34, 0.99), ["undecided"]),
     ],
 )

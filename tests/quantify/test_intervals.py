@@ -64,7 +64,7 @@ def test_interval_has_the_width_of_the_delta_method() -> None:
     rng = np.random.default_rng(3)
     share = rng.beta(2, 3, size=(10, 10)).repeat(8, axis=0).repeat(8, axis=1)
     prob = np.stack([0 * share, 1 - share, share], axis=-1)
-    score = measure(scores(prob), SHIPPED)
+    score = measure(scores(prob), settings(estimator="soft"))
     block = share[::8, ::8].ravel()
     half = 1.96 * 100 * block.std(ddof=1) / np.sqrt(block.size)
     assert score.interval is not None

@@ -72,7 +72,7 @@ def test_percent_does_not_depend_on_the_size_of_pixels(store: Scores, times: int
 def test_percent_viable_is_of_soft_areas() -> None:
     prob = np.array([[(0.2, 0.2, 0.6), (0.1, 0.7, 0.2), NON_TUMOUR]])
     tissue = np.array([[1000, 3000, 500]])
-    score = measure(scores(prob, tissue), SHIPPED)
+    score = measure(scores(prob, tissue), settings(estimator="soft"))
     viable, non_viable = 0.6 * 1 + 0.2 * 3, 0.2 * 1 + 0.7 * 3  # mm2
     assert score.status == "scored"
     assert score.percent_viable == pytest.approx(100 * viable / (viable + non_viable), rel=1e-6)
@@ -86,28 +86,44 @@ def test_percent_viable_is_of_soft_areas() -> None:
 
 
 @pytest.mark.parametrize("estimator", ["soft", "hard"])
-def test_no_cell_of_tumour_is_too_little_tumour_by_either_estimator(estimator: str) -> None:
+def test_no_cell_of_tumour_is_not_evaluable_by_either_estimator(estimator: str) -> None:
     score = measure(scores(np.full((40, 40, 3), (0.6, 0.2, 0.2))), settings(estimator=estimator))
-    assert (score.reason, score.percent_viable_soft) == ("too_little_tumour", None)
+    expected = "too_little_tumour" if estimator == "soft" else "no_tumour"
+    assert (score.reason, score.percent_viable_soft) == (expected, None)
     assert score.tumour_mm2 == pytest.approx(64.0 if estimator == "soft" else 0.0, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", [VIABLE, NON_VIABLE])
 def test_too_little_tumour_is_never_0_or_100_percent(kind: tuple[float, ...]) -> None:
     prob = np.array([[kind, NON_TUMOUR]])
-    score = measure(scores(prob, np.array([[999, 100_000]])), SHIPPED)
+    score = measure(scores(prob, np.array([[999, 1500]])), SHIPPED)
     assert (score.status, score.reason) == ("not_evaluable", "too_little_tumour")
     assert score.percent_viable is score.percent_necrosis is score.percent_viable_hard is None
     assert score.percent_viable_if_abstained is score.interval is None
     assert score.interval_reason
     assert score.tumour_mm2 == pytest.approx(0.999)
-    enough = measure(scores(prob, np.array([[1000, 100_000]])), SHIPPED)
+    enough = measure(scores(prob, np.array([[1000, 1500]])), SHIPPED)
     assert enough.percent_viable == pytest.approx(100.0 if kind == VIABLE else 0.0)
 
 
 def test_tumour_of_no_area_is_not_evaluable_even_without_a_minimum() -> None:
     score = measure(scores(np.full((2, 2, 3), NON_TUMOUR)), ANY_AMOUNT)
-    assert (score.reason, score.percent_viable) == ("too_little_tumour", None)
+    assert (score.reason, score.percent_viable) == ("no_tumour", None)
+
+
+@pytest.mark.parametrize(
+    ("tumour", "other", "reason"),
+    [
+        (900, 2099, "too_little_tumour"),
+        (140, 2860, "no_tumour"),
+        (160, 2840, "too_little_tumour"),
+        (0, 2999, "too_little_tumour"),
+    ],
+)
+def test_tissue_enough_of_which_hardly_any_is_tumour_holds_none(tumour: int, other: int, reason: str) -> None:
+    """From 3 mm2 of tissue on, of which less than 5 % is tumour; with less tissue nothing is said of its kind."""
+    score = measure(scores(np.array([[VIABLE, NON_TUMOUR]]), np.array([[tumour, other]])), SHIPPED)
+    assert (score.status, score.reason, score.percent_viable) == ("not_evaluable", reason, None)
 
 
 def test_no_tissue() -> None:
@@ -120,7 +136,7 @@ def test_bounds_count_uncertain_cells_that_may_be_tumour() -> None:
     sure, unsure = (0.0, 0.02, 0.98), (0.3, 0.35, 0.35)
     unsure_normal = (0.52, 0.24, 0.24)
     prob = np.array([[sure, NON_VIABLE, unsure, unsure_normal]])
-    score = measure(scores(prob, np.array([[2000, 2000, 1000, 700]])), settings(max_uncertainty=0.5))
+    score = measure(scores(prob, np.array([[2000, 2000, 1000, 700]])), settings(max_uncertainty=0.5, estimator="soft"))
     viable, non_viable = 2 * 0.98, 2 * 0.02 + 2
     assert score.ledger.abstained == 1700
     assert score.percent_viable == pytest.approx(100 * viable / 4, rel=1e-6)
@@ -276,10 +292,10 @@ def test_both_estimators_stand_beside_the_one_that_leads(store: Scores) -> None:
 def test_the_settings_name_the_estimator_else_the_model_does() -> None:
     figures = EstimatorFigures(26.0, 0.5, 25.0)
     known = Quantity("hard", figures, figures)
-    assert leading_estimator(SHIPPED, None) == "soft"
+    assert leading_estimator(SHIPPED, None) == "hard"
     assert leading_estimator(SHIPPED, known) == "hard"
     assert leading_estimator(settings(estimator="soft"), known) == "soft"
-    assert leading_estimator(settings(estimator="hard"), None) == "hard"
+    assert leading_estimator(settings(estimator="soft"), None) == "soft"
 
 
 def test_limits_are_those_of_the_estimator_that_leads() -> None:

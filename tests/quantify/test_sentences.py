@@ -68,7 +68,7 @@ def test_every_code_of_a_warning_has_short_words() -> None:
 
 def test_a_number_is_said_with_how_it_was_found() -> None:
     cells = [(0.0, 0.4, 0.6), (0.0, 1.0, 0.0)]
-    soft, hard = result_of(cells), result_of(cells, KNOWN)
+    soft, hard = result_of(cells, KNOWN, estimator="soft"), result_of(cells, KNOWN)
     assert (percent_text(soft), estimators_text(soft)) == ("30.0 % viable", "by probability; 50.0 % by class")
     assert (percent_text(hard), estimators_text(hard)) == ("50.0 % viable", "by class; 30.0 % by probability")
     assert class_areas(soft) == pytest.approx({"non_tumour": 0, "non_viable": 2.8, "viable": 1.2}, abs=1e-6)

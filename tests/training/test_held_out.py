@@ -12,6 +12,7 @@ from wsi_necrosis.model.calibration import Temperature
 from wsi_necrosis.settings.evaluation import load_evaluation_settings
 from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.training.crop_labels import LeftOut
 from wsi_necrosis.training.figures import case_table, crop_table, tile_table
 from wsi_necrosis.training.held_out import HeldOutSummary, summarise_held_out
 from wsi_necrosis.training.leave_case_out import HeldOut
@@ -130,3 +131,11 @@ def test_seeds_that_are_too_few_make_one_smaller_ensemble(
     two = HeldOut(held.prob[:2], held.gate[:2], {})
     metrics: dict[str, Any] = dict(summarise_held_out(some, two, changed).metrics)
     assert (metrics["members"], metrics["ensembles"]) == (2, 1)
+
+
+def test_crops_that_do_not_inherit_their_label_are_counted(
+    some: Samples, held: HeldOut, settings: TrainSettings
+) -> None:
+    counted = replace(some, left_out={"A": {"viable": LeftOut(cut=9, left_out=2)}})
+    metrics = summarise_held_out(counted, held, settings).metrics
+    assert metrics["crops_left_out"] == {"A": {"viable": {"cut": 9, "left_out": 2}}}

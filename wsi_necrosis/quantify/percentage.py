@@ -36,7 +36,7 @@ from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import PixelCount
 
 Status = Literal["scored", "not_evaluable"]
-Reason = Literal["no_tissue", "out_of_domain", "undecided", "too_little_tumour"]
+Reason = Literal["no_tissue", "out_of_domain", "undecided", "no_tumour", "too_little_tumour"]
 Finding = Literal["no_viable", "no_non_viable"]
 
 NO_PERCENTAGE = "interval: not available (no percentage)"
@@ -45,6 +45,8 @@ NO_INTERVAL: Mapping[Finding, str] = MappingProxyType(
     {"no_viable": NO_VIABLE, "no_non_viable": NO_NON_VIABLE}
 )
 
+PLENTY = 3  # times the least tumour: tissue enough to say that it holds none
+HARDLY = 0.05  # of the tissue: about what a model calls tumour by mistake
 PROB_TOLERANCE = 1e-2  # of a sum of probabilities; half-precision networks stay well within it
 
 
@@ -69,8 +71,8 @@ class NecrosisScore:
         `scored`, or `not_evaluable` with a `reason` and without a percentage.
     reason : str or None
         `no_tissue` (no tissue was scored), `out_of_domain` (too much of it is unlike the training tiles), `undecided`
-        (the model is close to guessing) or `too_little_tumour` (by the leading estimator, or no cell is tumour by its
-        likeliest class).
+        (the model is close to guessing), `too_little_tumour` (by the leading estimator, or no cell is tumour by its
+        likeliest class), or `no_tumour` (the same, though there is tissue enough: hardly any of it is tumour).
     policy : str
         Denominator: `tumour` is viable + non-viable tumour.
     percent_viable, percent_necrosis : float or None
@@ -167,7 +169,7 @@ def measure(
         Estimator, thresholds and the bootstrap; by default those of the default settings.
     quantity : Quantity, optional
         What is known of the model's percent viable (`spec.quantity`, or `SlideReport.quantity` of a finished
-        slide): the estimator that leads under `estimator: auto`, and the limit of blank. Without it soft sums lead,
+        slide): the estimator that leads under `estimator: auto`, and the limit of blank. Without it hard sums lead,
         and the limits are not known.
 
     Returns
@@ -217,10 +219,13 @@ def measure(
 
 
 def leading_estimator(settings: QuantifySettings, quantity: Quantity | None) -> Estimator:
-    """The estimator that the settings name, else the model's; soft where neither names one."""
+    """The estimator that the settings name, else the model's; hard where neither names one.
+
+    What a cell counts as does not depend on how sure a model is that was never measured on left-out cases.
+    """
     if settings.estimator != "auto":
         return settings.estimator
-    return "soft" if quantity is None else quantity.estimator
+    return "hard" if quantity is None else quantity.estimator
 
 
 def _reason(score: NecrosisScore, ood_px: int, settings: QuantifySettings) -> Reason | None:
@@ -235,7 +240,9 @@ def _reason(score: NecrosisScore, ood_px: int, settings: QuantifySettings) -> Re
     if score.decision is not None and score.decision.rules_out(settings):
         return "undecided"
     if score.tumour_mm2 < settings.min_tumour_mm2 or tumour_px == 0:
-        return "too_little_tumour"
+        tissue_mm2 = tissue_px * ledger.pixel_mm2
+        plenty = tissue_mm2 >= PLENTY * settings.min_tumour_mm2
+        return "no_tumour" if plenty and score.tumour_mm2 < HARDLY * tissue_mm2 else "too_little_tumour"
     return None
 
 

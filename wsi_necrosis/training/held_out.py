@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.figures import case_table, crop_table, tile_table
 from wsi_necrosis.training.held_out_ood import abstained_nested, hold_out_ood
 from wsi_necrosis.training.leave_case_out import HeldOut
-from wsi_necrosis.training.quantity import measure_quantity
+from wsi_necrosis.training.quantity import measure_held_out
 from wsi_necrosis.training.samples import Samples
 from wsi_necrosis.training.temperature import calibrate_nested, fit_temperature
 
@@ -45,7 +45,7 @@ def summarise_held_out(samples: Samples, held: HeldOut, settings: TrainSettings)
     prob = held.ensembles(members)
     nested = calibrate_nested(prob, samples, settings.calibration)
     ood = hold_out_ood(samples, settings.ood)
-    simulated = measure_quantity(samples, prob, rules.seed)
+    simulated = measure_held_out(samples, prob, rules.seed)
     metrics = {
         "protocol": "one case left out at a time, predictions pooled over the cases",
         "seeds": list(settings.fit.test_seeds),
@@ -53,6 +53,10 @@ def summarise_held_out(samples: Samples, held: HeldOut, settings: TrainSettings)
         "ensembles": len(prob),
         "n_tiles": len(samples.tiles),
         "n_crops": len(samples),
+        "crops_left_out": {
+            case: {name: asdict(count) for name, count in by_class.items()}
+            for case, by_class in samples.left_out.items()
+        },
         "calibration_bins": bins,
         "tile": tile_table(samples, nested, bins),
         "crop": crop_table(samples, nested, bins),

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.dataset.tiles import cases_of
 from wsi_necrosis.metrics.simulation import (
     CELLS,
     DRAWS,
@@ -42,6 +44,24 @@ class SimulatedQuantity:
 
     quantity: Quantity | None
     figures: dict[str, Any]
+
+
+def measure_held_out(samples: Samples, prob: NDArray[np.float64], seed: int) -> SimulatedQuantity:
+    """As `measure_quantity`, of the cases whose models had learned every class from the other cases.
+
+    A model that was never shown viable tumour, say, tells nothing of one that was.
+    """
+    classes = {
+        case: {tile.label for tile in samples.tiles if tile.case == case} for case in cases_of(samples.tiles)
+    }
+    every = set(range(len(CLASSES)))
+    judged = {
+        case
+        for case in classes
+        if every <= set().union(*(found for other, found in classes.items() if other != case))
+    }
+    tiles = [tile for tile in samples.tiles if tile.case in judged]
+    return measure_quantity(samples.only(tiles), prob[:, samples.rows(tiles)], seed)
 
 
 def measure_quantity(samples: Samples, prob: NDArray[np.float64], seed: int) -> SimulatedQuantity:
