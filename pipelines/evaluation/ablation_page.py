@@ -21,8 +21,9 @@ PAGE = """\
 Written by `wsi-necrosis evaluate`; numbers are not edited. {n_tiles} tiles of {n_cases} cases, one case left out at
 a time, {n_seeds} training seeds. Every variant has the same tiles, folds and seeds, and the model's training
 settings (in its `model.json`) except for what it sets in `configs/evaluation.yaml`; each is a single classifier,
-without an ensemble. Variants, their settings and the rule that chooses among them were fixed before any of these
-figures; `{main}` is the model itself.
+without an ensemble. The variants and the rule that chooses among them were fixed before they were compared; `{main}`
+is the model itself. Settings of the shipped models came out of earlier trials on the same tiles, so that their figures
+are a little too good.
 
 **How to read it.** With {n_tiles} tiles of {n_cases} cases, differences of .05 in macro-F1 mean little. Two intervals
 stand beside each difference: *by seed* is the variation with other seeds on the same tiles; *by tile* (bootstrap) that

@@ -84,7 +84,7 @@ than {mpp:g} um per pixel.
 - {members}
 - Loss: {loss}; classes are weighted by inverse frequency.
 - {epochs} epochs of AdamW at {learning_rate:g}; crops are rotated and mirrored, and their stains varied by
-  {jitter:.0f} %, with radiomics computed on the result. Settings were fixed beforehand. {stopping}
+  {jitter:.0f} %, with radiomics computed on the result. {stopping}
 - Calibration of single tiles, for their uncertainty: temperature {temperature:.2f}, fitted to {temperature_cases}
   left-out cases and at most {most_t:g}. Percent viable is of probabilities as they are.
 - Tiles unlike the training tiles: a tile is described by mean and spread of its colours at four scales (15 numbers).

@@ -94,7 +94,7 @@ def chosen_lines(chosen: Mapping[str, str | None], rule: Mapping[str, Any]) -> s
     lines = [
         "The least RMSE of the leading estimator; among variants within "
         f"{rule['rmse_margin']:g} points of it the best macro-F1; among those within {rule['f1_margin']:g} of that the "
-        "least cost. This was fixed before the figures were known. It chooses",
+        "least cost. The rule was fixed before the comparison. It chooses",
         "",
     ]
     names = ((ships, "none" if name is None else f"`{name}`") for ships, name in chosen.items())

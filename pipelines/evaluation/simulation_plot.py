@@ -16,8 +16,8 @@ TITLES = {"soft": "Soft sums", "hard": "Hard counts"}
 TICKS = range(0, 101, 20)
 CAPTION = (
     "Simulated slides of crops of left-out cases: mean of a scene and its standard deviation over slides and seeds. "
-    "Grey: readings that cannot be told from no viable tumour (below) and from nothing else (above); dotted: the mean "
-    "reading there."
+    "Grey: readings that cannot be told from no viable tumour (below) and from tumour that is all viable (above); "
+    "dotted: the mean reading there."
 )
 
 
