@@ -63,7 +63,13 @@ def _make(cols: int = 300, rows: int = 210, fill: str = "mixed", seed: int = 0) 
     # a working pixel is 1 um wide: 2 x 1 pixels of level 0
     grid = TileGrid(plane, (2.0, 1.0), Mpp(1.0, 1.0), 256, 128, 8)
     scores = _scores(grid, mask, fill, rng)
-    settings = load_settings().quantify.model_copy(update={"max_uncertainty": 0.85, "min_tumour_mm2": 0.01})
+    changes = {
+        "max_uncertainty": 0.85,
+        "min_tumour_mm2": 0.01,
+        "undecided_top_prob": 0.0,
+        "undecided_entropy": 1.0,
+    }
+    settings = load_settings().quantify.model_copy(update=changes | {"not_evaluable_top_prob": 0.0})
     heatmap = stitch(scores, settings)
     size = int(plane.right_l0) + 50, int(plane.bottom_l0) + 70
     path = Path("Präparat 7.mrxs")

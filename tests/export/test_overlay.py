@@ -76,7 +76,6 @@ def test_nothing_lies_on_anything_else(
 
 def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_path: Path) -> None:
     slide = made_up()
-    slide.result["warnings"] = []
     other = {**slide.result, "percent_viable": 12.3, "percent_necrosis": 87.7}
     none = {**slide.result, "status": "not_evaluable", "reason": "too_little_tumour", "percent_viable": None}
     out_of_domain = {**none, "reason": "out_of_domain"}

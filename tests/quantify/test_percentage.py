@@ -137,7 +137,9 @@ def test_bounds_count_uncertain_cells_that_may_be_tumour() -> None:
     sure, unsure = (0.0, 0.02, 0.98), (0.3, 0.35, 0.35)
     unsure_normal = (0.52, 0.24, 0.24)
     prob = np.array([[sure, NON_VIABLE, unsure, unsure_normal]])
-    score = measure(scores(prob, np.array([[2000, 2000, 1000, 700]])), settings(max_uncertainty=0.5, estimator="soft"))
+    score = measure(
+        scores(prob, np.array([[2000, 2000, 1000, 700]])), settings(max_uncertainty=0.5, estimator="soft")
+    )
     viable, non_viable = 2 * 0.98, 2 * 0.02 + 2
     assert score.ledger.abstained == 1700
     assert score.percent_viable == pytest.approx(100 * viable / 4, rel=1e-6)
