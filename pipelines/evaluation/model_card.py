@@ -47,7 +47,7 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
         radiomics=_radiomics(spec), epochs=fit["epochs"], learning_rate=fit["learning_rate"],
         temperature=spec.calibration.value, temperature_cases=spec.calibration.cases,
         most_t=_most_temperature(training["calibration"], spec.calibration.cases),
-        crops_left_out=_crops_left_out(metrics.get("crops_left_out")),
+        crops_left_out=_crops_left_out(metrics["crops_left_out"]),
         quantity=sentences(facts["quantity"]), how=how(metrics["simulation"]) if metrics["simulation"] else "",
         group_table=f"{group_table(metrics['simulation'])}\n" if metrics["simulation"] else "",
         found_plot=_found_plot(page) if facts["quantity"] else "", keep=100 * training["ood"]["keep"],
@@ -150,10 +150,8 @@ def _case_table(metrics: Mapping[str, Any]) -> str:
     return markdown(("case", "labelled", "soft", "hard"), rows)
 
 
-def _crops_left_out(by_case: Mapping[str, Mapping[str, Mapping[str, int]]] | None) -> str:
+def _crops_left_out(by_case: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
     """Crops before and after those that do not inherit the label of their tile were left out."""
-    if not by_case:
-        return ""
     titles = {each.name: each.title for each in TUMOUR_CLASSES} | {"mixed": "Mixed"}
     rows = (
         (case, titles[name], str(count["cut"]), str(count["cut"] - count["left_out"]))
