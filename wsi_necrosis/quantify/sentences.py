@@ -12,7 +12,7 @@ BY: Mapping[str, str] = MappingProxyType({"soft": "by probability", "hard": "by 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "no_tissue": "no tissue was scored",
-        "out_of_domain": "tissue unlike the training tiles",
+        "out_of_domain": "out of domain (tissue unlike the training tiles)",
         "undecided": "the model is undecided on this tissue",
         "no_tumour": "hardly any of the tissue is tumour",
         "too_little_tumour": "too little tumour",
