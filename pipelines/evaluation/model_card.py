@@ -8,6 +8,7 @@ from typing import Any
 
 from wsi_necrosis.classes import CLASSES, TUMOUR_CLASSES
 from wsi_necrosis.model.spec import ModelSpec
+from wsi_necrosis.training.weight_packages import PACKAGES
 
 from .ablation_page import PUBLISHED_TEST, better_arms
 from .card_text import (
@@ -18,7 +19,6 @@ from .card_text import (
     LOSSES,
     MIXED,
     OWN_COMMANDS,
-    PACKAGES,
     REPRODUCED,
     SHARES,
     SHIPPED_COMMANDS,
@@ -123,9 +123,10 @@ def _stopping(patience: int, cases: Sequence[str]) -> str:
 
 
 def _initial(initial: str, backbone: str) -> str:
-    if initial in {"imagenet", "package"}:
-        source = PACKAGES.get(backbone, "Weights from a package.")
-        return f"{source} Running the model does not need it."
+    if initial == "package":
+        package = PACKAGES[backbone]
+        source = f"`{package.distribution}` ({package.licence})"
+        return f"Weights trained on {package.about}, from the package {source}; running the model does not need it."
     return "Random weights." if initial == "random" else f"First weights from `{initial}`."
 
 

@@ -66,6 +66,10 @@ def judge_new(
         "model": identity(model.spec),
         "within_case": None if within_case is None else {"known_cases": list(within_case), "note": WITHIN},
         "tiles": len(tiles),
+        "crops_left_out": {
+            case: {name: asdict(count) for name, count in by_class.items()}
+            for case, by_class in samples.left_out.items()
+        },
         "cases": case_table(samples, prob),
         "tile": tile_table(samples, calibrated, bins),
         "crop": crop_table(samples, calibrated, bins),
@@ -91,8 +95,17 @@ def describe(facts: Mapping[str, Any]) -> str:
     if facts["simulation"]:
         soft, hard = (facts["simulation"]["rmse"][way] for way in ("soft", "hard"))
         lines.append(f"  {mark}error on simulated slides: soft {soft:.1f} points, hard {hard:.1f} (RMSE)")
+        lines += [f"  {mark}{_line(way, facts['quantity'][way])}" for way in ("soft", "hard")]
     return "\n".join(
         [*lines, f"  {mark}crops unlike the training tiles {100 * facts['abstained_share']:.1f} %"]
+    )
+
+
+def _line(way: str, figures: Mapping[str, Any]) -> str:
+    blank = figures["blank"]
+    limit = "not known" if blank is None else f"{blank['limit']:.1f} % ({blank['cases']} cases)"
+    return (
+        f"{way}: slope {figures['slope']:.2f}, intercept {figures['intercept']:.1f}; limit of blank {limit}"
     )
 
 

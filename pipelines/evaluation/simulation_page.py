@@ -11,7 +11,7 @@ HOW = (
     "A simulated slide is {cells} cells drawn with replacement from crops of left-out cases, {share:.0f} % of them "
     "non-tumour; {draws} slides a scene, each crop scored by the models that left its case out, without temperature. A "
     "case with both kinds of tumour is taken at 0, 10, 30, 50, 70, 90 and 100 % viable, one with a single kind at 0 or "
-    "100, pairs of these from 10 to 90."
+    "100, pairs of these from 10 to 90. Non-tumour is of the same cases, or of all where these have none."
 )
 NOTHING = (
     "The left-out cases do not hold both kinds of tumour, so that the error of percent viable is not known."

@@ -81,7 +81,12 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
     out_of_domain = {**none, "reason": "out_of_domain"}
     doubted = {**slide.result, "warnings": [{"code": "undecided", "text": "the model is undecided"}]}
     no_viable = {**slide.result, "finding": "no_viable"}
-    limited = {**slide.result, "limit_of_blank_text": "up to 38 % cannot be told from none"}
+    limited = {
+        **slide.result,
+        "percent_viable": 88.0,
+        "limit_of_full_text": "62 % and more cannot be told from all",
+    }
+    other |= {"limit_of_blank_text": "up to 38 % cannot be told from none"}
     found = []
     for n, result in enumerate((slide.result, other, none, out_of_domain, doubted, no_viable, limited)):
         write_overlay(tmp_path / f"{n}.png", slide.layers, result, CAPTION, sized(1200))

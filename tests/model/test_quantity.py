@@ -27,3 +27,20 @@ def test_figures_are_those_of_the_estimator_that_is_asked_for(quantity: Quantity
 def test_other_facts_are_refused(facts: object) -> None:
     with pytest.raises(ValueError, match="validation error"):
         read_quantity(facts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (EndOfScale, (-1.0, 50.0, 2)),
+        (EndOfScale, (50.0, 101.0, 2)),
+        (EndOfScale, (float("nan"), 50.0, 2)),
+        (EndOfScale, (50.0, 50.0, 1)),
+        (EstimatorFigures, (-5.0, 1.0, 0.0)),
+        (EstimatorFigures, (5.0, float("inf"), 0.0)),
+        (EstimatorFigures, (5.0, 1.0, float("nan"))),
+    ],
+)
+def test_figures_out_of_range_are_refused(kind: type, values: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"at least two cases|are finite"):
+        kind(*values)

@@ -127,6 +127,14 @@ def test_tissue_enough_of_which_hardly_any_is_tumour_holds_none(tumour: int, oth
     assert (score.status, score.reason, score.percent_viable) == ("not_evaluable", reason, None)
 
 
+def test_tissue_that_abstains_is_not_said_to_hold_no_tumour() -> None:
+    """Uncertain, or unlike the training tiles: of no class, so that nothing is known of it."""
+    unsure = np.full((4, 4, 3), (0.1, 0.3, 0.6))
+    assert measure(scores(unsure), settings(max_uncertainty=0.0)).reason == "too_little_tumour"
+    unlike = scores(np.array([[NON_TUMOUR, VIABLE]]), np.array([[1000, 3000]]), ood=np.array([[0, FAR]]))
+    assert measure(unlike, settings(max_ood_share=1.0)).reason == "too_little_tumour"
+
+
 def test_no_tissue() -> None:
     score = measure(scores(np.full((3, 2, 3), np.nan)), SHIPPED)
     assert (score.status, score.reason, score.percent_viable) == ("not_evaluable", "no_tissue", None)

@@ -72,9 +72,10 @@ def test_a_folder_is_measured_again_without_the_model(job: Job, tmp_path: Path) 
     assert report.quantity == known
     assert open_results(job.folder).quantity is None
     wanted = report.settings.quantify.model_copy(update={"min_tumour_mm2": 0.01})
-    score = wn.measure(report.scores(), wanted, report.quantity)
+    score = report.measure(wanted)
+    assert score == wn.measure(report.scores(), wanted, report.quantity)
     assert (score.estimator, score.limit_of_blank) == ("hard", figures.blank)
-    soft = wn.measure(report.scores(), wanted.model_copy(update={"estimator": "soft"}), report.quantity)
+    soft = report.measure(wanted.model_copy(update={"estimator": "soft"}))
     assert soft.percent_viable == score.percent_viable_soft != score.percent_viable
 
 

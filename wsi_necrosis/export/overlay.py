@@ -154,7 +154,7 @@ def _facts(result: Mapping[str, Any], caption: Caption) -> Iterator[Entry]:
 
 
 def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield percent viable, the estimators and the limit of blank; or that the slide is not evaluable, and why."""
+    """Yield percent viable, the estimators, the limit at the nearer end; or why the slide is not evaluable."""
     if result["status"] != "scored":
         yield "Not evaluable", 1.7, "-Bold", INK
         yield REASONS[result["reason"]], 1.0, "", INK
@@ -168,7 +168,8 @@ def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
         yield f"{percent_text(result)} tumour", 1.7, "-Bold", INK
         yield f"{result['percent_necrosis']:.1f} % necrosis, {area}", 1.0, "", INK
     yield f"{result['percent_viable']:.1f} % {estimators_text(result)}", 0.8, "", INK
-    yield f"Limit of blank: {result['limit_of_blank_text']}", 0.8, "", INK
+    nearer = "blank" if result["percent_viable"] < 50 else "full"
+    yield f"Limit of {nearer}: {result[f'limit_of_{nearer}_text']}", 0.8, "", INK
 
 
 def _shortened(text: str, longest: int) -> str:

@@ -7,6 +7,7 @@ calibration of single tiles (`model.calibration`): probabilities that are summed
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
@@ -36,6 +37,10 @@ class EndOfScale:
     cases: int
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.mean <= 100 and 0 <= self.limit <= 100 and self.cases >= 2):
+            raise ValueError("mean and limit are percentages from 0 to 100, of at least two cases")
+
 
 @dataclass(frozen=True)
 class EstimatorFigures:
@@ -57,6 +62,10 @@ class EstimatorFigures:
     blank: EndOfScale | None = None
     full: EndOfScale | None = None
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.rmse) and self.rmse >= 0 and isfinite(self.slope) and isfinite(self.intercept)):
+            raise ValueError("rmse, slope and intercept are finite, and rmse is not negative")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,6 @@ NO_INTERVAL: Mapping[Finding, str] = MappingProxyType(
 )
 
 PLENTY = 3  # times the least tumour: tissue enough to say that it holds none
-HARDLY = 0.05  # of the tissue: about what a model calls tumour by mistake
 PROB_TOLERANCE = 1e-2  # of a sum of probabilities; half-precision networks stay well within it
 
 
@@ -72,7 +71,8 @@ class NecrosisScore:
     reason : str or None
         `no_tissue` (no tissue was scored), `out_of_domain` (too much of it is unlike the training tiles), `undecided`
         (the model is close to guessing), `too_little_tumour` (by the leading estimator, or no cell is tumour by its
-        likeliest class), or `no_tumour` (the same, though there is tissue enough: hardly any of it is tumour).
+        likeliest class), or `no_tumour` (the same, though there is tissue enough that has a class: hardly any of it
+        is tumour).
     policy : str
         Denominator: `tumour` is viable + non-viable tumour.
     percent_viable, percent_necrosis : float or None
@@ -240,9 +240,10 @@ def _reason(score: NecrosisScore, ood_px: int, settings: QuantifySettings) -> Re
     if score.decision is not None and score.decision.rules_out(settings):
         return "undecided"
     if score.tumour_mm2 < settings.min_tumour_mm2 or tumour_px == 0:
-        tissue_mm2 = tissue_px * ledger.pixel_mm2
-        plenty = tissue_mm2 >= PLENTY * settings.min_tumour_mm2
-        return "no_tumour" if plenty and score.tumour_mm2 < HARDLY * tissue_mm2 else "too_little_tumour"
+        classed_mm2 = (ledger.non_tumour + tumour_px) * ledger.pixel_mm2
+        plenty = classed_mm2 > 0 and classed_mm2 >= PLENTY * settings.min_tumour_mm2
+        hardly = score.tumour_mm2 < settings.no_tumour_share * classed_mm2
+        return "no_tumour" if plenty and hardly else "too_little_tumour"
     return None
 
 

@@ -17,6 +17,7 @@ from wsi_necrosis.settings.run import QuantifySettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from wsi_necrosis.quantify.heatmap import Heatmap
+    from wsi_necrosis.quantify.percentage import NecrosisScore
     from wsi_necrosis.scores.block_scores import Scores
     from wsi_necrosis.tiling.mask import Tissue
 
@@ -83,6 +84,26 @@ class SlideReport:
             The folder has lost its scores.
         """
         return SlideFolder(self.folder).scores()
+
+    def measure(self, settings: QuantifySettings | None = None) -> NecrosisScore:
+        """Measure the slide again from its scores, without its model; errors as `scores`.
+
+        Parameters
+        ----------
+        settings : QuantifySettings, optional
+            Estimator and thresholds; by default those that it was measured with.
+
+        Examples
+        --------
+        >>> import wsi_necrosis as wn
+        >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+        >>> report = wn.analyse("small.tiff", "small", wn.load_settings(overrides=["model.name=phantom"]))
+        >>> report.measure(report.settings.quantify.model_copy(update={"min_tumour_mm2": 0.01})).status
+        'scored'
+        """
+        from wsi_necrosis.quantify.percentage import measure  # readers of slides take half a second to import
+
+        return measure(self.scores(), settings or self.settings.quantify, self.quantity)
 
     def tissue(self) -> Tissue:
         """Overview and mask of the slide; errors as `scores`."""

@@ -62,6 +62,7 @@ class QuantifySettings(Section):
     policy: Literal["tumour"]
     estimator: Literal["auto", "soft", "hard"]
     min_tumour_mm2: NotNegative
+    no_tumour_share: Fraction
     max_uncertainty: Fraction
     max_ood: Positive
     max_ood_share: Fraction

