@@ -19,8 +19,10 @@ import torch
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from tests.helpers.runs import MIN_TUMOUR, OUTPUTS, WAYS, StopAfter, run, trees_equal
 from wsi_necrosis.analysis import analyse
+from wsi_necrosis.claims import claimed, unfinished
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
+    ClaimedError,
     InterruptedRunError,
     ModelError,
     ResultsDifferError,
@@ -28,7 +30,6 @@ from wsi_necrosis.errors import (
     StoreError,
     UsageError,
 )
-from wsi_necrosis.files import locked
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.ood import OodDetector
@@ -192,8 +193,10 @@ def test_an_interrupted_run_resumes_to_the_same_store(
     settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
     with pytest.raises(InterruptedRunError):
         analyse(small, folder, settings, StopAfter(2))
-    assert not (folder / "result.json").exists()
-    assert len(list((folder / "blocks").iterdir())) >= 2
+    work = unfinished(folder)
+    assert work is not None
+    assert not folder.exists()
+    assert len(list((work / "blocks").iterdir())) >= 2
     again = run(small, folder)
     assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
     assert again.result == uninterrupted.result
@@ -240,10 +243,10 @@ def test_a_killed_run_ends_with_the_store_of_an_uninterrupted_one(
     slide, whole = long
     folder = tmp_path / "out" / "slides" / slide.name
     with start(slide, tmp_path / "out", workers=4) as process:
-        wait_for(lambda: any((folder / "blocks").glob("*.json")), process)
+        wait_for(lambda: any(folder.parent.glob(".*.work/*/results/blocks/*.json")), process)
         os.kill(process.pid, how)
         _, said = process.communicate(timeout=60)
-    assert not (folder / "result.json").exists()
+    assert not folder.exists()
     if how == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
@@ -319,8 +322,12 @@ def test_a_file_in_the_way_is_an_error_that_names_it(small: Path, tmp_path: Path
 
 
 def test_a_second_run_on_the_same_folder_is_refused(small: Path, tmp_path: Path) -> None:
-    with locked(tmp_path / "slide"), pytest.raises(StoreError, match="another run works on"):
+    with (
+        claimed(tmp_path / "slide"),
+        pytest.raises(ClaimedError, match=r"another run works on .*process \d+ on"),
+    ):
         run(small, tmp_path / "slide")
+    assert not (tmp_path / "slide").exists()
 
 
 def test_another_slide_of_the_same_name_is_told_apart(
@@ -380,7 +387,6 @@ def test_a_store_of_another_version_is_refused_and_kept(
     shutil.copytree(uninterrupted.folder, folder)
     path = folder / "scores.zarr" / "zarr.json"
     path.write_text(path.read_text().replace('"store_version": 3', '"store_version": 2'))
-    assert run(small, folder).result == uninterrupted.result  # a finished one is not opened
     old = json.loads((folder / "result.json").read_text()) | {"schema_version": 1}
     (folder / "result.json").write_text(json.dumps(old))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

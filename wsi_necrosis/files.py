@@ -1,24 +1,29 @@
-"""Atomic writes: a file or folder is written under a temporary name beside its path, then renamed."""
+"""Atomic writes: a file or folder is written under a temporary name beside its path, brought to disk, then renamed."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import os
 import shutil
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.errors import StoreError
 
+UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}  # answers of file systems that have no such thing for a folder
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a free path beside `path`, and rename what was written there to `path` at the end.
+
+    What was written is on disk before it is renamed, and the rename before this returns: after a power cut `path`
+    holds the old content or the new one, whole.
 
     Parameters
     ----------
@@ -34,7 +39,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     remove(partial)
     try:
         yield partial
+        sync_tree(partial)
         _swap(partial, path)
+        sync(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(
@@ -59,36 +66,8 @@ def require_writable(folder: Path) -> None:
         )
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process, and delete temporary files that killed processes left in it.
-
-    Raises
-    ------
-    StoreError
-        Another process works on it, or it cannot be made.
-    """
-    lock = folder.with_name(f".{folder.name}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("w")
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be written ({error.strerror}); choose another with -o") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"another run works on {folder}; wait for it, or choose another with -o"
-            ) from None
-        for leftover in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
-            remove(leftover)
-        yield
-        lock.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8; one that exists is replaced.
+def write_text(path: Path, text: str, encoding: str = "utf-8") -> None:
+    """Write a text file; one that exists is replaced.
 
     Raises
     ------
@@ -96,7 +75,7 @@ def write_text(path: Path, text: str) -> None:
         It cannot be written.
     """
     with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding=encoding)
 
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
@@ -120,6 +99,29 @@ def checksum(folder: Path, *, without: str = "") -> str:
     return f"{crc:08x}"
 
 
+def sync(path: Path) -> None:
+    """Bring a file's content, or the names in a folder, to disk.
+
+    File systems that cannot do so for folders are left to themselves.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    finally:
+        os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """Bring a file, or a folder with all that it holds, to disk."""
+    if path.is_dir():
+        for each in path.iterdir():
+            sync_tree(each)
+    sync(path)
+
+
 def _swap(partial: Path, path: Path) -> None:
     """Rename over `path`; an existing folder is renamed first, since only files can be replaced in one step."""
     if not path.is_dir() or path.is_symlink():
@@ -141,4 +143,5 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file where its folder should be
+            path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.settings.run import load_settings
 
 OUTPUTS = {
-    "blocks", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json", "scores.zarr",
+    "blocks", "hashes.json", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json", "scores.zarr",
     "thumbnail.png", "tiles.parquet", "tissue.zarr",
 }  # fmt: skip
 FILES = OUTPUTS | {"log.txt"}  # written by the command and by `pipelines.run`

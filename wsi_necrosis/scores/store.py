@@ -199,7 +199,15 @@ class ScoreStore(ScoreReader):
         return cls(folder)
 
     def write_block(self, block: Block, found: BlockScores) -> None:
-        """Write a block's chunk of every array, then its record."""
+        """Write a block's chunk of every array, then its record.
+
+        Raises
+        ------
+        StoreError
+            The folder is gone, or cannot be written.
+        """
+        if not (self.folder / BLOCKS).is_dir():  # zarr would make the folder anew
+            raise StoreError(f"{self.folder} is gone; another process may have taken its slide over")
         for field in fields(BlockScores):
             self._array(field.name)[block.cells] = getattr(found, field.name)
         write_json(self._record(block), self._facts(found))
