@@ -23,6 +23,7 @@ from wsi_necrosis.claims import claimed, unfinished
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
     ClaimedError,
+    ClaimLostError,
     InterruptedRunError,
     ModelError,
     ResultsDifferError,
@@ -31,12 +32,14 @@ from wsi_necrosis.errors import (
     UsageError,
 )
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood_features import describe as describe_tiles
 from wsi_necrosis.model.spec import load_spec, model_folder
 from wsi_necrosis.pipelines.console.printout import describe
 from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.scores.block_scores import BlockScores, CellState
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.run import load_settings
@@ -328,6 +331,71 @@ def test_a_second_run_on_the_same_folder_is_refused(small: Path, tmp_path: Path)
     ):
         run(small, tmp_path / "slide")
     assert not (tmp_path / "slide").exists()
+
+
+def test_a_folder_with_other_files_is_refused_and_kept(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"holds other files \(note\.txt\); choose a new folder"):
+        run(small, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+@pytest.mark.parametrize(
+    "name", ["result.json", "hashes.json", "overlay.png", "heatmap.ome.zarr/0/zarr.json"]
+)
+@pytest.mark.parametrize("damage", ["", "[]", "{}"])
+def test_damage_is_noticed_and_mended_without_scoring(
+    small: Path, uninterrupted: SlideReport, tmp_path: Path, name: str, damage: str
+) -> None:
+    if name != "result.json" and damage:
+        pytest.skip("one kind of damage is enough")
+    folder = Path(shutil.copytree(uninterrupted.folder, tmp_path / "slide"))
+    whole = (folder / name).read_bytes()
+    (folder / name).write_text(damage)
+    assert run(small, folder).result == uninterrupted.result
+    assert json.loads((folder / "perf.json").read_text())["tiles"] == 0
+    assert name == "hashes.json" or (folder / name).read_bytes() == whole
+    assert list(verify_slide(folder)) == []
+
+
+def test_a_damaged_chunk_of_scores_is_scored_again(
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted.folder, tmp_path / "slide"))
+    chunk = next(
+        path for path in sorted((folder / "scores.zarr" / "prob" / "c").rglob("*")) if path.is_file()
+    )
+    chunk.write_bytes(chunk.read_bytes()[:10])
+    assert run(small, folder).result == uninterrupted.result
+    assert 0 < json.loads((folder / "perf.json").read_text())["tiles"] <= uninterrupted.result["n_tiles"]
+    assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
+
+
+class StopAtMeasuring(QuietWatcher):
+    """Another process takes the slide over while this one scores, and finishes it."""
+
+    def __init__(self, slide: Path, folder: Path) -> None:
+        self.slide, self.folder, self.taken = slide, folder, False
+
+    def scored(self, tiles: int) -> None:
+        if not self.taken:
+            self.taken = True
+            for alive in self.folder.parent.glob(".*.work/*/alive.*"):
+                os.utime(alive, (0, 0))
+            run(self.slide, self.folder, "cluster.workers=1")
+
+
+def test_a_run_that_wakes_after_another_took_over_says_so_and_changes_nothing(
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
+) -> None:
+    folder = tmp_path / "slide"
+    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "cluster.workers=1"])
+    with pytest.raises(ClaimLostError, match=r"took .*slide over after 180 s of silence; its result stands"):
+        analyse(small, folder, settings, StopAtMeasuring(small, folder))
+    assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
+    assert list(verify_slide(folder)) == []
+    assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
+    assert run(small, folder).result == uninterrupted.result
 
 
 def test_another_slide_of_the_same_name_is_told_apart(

@@ -85,6 +85,7 @@ class Claim:
         Where a result is published no work is in progress on it, except to replace it: this is what is dropped.
         """
         if _is_filled(self.target):
+            self.require()
             remove(self.folder)
             with self._owned():
                 self.target.rename(self.folder)
@@ -106,9 +107,16 @@ class Claim:
         """
         with self._owned():
             sync_tree(self.folder)
+            self.require()  # a worker that does not know yet may have made the folder of a lost claim anew
             if replace and _is_filled(self.target):
-                self.target.rename(self._own / REPLACED)
-            self.folder.rename(self.target)
+                self.target.rename(self.replaced())
+            try:
+                self.require()
+                self.folder.rename(self.target)
+            except (OSError, ClaimLostError):
+                if self.replaced().exists():
+                    self.replaced().rename(self.target)
+                raise
         sync(self.target.parent)
 
     def replaced(self) -> Path:
