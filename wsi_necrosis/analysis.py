@@ -288,8 +288,8 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
         result = result_of(request.slide, request.name, plan, tissue.mask, scores, score)
         with stats.stage("export"):
             export_slide(work.path, result, tissue, scores, settings)
-        write_json(work.path / PERF, perf_of(stats.seconds, scoring))
-        write_json(work.path / RESULT, result)
+        write_json(work.path / PERF, perf_of(stats.seconds, scoring), durable=False)
+        write_json(work.path / RESULT, result, durable=False)
         publish(claim, overwrite=request.overwrite)
     codes = [each["code"] for each in result["warnings"]]
     log.info("%s: percent viable %s, %s", request.name, result["percent_viable"], codes)

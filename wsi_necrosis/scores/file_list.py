@@ -31,7 +31,7 @@ def write_file_list(path: Path, without: str) -> None:
     for name, file in _files(path.parent, {path.name, without}):
         status = file.stat()
         files[name] = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": _sha256(file)}
-    write_json(path, {"files": files})
+    write_json(path, {"files": files}, durable=False)
 
 
 def changed_files(path: Path, *, thorough: bool = False) -> list[str] | None:
