@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wsi_necrosis.errors import StoreError
 from wsi_necrosis import files
+from wsi_necrosis.errors import StoreError
 from wsi_necrosis.files import atomic_write, checksum, sync, write_json, write_text
 
 
