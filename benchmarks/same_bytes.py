@@ -3,8 +3,9 @@
 python benchmarks/same_bytes.py BEFORE AFTER
 
 Both are output folders of `wsi-necrosis run` on the same slides. Every file of BEFORE must be in AFTER with the same
-bytes, but for times and versions: `perf.json` and `log.txt` are left out, and so are the versions in `result.json`
-and the paths in it where the two folders lie elsewhere. Files that are new are listed. Exit code 1 where one differs.
+bytes, but for times and versions: `perf.json`, `log.txt` and files with times and hashes of others are left out, and so
+are the versions in `result.json` and the paths in it where the two folders lie elsewhere. Files that are new are
+listed. Exit code 1 where one differs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LEFT_OUT = {"perf.json", "log.txt"}
+LEFT_OUT = {"perf.json", "log.txt", "hashes.json", ".summary.json"}
 
 
 def files_of(root: Path) -> dict[str, Path]:

@@ -143,6 +143,22 @@ def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None
 
 
 @app.command()
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
+    full: Annotated[
+        bool, typer.Option("--full", help="Also compare the slides with their fingerprints.")
+    ] = False,
+) -> None:
+    """Check results: hashes of files, blocks, areas that add up, and percentages measured again."""
+    from . import verify as job  # as in `run`
+
+    found = job.verify(out, full=full)
+    typer.echo(found)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
 def config(preset: Preset = None, config_file: Config = None, overrides: Overrides = None) -> None:
     """Print the settings: the shipped file with its comments, or all in force with the options given."""
     from . import config as job  # as in `run`

@@ -19,8 +19,11 @@ import torch
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from tests.helpers.runs import MIN_TUMOUR, OUTPUTS, WAYS, StopAfter, run, trees_equal
 from wsi_necrosis.analysis import analyse
+from wsi_necrosis.claims import claimed, unfinished
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
+    ClaimedError,
+    ClaimLostError,
     InterruptedRunError,
     ModelError,
     ResultsDifferError,
@@ -28,14 +31,15 @@ from wsi_necrosis.errors import (
     StoreError,
     UsageError,
 )
-from wsi_necrosis.files import locked
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.model.checkpoint import save_checkpoint
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.ood_features import describe as describe_tiles
 from wsi_necrosis.model.spec import load_spec, model_folder
 from wsi_necrosis.pipelines.console.printout import describe
 from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.scores.block_scores import BlockScores, CellState
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.run import load_settings
@@ -192,8 +196,10 @@ def test_an_interrupted_run_resumes_to_the_same_store(
     settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
     with pytest.raises(InterruptedRunError):
         analyse(small, folder, settings, StopAfter(2))
-    assert not (folder / "result.json").exists()
-    assert len(list((folder / "blocks").iterdir())) >= 2
+    work = unfinished(folder)
+    assert work is not None
+    assert not folder.exists()
+    assert len(list((work / "blocks").iterdir())) >= 2
     again = run(small, folder)
     assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
     assert again.result == uninterrupted.result
@@ -240,10 +246,10 @@ def test_a_killed_run_ends_with_the_store_of_an_uninterrupted_one(
     slide, whole = long
     folder = tmp_path / "out" / "slides" / slide.name
     with start(slide, tmp_path / "out", workers=4) as process:
-        wait_for(lambda: any((folder / "blocks").glob("*.json")), process)
+        wait_for(lambda: any(folder.parent.glob(".*.work/*/results/blocks/*.json")), process)
         os.kill(process.pid, how)
         _, said = process.communicate(timeout=60)
-    assert not (folder / "result.json").exists()
+    assert not folder.exists()
     if how == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
@@ -319,8 +325,82 @@ def test_a_file_in_the_way_is_an_error_that_names_it(small: Path, tmp_path: Path
 
 
 def test_a_second_run_on_the_same_folder_is_refused(small: Path, tmp_path: Path) -> None:
-    with locked(tmp_path / "slide"), pytest.raises(StoreError, match="another run works on"):
+    with (
+        claimed(tmp_path / "slide"),
+        pytest.raises(ClaimedError, match=r"another run works on .*process \d+ on"),
+    ):
         run(small, tmp_path / "slide")
+    assert not (tmp_path / "slide").exists()
+
+
+def test_a_folder_with_other_files_is_refused_and_kept(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"holds other files \(note\.txt\); choose a new folder"):
+        run(small, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("result.json", ""),
+        ("result.json", "[]"),
+        ("result.json", "{}"),
+        ("hashes.json", ""),
+        ("overlay.png", ""),
+        ("heatmap.ome.zarr/0/zarr.json", ""),
+    ],
+)
+def test_damage_is_noticed_and_mended_without_scoring(
+    small: Path, uninterrupted: SlideReport, tmp_path: Path, name: str, damage: str
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted.folder, tmp_path / "slide"))
+    whole = (folder / name).read_bytes()
+    (folder / name).write_text(damage)
+    assert run(small, folder).result == uninterrupted.result
+    assert json.loads((folder / "perf.json").read_text())["tiles"] == 0
+    assert name == "hashes.json" or (folder / name).read_bytes() == whole
+    assert list(verify_slide(folder)) == []
+
+
+def test_a_damaged_chunk_of_scores_is_scored_again(
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted.folder, tmp_path / "slide"))
+    chunk = next(
+        path for path in sorted((folder / "scores.zarr" / "prob" / "c").rglob("*")) if path.is_file()
+    )
+    chunk.write_bytes(chunk.read_bytes()[:10])
+    assert run(small, folder).result == uninterrupted.result
+    assert 0 < json.loads((folder / "perf.json").read_text())["tiles"] <= uninterrupted.result["n_tiles"]
+    assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
+
+
+class StopAtMeasuring(QuietWatcher):
+    """Another process takes the slide over while this one scores, and finishes it."""
+
+    def __init__(self, slide: Path, folder: Path) -> None:
+        self.slide, self.folder, self.taken = slide, folder, False
+
+    def scored(self, tiles: int) -> None:
+        if not self.taken:
+            self.taken = True
+            for alive in self.folder.parent.glob(".*.work/*/alive.*"):
+                os.utime(alive, (0, 0))
+            run(self.slide, self.folder, "cluster.workers=1")
+
+
+def test_a_run_that_wakes_after_another_took_over_says_so_and_changes_nothing(
+    small: Path, uninterrupted: SlideReport, tmp_path: Path
+) -> None:
+    folder = tmp_path / "slide"
+    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "cluster.workers=1"])
+    with pytest.raises(ClaimLostError, match=r"took .*slide over after 180 s of silence; its result stands"):
+        analyse(small, folder, settings, StopAtMeasuring(small, folder))
+    assert trees_equal(folder / "scores.zarr", uninterrupted.folder / "scores.zarr")
+    assert list(verify_slide(folder)) == []
+    assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
+    assert run(small, folder).result == uninterrupted.result
 
 
 def test_another_slide_of_the_same_name_is_told_apart(
@@ -380,7 +460,6 @@ def test_a_store_of_another_version_is_refused_and_kept(
     shutil.copytree(uninterrupted.folder, folder)
     path = folder / "scores.zarr" / "zarr.json"
     path.write_text(path.read_text().replace('"store_version": 3', '"store_version": 2'))
-    assert run(small, folder).result == uninterrupted.result  # a finished one is not opened
     old = json.loads((folder / "result.json").read_text()) | {"schema_version": 1}
     (folder / "result.json").write_text(json.dumps(old))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -1,10 +1,13 @@
+import errno
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from wsi_necrosis import files
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import atomic_write, checksum, write_json, write_text
+from wsi_necrosis.files import atomic_write, checksum, sync, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -85,3 +88,28 @@ def test_a_checksum_sees_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "a" / "y").rename(tmp_path / "a" / "x")
     (tmp_path / "a" / "x").write_bytes(b"2")
     assert checksum(tmp_path, without="note") != first
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_folder_is_on_disk_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    path, synced = tmp_path / "heat.zarr", []
+    monkeypatch.setattr(files, "sync", lambda each: synced.append((each, path.exists())))
+    with atomic_write(path, durable=durable) as partial:
+        (partial / "deep").mkdir(parents=True)
+        (partial / "deep" / "x").write_text("1")
+    inside = {(partial, False), (partial / "deep", False), (partial / "deep" / "x", False)}
+    assert set(synced) == (inside | {(tmp_path, True)} if durable else set())
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.ENOSPC, True)])
+def test_a_file_system_that_cannot_sync_folders_is_no_error_and_a_full_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="no") if told else nullcontext():
+        sync(tmp_path)

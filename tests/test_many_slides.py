@@ -1,16 +1,23 @@
 """Slides one after another by the same workers."""
 
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
+from wsi_necrosis import analysis
 from wsi_necrosis.analysis import Request, analyse_all
+from wsi_necrosis.claims import claimed
 from wsi_necrosis.errors import InterruptedRunError, SlideError
 from wsi_necrosis.inference import cluster
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.inference.pool import WorkerPool
+from wsi_necrosis.inference.stats import ScoringStats
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.settings.run import Settings, load_settings
@@ -111,3 +118,33 @@ def test_nothing_to_do_starts_no_workers(
     monkeypatch.setattr(cluster, "connected", pytest.fail)
     ((_, again),) = analyse_all(requests(slides[:1], tmp_path), settings, QuietWatcher())
     assert again == before
+
+
+def test_a_slide_that_another_process_works_on_comes_last_and_its_result_is_taken(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one finishes while this one waits."""
+    ready = run(slides[0], tmp_path / "elsewhere" / slides[0].name)
+    held = ExitStack()
+    claim = held.enter_context(claimed(tmp_path / slides[0].name))
+    shutil.copytree(ready.folder, claim.folder)
+
+    def finish(_: float) -> None:
+        claim.publish()
+        held.close()
+
+    monkeypatch.setattr("wsi_necrosis.analysis.time.sleep", finish)
+    monkeypatch.setattr("wsi_necrosis.analysis.score_slide", fail_for(slides[0], analysis.score_slide))
+    found = list(analyse_all(requests([slides[0], slides[2]], tmp_path), settings))
+    assert [request.slide for request, _ in found] == [slides[2], slides[0]]
+    assert all(isinstance(report, SlideReport) for _, report in found)
+
+
+def fail_for(slide: Path, score: Callable[..., ScoringStats]) -> Callable[..., ScoringStats]:
+    """Score slides, but not this one."""
+
+    def scored(pool: WorkerPool, job: Job, *given: object) -> ScoringStats:
+        assert job.slide != slide
+        return score(pool, job, *given)
+
+    return scored

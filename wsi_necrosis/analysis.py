@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsFloat
 
-from wsi_necrosis.errors import InterruptedRunError, WsiNecrosisError
+from wsi_necrosis.claims import Lease, claimed, claimed_by
+from wsi_necrosis.errors import ClaimedError, InterruptedRunError, WsiNecrosisError
 from wsi_necrosis.export.result_json import result_of
-from wsi_necrosis.files import locked, remove, require_writable, write_json
+from wsi_necrosis.files import require_writable, write_json
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.job import make_job
 from wsi_necrosis.inference.plan import Plan, make_plan
@@ -24,7 +26,8 @@ from wsi_necrosis.provenance import versions
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.report.slide_report import SlideReport
-from wsi_necrosis.scores.slide_folder import EXPORTS, LOG, PERF, RESULT, SlideFolder
+from wsi_necrosis.scores.slide_folder import PERF, RESULT, SlideFolder
+from wsi_necrosis.scores.work_folder import begin, publish, require_inputs
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     from wsi_necrosis.scores.store import ScoreStore
 
+LOOK_AGAIN_S = 2.0  # after slides that another process works on
 log = logging.getLogger(__name__)
 
 
@@ -101,9 +105,10 @@ def analyse(
 ) -> SlideReport:
     """Measure percent viable tumour on a slide: find tissue, score tiles, measure, and write every result.
 
-    Finished blocks of an interrupted run with the same inputs are kept; a finished result with the
-    same inputs and settings is returned as it is. `result.json` is written last: where it exists,
-    the folder is complete.
+    Finished blocks of an interrupted run with the same inputs are kept; a finished result with the same inputs and
+    settings is returned as it is. Work is done in a hidden folder beside `out`, which is renamed to `out` when it is
+    complete, so that `out` is there as a whole or not at all. Of several processes one works on a slide at a time;
+    another one takes over from a process that has ended or is silent (settings `claims`).
 
     Parameters
     ----------
@@ -133,6 +138,10 @@ def analyse(
         Before anything is written.
     ResultsDifferError
         The folder holds scores made from other inputs; nothing is changed.
+    ClaimedError
+        Another process works on the slide.
+    ClaimLostError
+        This process was silent for too long, and another one took the slide over.
 
     Examples
     --------
@@ -157,7 +166,9 @@ def analyse_all(
     """Analyse slides one after another, on the same workers, which keep the model loaded.
 
     While one slide is scored the next one is opened and its tissue found, so that no worker waits for it; no
-    more than these two are in memory.
+    more than these two are in memory. Several processes may analyse the same slides into the same folders: each
+    slide is scored once. Slides that another process works on are waited for at the end, and taken over from a process
+    that has ended or is silent.
 
     Parameters
     ----------
@@ -171,7 +182,8 @@ def analyse_all(
     Yields
     ------
     (Request, SlideReport or WsiNecrosisError)
-        In the order of the requests; a slide that fails does not end the others.
+        In the order of the requests, but for slides that another process works on, which come last; a slide that
+        fails does not end the others.
 
     Examples
     --------
@@ -185,13 +197,30 @@ def analyse_all(
     """
     settings, watcher = settings or load_settings(), watcher or QuietWatcher()
     with WorkerPool(settings.cluster) as pool, ThreadPoolExecutor(1) as ahead:
-        for request, preparing in _one_ahead(ahead, requests, settings, pool):
-            try:
-                yield request, _complete(preparing.result(), settings, watcher, pool)
-            except InterruptedRunError:
-                raise
-            except WsiNecrosisError as error:
-                yield request, error
+        while True:
+            elsewhere = []
+            for request, preparing in _one_ahead(ahead, requests, settings, pool):
+                outcome = _outcome(preparing, settings, watcher, pool)
+                if isinstance(outcome, ClaimedError):
+                    elsewhere.append(request)
+                else:
+                    yield request, outcome
+            if not elsewhere:
+                return
+            log.info("waiting for %d slides that other processes work on", len(elsewhere))
+            requests = elsewhere
+            time.sleep(min(LOOK_AGAIN_S, settings.claims.heartbeat_s))
+
+
+def _outcome(
+    preparing: Future[Prepared], settings: Settings, watcher: Watcher, pool: WorkerPool
+) -> SlideReport | WsiNecrosisError:
+    try:
+        return _complete(preparing.result(), settings, watcher, pool)
+    except InterruptedRunError:
+        raise
+    except WsiNecrosisError as error:
+        return error
 
 
 @dataclass(frozen=True)
@@ -214,7 +243,11 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared
         if not request.overwrite:
             if folder.finished_with(plan.fingerprints) is not None:
                 return Prepared(request, plan, stats)
-            folder.require_inputs(plan.inputs)
+            require_inputs(folder, plan.inputs)
+        folder.require_own()
+        claimed_elsewhere = claimed_by(request.folder, _lease(settings))
+        if claimed_elsewhere is not None:
+            raise claimed_elsewhere
         from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
 
         with stats.stage("model"):
@@ -229,7 +262,7 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared
 
 
 def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: WorkerPool) -> SlideReport:
-    """Score, measure and export, in a folder that no other run works on."""
+    """Score, measure and export in a folder that only this process works on, and publish it."""
     request, plan, stats, tissue = prepared.request, prepared.plan, prepared.stats, prepared.tissue
     if tissue is None:
         log.info("results of %s are up to date", request.slide)
@@ -237,22 +270,27 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
     # imports zarr, pyarrow and shapely, which results that are up to date do not need
     from wsi_necrosis.export.export_slide import export_slide
 
-    with locked(request.folder):
+    with claimed(request.folder, _lease(settings)) as claim:
+        done = SlideFolder(request.folder).finished_with(plan.fingerprints)
+        if done is not None and not request.overwrite:  # by another process meanwhile
+            return SlideReport(request.folder, done, settings)
         px = cell_pixels(plan.grid, tissue.mask)
-        store = _open_store(request, plan, tissue, px)
-        watcher.folder_ready(request.folder)
+        work = begin(claim, plan.inputs, overwrite=request.overwrite)
+        store = _open_store(work, plan, tissue, px)
+        watcher.folder_ready(work.path)
         _log_plan(request, plan, tissue)
         with stats.stage("score"):
-            job = make_job(plan, request.folder, tissue.overview, tissue.mask)
+            job = make_job(plan, work.path, tissue.overview, tissue.mask)
             scoring = score_slide(pool, job, store, px, watcher)
         with stats.stage("measure"):
             scores = store.read_whole(px)
             score = measure(scores, plan.quantify, plan.spec.quantity)
         result = result_of(request.slide, request.name, plan, tissue.mask, scores, score)
         with stats.stage("export"):
-            export_slide(request.folder, result, tissue, scores, settings)
-        write_json(request.folder / PERF, perf_of(stats.seconds, scoring))
-        write_json(request.folder / RESULT, result)
+            export_slide(work.path, result, tissue, scores, settings)
+        write_json(work.path / PERF, perf_of(stats.seconds, scoring), durable=False)
+        write_json(work.path / RESULT, result, durable=False)
+        publish(claim, overwrite=request.overwrite)
     codes = [each["code"] for each in result["warnings"]]
     log.info("%s: percent viable %s, %s", request.name, result["percent_viable"], codes)
     return SlideReport(request.folder, result, settings)
@@ -272,23 +310,23 @@ def _one_ahead(
         yield current
 
 
-def _open_store(request: Request, plan: Plan, tissue: Tissue, px: NDArray[np.uint32]) -> ScoreStore:
-    """The store to fill: an interrupted one with the same inputs, or a new one."""
+def _open_store(work: SlideFolder, plan: Plan, tissue: Tissue, px: NDArray[np.uint32]) -> ScoreStore:
+    """The store to fill: the one that is there, or a new one."""
     # imports zarr, as in `_complete`
     from wsi_necrosis.scores.store import ScoreStore
     from wsi_necrosis.scores.tissue_store import write_tissue
 
-    folder = request.folder
-    (folder / RESULT).unlink(missing_ok=True)  # first: from here on the folder is not complete
-    if SlideFolder(folder).has_scores and not request.overwrite:
-        store = ScoreStore(folder)
+    if work.has_scores:
+        store = ScoreStore(work.path)
     else:
-        for name in (*EXPORTS, PERF, LOG):
-            remove(folder / name)
         facts = {"inputs": plan.inputs, "features": plan.spec.recipe.names}
-        store = ScoreStore.create(folder, plan.grid, px, tissue.mask.px_mm2, facts)
-    write_tissue(folder, tissue.overview, tissue.mask)
+        store = ScoreStore.create(work.path, plan.grid, px, tissue.mask.px_mm2, facts)
+    write_tissue(work.path, tissue.overview, tissue.mask)
     return store
+
+
+def _lease(settings: Settings) -> Lease:
+    return Lease(settings.claims.heartbeat_s, settings.claims.silence_s)
 
 
 def _log_plan(request: Request, plan: Plan, tissue: Tissue) -> None:

@@ -30,6 +30,14 @@ class StoreError(WsiNecrosisError):
     """A result folder is damaged or cannot be written."""
 
 
+class ClaimedError(StoreError):
+    """Another process works on a result; it is not touched."""
+
+
+class ClaimLostError(StoreError):
+    """Another process took over a result that this one worked on, because this one was silent; that result stands."""
+
+
 class UsageError(WsiNecrosisError):
     """The request cannot be carried out as given; other options would help."""
 

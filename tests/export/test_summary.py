@@ -1,9 +1,13 @@
 import csv
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from wsi_necrosis.export import summary
 from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.provenance import RESULT_VERSION
 
@@ -44,7 +48,7 @@ def put(out: Path, name: str, **changes: object) -> None:
 
 
 def rows(out: Path) -> list[dict[str, str]]:
-    with (out / "summary.csv").open(newline="") as handle:
+    with (out / "summary.csv").open(newline="", encoding="utf-8-sig") as handle:
         return list(csv.DictReader(handle))
 
 
@@ -62,7 +66,7 @@ def test_a_row_per_result_sorted_and_rebuilt(tmp_path: Path) -> None:
         "1.25",
         "10.0",
     )
-    assert first["warnings"] == "undecided;ood_tissue"
+    assert (first["warnings"], first["warnings_text"]) == ("undecided;ood_tissue", "a, b; c | d")
     assert (first["estimator"], first["percent_viable_soft"], first["percent_viable_hard"]) == (
         "hard",
         "37.5",
@@ -106,3 +110,65 @@ def test_a_damaged_result_is_left_out_and_nothing_gives_no_file(tmp_path: Path) 
     (tmp_path / "slides" / "d.svs" / "result.json").write_text("[]")
     write_summary(tmp_path)
     assert [row["slide_id"] for row in rows(tmp_path)] == ["a.svs"]
+
+
+def test_unchanged_results_are_not_read_again_and_changed_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.svs")
+    put(tmp_path, "b.svs")
+    write_summary(tmp_path)
+    read = []
+    parse = summary._result
+    monkeypatch.setattr(summary, "_result", lambda path: read.append(path.parent.name) or parse(path))
+    put(tmp_path, "c.svs")
+    (tmp_path / "slides" / "b.svs" / "result.json").write_text(json.dumps({**RESULT, "slide_id": "changed"}))
+    shutil.rmtree(tmp_path / "slides" / "a.svs")
+    write_summary(tmp_path)
+    assert read == ["b.svs", "c.svs"]
+    assert [row["slide_id"] for row in rows(tmp_path)] == ["c.svs", "changed"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version": "0"}'])
+def test_kept_rows_that_are_damaged_are_made_again(tmp_path: Path, text: str) -> None:
+    put(tmp_path, "a.svs")
+    write_summary(tmp_path)
+    (tmp_path / ".summary.json").write_text(text)
+    (tmp_path / "summary.csv").unlink()
+    write_summary(tmp_path)
+    assert [row["slide_id"] for row in rows(tmp_path)] == ["a.svs"]
+
+
+def test_work_in_progress_is_no_result(tmp_path: Path) -> None:
+    put(tmp_path, "a.svs")
+    put(tmp_path, ".b.svs.work/token/results")
+    write_summary(tmp_path)
+    assert [row["slide_id"] for row in rows(tmp_path)] == ["a.svs"]
+
+
+WRITER = """
+import json, sys
+from pathlib import Path
+from wsi_necrosis.export import summary
+from wsi_necrosis.export.summary import write_summary
+out, result = Path(sys.argv[1]), Path(sys.argv[2]).read_text()
+for at in range(int(sys.argv[4])):
+    folder = out / "slides" / f"{sys.argv[3]}-{at}.svs"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(result)
+    write_summary(out)
+"""
+
+
+def test_writers_at_the_same_time_lose_no_row(tmp_path: Path) -> None:
+    """After each of its results a process asks for the table; at the end every result has its row."""
+    (tmp_path / "result").write_text(json.dumps(RESULT))
+    n_writers, n_slides = 3, 30
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path / "out", tmp_path / "result", str(at), str(n_slides)]
+        )
+        for at in range(n_writers)
+    ]
+    assert [writer.wait(timeout=120) for writer in writers] == [0] * n_writers
+    assert len(rows(tmp_path / "out")) == n_writers * n_slides

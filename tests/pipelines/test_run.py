@@ -218,7 +218,7 @@ def test_a_slide_unlike_all_training_tiles_is_out_of_domain(small: Path, tmp_pat
     assert {region["properties"]["classification"]["name"] for region in regions} == {"Ignore*"}
     assert (ScoreStore(folder).read().prob[ScoreStore(folder).read().state == 2] >= 0).all()
     assert min(v for v in pq.read_table(folder / "tiles.parquet")["ood"].to_pylist()) > 1
-    assert "not_evaluable,out_of_domain" in (tmp_path / "out" / "summary.csv").read_text()
+    assert "not_evaluable,out_of_domain" in (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8-sig")
 
 
 def test_a_limit_that_nothing_exceeds_changes_nothing(small: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from safetensors.torch import save_file
 
 from tests.helpers.painted_tiles import paint
+from wsi_necrosis.claims import claimed
 from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.errors import DatasetError, ModelError, SettingsError, StoreError
+from wsi_necrosis.errors import ClaimedError, DatasetError, ModelError, SettingsError, StoreError
 from wsi_necrosis.model.checkpoint import load_tensors
 from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.spec import load_spec
@@ -271,3 +272,9 @@ def test_fewer_seeds_than_members_are_not_reported_as_an_ensemble(
     assert spec == load_spec(tmp_path / "model")
     assert spec.members == 2
     assert (spec.metrics["members"], spec.metrics["ensembles"]) == (1, 1)
+
+
+def test_a_second_training_in_the_same_folder_is_refused(painted: Path, config: Path, tmp_path: Path) -> None:
+    with claimed(tmp_path / "model"), pytest.raises(ClaimedError, match="another run works on"):
+        train(config, tmp_path / "model", [f"data.tiles={painted}"])
+    assert list(tmp_path.iterdir()) == []

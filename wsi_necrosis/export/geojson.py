@@ -69,7 +69,7 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, fingerprint: str
     polygons = _to_qupath(regions.polygons, scores.grid)
     rings = _rings(polygons)
     features = [_feature(regions, at, rings[at], namespace) for at in range(len(polygons))]
-    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with atomic_write(path, durable=False) as partial, partial.open("w", encoding="utf-8") as file:
         # json.dump writes token by token in Python; dumps is many times faster
         file.write(json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False))
 

@@ -44,7 +44,7 @@ def write_ome_zarr(path: Path, heatmap: Heatmap, name: str) -> None:
         The folder cannot be written.
     """
     levels = pyramid(heatmap)
-    with atomic_write(path) as partial:
+    with atomic_write(path, durable=False) as partial:
         image = {
             "version": VERSION,
             "multiscales": [_multiscale(heatmap, len(levels), "cyx", name)],

@@ -97,7 +97,7 @@ def write_overlay(
     _draw_facts(draw, layout, result, caption)
     _draw_table(draw, layout, result)
     _draw_heat_scale(canvas, layout)
-    with atomic_write(path) as partial:
+    with atomic_write(path, durable=False) as partial:
         canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
 
 
@@ -116,7 +116,7 @@ def write_thumbnail(path: Path, overview: Overview, settings: ExportSettings) ->
     canvas = Image.new("RGB", size, "white")
     canvas.paste(Image.fromarray(slide_picture(overview, frame)), (0, 0))
     draw_scale_bar(ImageDraw.Draw(canvas), (margin, frame.height + strip // 2), frame, unit)
-    with atomic_write(path) as partial:
+    with atomic_write(path, durable=False) as partial:
         canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
 
 

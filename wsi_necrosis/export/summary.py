@@ -2,44 +2,98 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wsi_necrosis.files import write_text
-from wsi_necrosis.provenance import RESULT_VERSION
+from wsi_necrosis.claims import claimed
+from wsi_necrosis.export.csv_table import write_csv
+from wsi_necrosis.files import write_json
+from wsi_necrosis.provenance import RESULT_VERSION, VERSION
 from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
 
+SUMMARY = "summary.csv"
+KNOWN_ROWS = ".summary.json"  # rows of results that were read before, with the size and time of their files
 log = logging.getLogger(__name__)
+
+Rows = dict[str, dict[str, Any]]
 
 
 def write_summary(out: Path) -> None:
-    """Rebuild `out/summary.csv` from every `result.json` below `out/slides`, sorted by slide."""
-    rows = sorted((_row(result) for result in _results(out)), key=lambda row: str(row["slide_id"]))
-    if not rows:
+    """Rebuild `out/summary.csv` from every `result.json` below `out/slides`, sorted by slide.
+
+    One process at a time does so, and others wait: the last one to come sees the results of all. Only results that are
+    new or changed are read; of the others the rows are kept in `out/.summary.json`.
+    """
+    if not (out / SLIDES).is_dir():
         return
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out / "summary.csv", table.getvalue())
+    with claimed(out / SUMMARY, wait=True):
+        before = _known_rows(out)
+        known = _up_to_date(out, before)
+        if known != before:
+            write_json(out / KNOWN_ROWS, {"version": _version(), "rows": known})
+        rows = sorted_rows(known)
+        if rows:
+            write_csv(out / SUMMARY, rows, list(rows[0]))
 
 
-def _results(out: Path) -> list[dict[str, Any]]:
-    found = []
-    for path in sorted((out / SLIDES).rglob(RESULT)):
+def summary_rows(out: Path) -> list[dict[str, Any]]:
+    """The rows that `summary.csv` should have, with every result read anew."""
+    return sorted_rows(_up_to_date(out, {}))
+
+
+def sorted_rows(known: Rows) -> list[dict[str, Any]]:
+    """Rows in the order of the table."""
+    rows: list[dict[str, Any]] = [each["row"] for each in known.values()]
+    return sorted(rows, key=lambda row: str(row["slide_id"]))
+
+
+def slide_folders(out: Path) -> Iterator[Path]:
+    """Folders of finished slides below `out/slides`, in order; folders of work in progress are left out."""
+    for place, below, names in os.walk(out / SLIDES):
+        if RESULT in names:
+            below.clear()
+            yield Path(place)
+        below[:] = sorted(name for name in below if not (name.startswith(".") and ".work" in name))
+
+
+def _known_rows(out: Path) -> Rows:
+    try:
+        found = json.loads((out / KNOWN_ROWS).read_text(encoding="utf-8"))
+        return dict(found["rows"]) if found["version"] == _version() else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _version() -> str:
+    return f"{VERSION} {RESULT_VERSION}"
+
+
+def _up_to_date(out: Path, known: Mapping[str, dict[str, Any]]) -> Rows:
+    """Rows by the slide's path below `out/slides`; those of unchanged files are taken from `known`."""
+    found: Rows = {}
+    for folder in slide_folders(out):
+        name, path = folder.relative_to(out / SLIDES).as_posix(), folder / RESULT
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            if result["schema_version"] != RESULT_VERSION:
-                raise ValueError(f"its schema version is {result['schema_version']}, not {RESULT_VERSION}")
-            found.append(result)
+            status = path.stat()
+            stamp = [status.st_size, status.st_mtime_ns]
+            kept = known.get(name, {})
+            row = kept["row"] if kept.get("stamp") == stamp else _row(_result(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s is left out of summary.csv: %r; run its slide again", path, error)
+            log.warning("%s is left out of %s: %r; run its slide again", path, SUMMARY, error)
+            continue
+        found[name] = {"stamp": stamp, "row": row}
     return found
+
+
+def _result(path: Path) -> dict[str, Any]:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    if result["schema_version"] != RESULT_VERSION:
+        raise ValueError(f"its schema version is {result['schema_version']}, not {RESULT_VERSION}")
+    return dict(result)
 
 
 def _row(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +125,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "ci_high": interval.get("high"),
         "percent_necrosis": result["percent_necrosis"],
         "warnings": ";".join(each["code"] for each in result["warnings"]),
+        "warnings_text": " | ".join(each["text"] for each in result["warnings"]),
         "model": provenance["model"]["name"],
         "version": provenance["versions"]["wsi-necrosis"],
     }

@@ -58,7 +58,7 @@ def write_tiles_table(path: Path, scores: Scores) -> None:
         The file cannot be written.
     """
     table = tiles_table(scores)
-    with atomic_write(path) as partial:
+    with atomic_write(path, durable=False) as partial:
         pq.write_table(table, partial)
 
 

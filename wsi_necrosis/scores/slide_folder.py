@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wsi_necrosis.errors import ResultsDifferError, StoreError
 from wsi_necrosis.files import checksum
 from wsi_necrosis.provenance import RESULT_VERSION, differences
+from wsi_necrosis.scores.file_list import changed_files
 
 if TYPE_CHECKING:
     from wsi_necrosis.scores.block_scores import Scores
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 RESULT = "result.json"  # written last: where it exists, the folder is complete
 PERF = "perf.json"
+FILES = "hashes.json"  # sizes and hashes of all other files but the log
 LOG = "log.txt"
 SCORES = "scores.zarr"
 BLOCKS = "blocks"
@@ -40,6 +43,9 @@ RESULT_KEYS = (
     "provenance",
 )
 EXPORTS = (TILES, HEATMAP, REGIONS, THUMBNAIL, OVERLAY)
+OUTPUTS = (RESULT, PERF, LOG, FILES, SCORES, BLOCKS, TISSUE, *EXPORTS)
+MOST_NAMED = 5  # files in a message
+log = logging.getLogger(__name__)
 
 
 class SlideFolder:
@@ -71,9 +77,28 @@ class SlideFolder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every file of a finished run is there, and overview and mask are undamaged."""
+        """Whether every file of a finished run is there and is as it was written, by size and time."""
         names = (RESULT, PERF, *EXPORTS)
-        return self.has_scores and all((self.path / name).exists() for name in names) and self.has_tissue
+        if not self.has_scores or not all((self.path / name).exists() for name in names):
+            return False
+        changed = changed_files(self.path / FILES)
+        if changed:
+            log.warning("%s is damaged and is made again: %s", self.path, "; ".join(changed[:MOST_NAMED]))
+        return changed == []
+
+    def require_own(self) -> None:
+        """Refuse a folder that holds other files than a slide's results, which would be moved with them.
+
+        Raises
+        ------
+        StoreError
+            The message names one of them.
+        """
+        held = sorted(each.name for each in self.path.iterdir()) if self.path.is_dir() else []
+        if held and not {*OUTPUTS} & {*held}:
+            raise StoreError(
+                f"{self.path} holds other files ({held[0]}); choose a new folder for the results of the slide"
+            )
 
     def result(self) -> dict[str, Any]:
         """The content of `result.json`.
@@ -112,7 +137,9 @@ class SlideFolder:
             result = self.result()
         except StoreError:
             return None
-        return result if result["provenance"].get("fingerprints") == fingerprints else None
+        provenance = result["provenance"]
+        same = isinstance(provenance, dict) and provenance.get("fingerprints") == fingerprints
+        return result if same else None
 
     def inputs(self) -> Mapping[str, Any]:
         """Every input of the scores, as `plan.make_plan` recorded them.

@@ -192,17 +192,25 @@ class ScoreStore(ScoreReader):
             raise StoreError(
                 f"{folder} cannot be written ({error.strerror}); choose another with -o"
             ) from error
-        with atomic_write(folder / SCORES) as partial:
+        with atomic_write(folder / SCORES, durable=False) as partial:
             group = zarr.create_group(partial, attributes={**plan, **facts, "grid": asdict(grid)})
             for field in fields(BlockScores):
                 _create_array(group, field.name, getattr(empty, field.name), grid.block_cells)
         return cls(folder)
 
     def write_block(self, block: Block, found: BlockScores) -> None:
-        """Write a block's chunk of every array, then its record."""
+        """Write a block's chunk of every array, then its record.
+
+        Raises
+        ------
+        StoreError
+            The folder is gone, or cannot be written.
+        """
+        if not (self.folder / BLOCKS).is_dir():  # zarr would make the folder anew
+            raise StoreError(f"{self.folder} is gone; another process may have taken its slide over")
         for field in fields(BlockScores):
             self._array(field.name)[block.cells] = getattr(found, field.name)
-        write_json(self._record(block), self._facts(found))
+        write_json(self._record(block), self._facts(found), durable=False)
 
 
 def _create_array(group: zarr.Group, name: str, data: NDArray[Any], block_cells: int) -> None:

@@ -35,14 +35,14 @@ def write_tissue(folder: Path, overview: Overview, mask: TissueMask) -> None:
         "classes": [each.name.lower() for each in MaskClass],
     }
     arrays = {"overview": overview.rgb, "unreadable": overview.unreadable, "mask": mask.kind}
-    with atomic_write(folder / TISSUE) as partial:
+    with atomic_write(folder / TISSUE, durable=False) as partial:
         group = zarr.create_group(partial, attributes=facts)
         for name, pixels in arrays.items():
             chunks = (*(min(CHUNK_PX, side) for side in pixels.shape[:2]), *pixels.shape[2:])
             group.create_array(
                 name, data=pixels, chunks=chunks, dimension_names=("y", "x", "channel")[: pixels.ndim]
             )
-        write_text(partial / TISSUE_CHECKSUM, checksum(partial))
+        write_text(partial / TISSUE_CHECKSUM, checksum(partial), durable=False)
 
 
 def read_tissue(folder: Path) -> Tissue:

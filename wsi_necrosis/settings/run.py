@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsi_necrosis.settings.loading import merged, overlaid, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section
+
+FEWEST_HEARTBEATS = 3  # in the time after which an owner counts as silent: one or two may be late
 
 
 class TissueSettings(Section):
@@ -56,6 +58,19 @@ class ClusterSettings(Section):
     scheduler: str
 
 
+class ClaimSettings(Section):
+    """When another process takes over a slide from one that is silent."""
+
+    heartbeat_s: Positive
+    silence_s: Positive
+
+    @model_validator(mode="after")
+    def _several_heartbeats(self) -> Self:
+        if self.silence_s < FEWEST_HEARTBEATS * self.heartbeat_s:
+            raise ValueError(f"silence_s must be at least {FEWEST_HEARTBEATS} times heartbeat_s")
+        return self
+
+
 class QuantifySettings(Section):
     """How cells become areas, a percentage and an interval."""
 
@@ -95,6 +110,7 @@ class Settings(Section):
     model: ModelSettings
     radiomics: RadiomicsSettings
     cluster: ClusterSettings
+    claims: ClaimSettings
     quantify: QuantifySettings
     export: ExportSettings
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from wsi_necrosis.claims import claimed
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.looks import look_of
 from wsi_necrosis.dataset.reading import read_tiles
@@ -74,6 +75,8 @@ def train(
     ------
     WsiNecrosisError
         Settings, tiles or the backbone's weights are missing or do not fit.
+    ClaimedError
+        Another training writes to this folder.
 
     Examples
     --------
@@ -95,20 +98,22 @@ def train(
     settings, out = load_train_settings(config, overrides), Path(out)
     check(settings)
     require_writable(out)
-    tiles = read_tiles(settings.data, out, Field(settings.crops.tile_px, settings.crops.mpp_um))
-    setup = FitSetup.of(SampleCache(tiles).samples(settings), settings, out / "fits")
-    seeds = settings.fit.test_seeds
-    n_fits = len(seeds) * len(cases_of(tiles)) + settings.network.members
-    with watching(n_fits * settings.fit.epochs) as watch:
-        setup = replace(setup, watch=watch)
-        held = hold_out(setup, seeds)
-        members = fit_members(setup)
-    summary = summarise_held_out(setup.samples, held, settings)
-    spec = describe(tiles, setup.samples.recipe, settings, members[0].standardise, summary)
-    spec = save_checkpoint(out, spec, assembled(settings, members).tensors())
-    histories = {f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)}
-    write_fit_log(out / "training.csv", {**held.history, **histories})
-    remove(out / "fits")
+    with claimed(out) as claim:
+        tiles = read_tiles(settings.data, out, Field(settings.crops.tile_px, settings.crops.mpp_um))
+        setup = FitSetup.of(SampleCache(tiles).samples(settings), settings, out / "fits")
+        seeds = settings.fit.test_seeds
+        n_fits = len(seeds) * len(cases_of(tiles)) + settings.network.members
+        with watching(n_fits * settings.fit.epochs) as watch:
+            setup = replace(setup, watch=watch)
+            held = hold_out(setup, seeds)
+            members = fit_members(setup)
+        summary = summarise_held_out(setup.samples, held, settings)
+        spec = describe(tiles, setup.samples.recipe, settings, members[0].standardise, summary)
+        claim.require()
+        spec = save_checkpoint(out, spec, assembled(settings, members).tensors())
+        histories = {f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)}
+        write_fit_log(out / "training.csv", {**held.history, **histories})
+        remove(out / "fits")
     log.info("model %s (%s) in %s", spec.name, spec.weights_sha256[:8], out)
     return spec
 
