@@ -120,6 +120,7 @@ SMALL = (
     "quantify.min_tumour_mm2=0.01",
     "grid.block_cells=16",
     "quantify.not_evaluable_top_prob=0",
+    "quantify.estimator=soft",
 )  # random models guess
 
 
@@ -144,7 +145,7 @@ def consistent(folder: Path, result: dict[str, Any]) -> bool:
     assert found == pytest.approx((viable, non_viable), rel=1e-5)  # nothing abstains
     assert (result["viable_mm2"], result["tumour_mm2"]) == pytest.approx((found[0], sum(found)))
     if ledger["px"]["viable"] + ledger["px"]["non_viable"] == 0:  # random weights may class all cells as one
-        assert result["reason"] == "too_little_tumour"
+        assert result["reason"] in {"too_little_tumour", "no_tumour"}
         return True
     percent = 100 * viable / (viable + non_viable)
     assert result["percent_viable"] == pytest.approx(percent, rel=1e-5)
