@@ -31,8 +31,9 @@ def write_summary(out: Path) -> None:
     if not (out / SLIDES).is_dir():
         return
     with claimed(out / SUMMARY, wait=True):
-        for leftover in out.glob(".*summary.*.partial"):  # of a process that was killed
-            remove(leftover)
+        for name in (SUMMARY, KNOWN_ROWS):
+            for leftover in out.glob(f".{name}.[0-9]*.partial"):  # of a process that was killed
+                remove(leftover)
         before = _known_rows(out)
         known = _up_to_date(out, before)
         if known != before:
