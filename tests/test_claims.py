@@ -251,6 +251,16 @@ def test_a_claim_that_a_full_disk_cut_short_counts_by_its_age(tmp_path: Path) ->
     assert left(tmp_path) == []
 
 
+def test_what_a_process_left_that_was_killed_while_it_claimed_is_deleted_in_time(tmp_path: Path) -> None:
+    left_behind = [tmp_path / f".a.svs.work.{token}.partial" for token in ("old", "new")]
+    for folder in (*left_behind, tmp_path / ".b.svs.work.old.partial"):
+        folder.mkdir()
+    os.utime(left_behind[0], (0, 0))
+    with claimed(tmp_path / "a.svs", LONG):
+        pass
+    assert left(tmp_path) == [".a.svs.work.new.partial", ".b.svs.work.old.partial"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="choose another with -o"), claimed(tmp_path / "file" / "a.svs"):

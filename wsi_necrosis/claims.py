@@ -231,6 +231,7 @@ def _acquired(target: Path, lease: Lease) -> Claim | None:
         now = write_owner(partial / token, token)
         for _ in range(ATTEMPTS):
             if _renamed(partial, slot) or _taken_over(slot, token, now, lease):
+                _remove_leftovers(slot, now, lease)
                 return Claim(target, token, lease)
             if claimed_by(target, lease) is not None:
                 return None
@@ -254,6 +255,15 @@ def _taken_over(slot: Path, token: str, now: float, lease: Lease) -> bool:
                 (slot / token / f"{ALIVE}.{own.name}").unlink(missing_ok=True)
                 return True
     return False
+
+
+def _remove_leftovers(slot: Path, now: float, lease: Lease) -> None:
+    """Delete what processes left that were killed while they claimed."""
+    for path in slot.parent.iterdir():
+        if path.name.startswith(f"{slot.name}.") and path.name.endswith(".partial"):
+            with suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > lease.silence_s:
+                    remove(path)
 
 
 def _renamed(partial: Path, slot: Path) -> bool:

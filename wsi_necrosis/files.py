@@ -103,6 +103,12 @@ def checksum(folder: Path, *, without: str = "") -> str:
     return f"{crc:08x}"
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written in a folder that nobody else writes to."""
+    for leftover in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
+        remove(leftover)
+
+
 def sync(path: Path) -> None:
     """Bring a file's content, or the names in a folder, to disk.
 

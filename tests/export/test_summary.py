@@ -120,6 +120,7 @@ def test_unchanged_results_are_not_read_again_and_changed_ones_are(
     write_summary(tmp_path)
     read = []
     parse = summary._result
+    (tmp_path / ".summary.csv.1.2.partial").write_text("half")
     monkeypatch.setattr(summary, "_result", lambda path: read.append(path.parent.name) or parse(path))
     put(tmp_path, "c.svs")
     (tmp_path / "slides" / "b.svs" / "result.json").write_text(json.dumps({**RESULT, "slide_id": "changed"}))
@@ -127,6 +128,7 @@ def test_unchanged_results_are_not_read_again_and_changed_ones_are(
     write_summary(tmp_path)
     assert read == ["b.svs", "c.svs"]
     assert [row["slide_id"] for row in rows(tmp_path)] == ["c.svs", "changed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".summary.json", "slides", "summary.csv"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"version": "0"}'])

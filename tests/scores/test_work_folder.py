@@ -61,6 +61,15 @@ def test_overwriting_keeps_the_old_result_until_the_new_one_is_there_and_what_th
     assert (folder.path / "result.json").read_text() == "new"
 
 
+def test_half_written_files_of_a_killed_run_are_deleted(folder: SlideFolder) -> None:
+    for name in (".overlay.png.1.2.partial", "blocks/.0.0.json.1.2.partial"):
+        (folder.path / name).write_text("half")
+    (folder.path / ".scores.zarr.1.old").mkdir()
+    with claimed(folder.path) as claim:
+        work = begin(claim, folder.inputs(), overwrite=False)
+        assert not [*work.path.rglob(".*.partial"), *work.path.rglob(".*.old")]
+
+
 def test_exports_without_scores_are_dropped(folder: SlideFolder) -> None:
     inputs = folder.inputs()
     shutil.rmtree(folder.path / "scores.zarr")

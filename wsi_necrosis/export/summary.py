@@ -11,7 +11,7 @@ from typing import Any
 
 from wsi_necrosis.claims import claimed
 from wsi_necrosis.export.csv_table import write_csv
-from wsi_necrosis.files import write_json
+from wsi_necrosis.files import remove, write_json
 from wsi_necrosis.provenance import RESULT_VERSION, VERSION
 from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
 
@@ -31,6 +31,9 @@ def write_summary(out: Path) -> None:
     if not (out / SLIDES).is_dir():
         return
     with claimed(out / SUMMARY, wait=True):
+        for name in (SUMMARY, KNOWN_ROWS):
+            for leftover in out.glob(f".{name}.[0-9]*.partial"):  # of a process that was killed
+                remove(leftover)
         before = _known_rows(out)
         known = _up_to_date(out, before)
         if known != before:

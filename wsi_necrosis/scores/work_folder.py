@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsi_necrosis.claims import Claim, unfinished
-from wsi_necrosis.files import remove
+from wsi_necrosis.files import remove, remove_leftovers
 from wsi_necrosis.scores.file_list import write_file_list
-from wsi_necrosis.scores.slide_folder import EXPORTS, FILES, LOG, OUTPUTS, PERF, RESULT, SlideFolder
+from wsi_necrosis.scores.slide_folder import BLOCKS, EXPORTS, FILES, LOG, OUTPUTS, PERF, RESULT, SlideFolder
 
 
 def require_inputs(folder: SlideFolder, inputs: Mapping[str, Any]) -> None:
@@ -42,6 +42,8 @@ def begin(claim: Claim, inputs: Mapping[str, Any], *, overwrite: bool) -> SlideF
             SlideFolder(claim.target), inputs
         )  # looked at before the claim, but others may have worked
         claim.take_back()
+    for folder in (work.path, work.path / BLOCKS):
+        remove_leftovers(folder)
     for name in (RESULT, FILES):
         remove(work.path / name)  # from here on the folder is not complete
     if not work.has_scores:
