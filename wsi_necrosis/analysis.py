@@ -28,6 +28,7 @@ from wsi_necrosis.scores.slide_folder import EXPORTS, LOG, PERF, RESULT, SlideFo
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.tiling.grid import cell_pixels
 from wsi_necrosis.tiling.mask import Tissue
 
@@ -133,6 +134,9 @@ def analyse(
         Before anything is written.
     ResultsDifferError
         The folder holds scores made from other inputs; nothing is changed.
+    FailedBlocksError, SlideChangedError
+        Blocks could not be read or scored in two tries, or the slide changed meanwhile. There is no result, and
+        finished blocks are kept.
 
     Examples
     --------
@@ -199,6 +203,7 @@ class Prepared:
     """A checked slide whose folder is still unchanged; `tissue` is None where its results are up to date."""
 
     request: Request
+    files: SourceFiles
     plan: Plan
     stats: WorkerStats
     tissue: Tissue | None = None
@@ -210,10 +215,11 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared
     with stats.stage("open"):
         slide = open_slide(request.slide, request.mpp)
     with slide:
+        files = SourceFiles.of(slide.info.files)
         plan = make_plan(slide, settings)
         if not request.overwrite:
             if folder.finished_with(plan.fingerprints) is not None:
-                return Prepared(request, plan, stats)
+                return Prepared(request, files, plan, stats)
             folder.require_inputs(plan.inputs)
         from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
 
@@ -225,7 +231,7 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared
         with stats.stage("tissue"):
             overview = read_overview(slide, settings.tissue.mpp_um)
             tissue = Tissue(overview, find_tissue(overview, settings.tissue))
-    return Prepared(request, plan, stats, tissue)
+    return Prepared(request, files, plan, stats, tissue)
 
 
 def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: WorkerPool) -> SlideReport:
@@ -252,6 +258,7 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
         with stats.stage("export"):
             export_slide(request.folder, result, tissue, scores, settings)
         write_json(request.folder / PERF, perf_of(stats.seconds, scoring))
+        prepared.files.require_same(plan.inputs["slide"]["fingerprint"])
         write_json(request.folder / RESULT, result)
     codes = [each["code"] for each in result["warnings"]]
     log.info("%s: percent viable %s, %s", request.name, result["percent_viable"], codes)

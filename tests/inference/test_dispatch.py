@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from tests.helpers.pools import (
     stored,
     until,
 )
-from wsi_necrosis.errors import UsageError, WsiNecrosisError
+from wsi_necrosis.errors import FailedBlocksError, ReadError, UsageError, WsiNecrosisError
 from wsi_necrosis.inference.cluster import WORKER_ENVIRONMENT, local_cluster
 from wsi_necrosis.inference.dispatch import BLOCKS_AHEAD
 from wsi_necrosis.inference.job import Job
+from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.scores.store import ScoreStore
 
@@ -73,6 +75,71 @@ def test_a_worker_that_refuses_is_left_out(
     assert stored(elsewhere) == stored(job)
 
 
+def until_failure(pool: WorkerPool, job: Job, blocks: list) -> tuple[list[str], FailedBlocksError]:
+    """Names of the blocks that were scored, and the error that ended the job."""
+    done = []
+    with pytest.raises(FailedBlocksError) as caught:
+        for each in pool.score(job, blocks):
+            done.append(each.block.name)  # noqa: PERF402  # an error ends it
+    return done, caught.value
+
+
+def fail_reads(pool: WorkerPool, job: Job, lost: dict[str, int]) -> list[str]:
+    """Let reads of blocks fail so often as by an error of the system; returns the names of all blocks that are read."""
+    taken = []
+
+    def spoil(dask_worker: object) -> None:
+        plugin = dask_worker.plugins[pool.name]
+        open_job = plugin.open
+
+        class Spoilt:
+            def __init__(self, scorer: object) -> None:
+                self.scorer, self.slide = scorer, scorer.slide
+
+            def score(self, block: object, *others: object) -> object:
+                taken.append(block.name)
+                if lost.get(block.name, 0) > 0:
+                    lost[block.name] -= 1
+                    raise ReadError("the share is gone for a moment")
+                return self.scorer.score(block, *others)
+
+        plugin.open = lambda job: replace(opened := open_job(job), scorer=Spoilt(opened.scorer))
+
+    pool.client.run(spoil)
+    return taken
+
+
+def test_a_block_that_cannot_be_read_at_first_is_tried_again_after_the_others(
+    job: Job, tmp_path: Path
+) -> None:
+    elsewhere, blocks = fresh(job, tmp_path), blocks_of(job)
+    with started(local(workers=1)) as pool:
+        taken = fail_reads(pool, elsewhere, {blocks[0][0].name: 1})
+        done = list(pool.score(elsewhere, blocks))
+    assert len(done) == len(blocks)
+    assert taken[0] == taken[-1] == blocks[0][0].name
+    assert len(taken) == len(blocks) + 1
+    assert stored(elsewhere) == stored(job)
+
+
+def test_a_block_that_cannot_be_read_twice_fails_and_the_others_are_kept(job: Job, tmp_path: Path) -> None:
+    elsewhere, blocks = fresh(job, tmp_path), blocks_of(job)
+    lost = blocks[1][0]
+    with started(local(workers=2)) as pool:
+        taken = fail_reads(pool, elsewhere, {lost.name: 2})
+        done, error = until_failure(pool, elsewhere, blocks)
+        assert taken.count(lost.name) == 2
+        assert error.reason == "read_error"
+        assert str(job.slide) in str(error)
+        assert "the share is gone for a moment" in str(error)
+        assert sorted([*done, lost.name]) == sorted(block.name for block, _ in blocks)
+        store = ScoreStore(elsewhere.folder)
+        assert [block.name for block, _ in blocks if not store.is_done(block)] == [lost.name]
+        assert (store.read_block(lost).state[blocks[1][1][..., 1] > 0] == CellState.FAILED).all()
+        list(pool.score(elsewhere, [blocks[1]]))  # the next run
+    assert stored(elsewhere) == stored(job)
+
+
 def poison(name: str) -> WorkerPlugin:
     """A plugin that kills a worker's process when a block of this name starts; a local class is pickled by value."""
 
@@ -97,9 +164,10 @@ def test_a_block_that_kills_its_workers_costs_that_block(
     lost = blocks[1][0]
     with started(local(workers=1, processes=True)) as pool:
         pool.client.register_plugin(poison(lost.name), name="poison")
-        done = list(pool.score(elsewhere, blocks))
-    assert sorted(each.block.name for each in done) == sorted(block.name for block, _ in blocks)
-    assert [record.args for record in caplog.records if "unreadable" in record.msg] == [
+        done, error = until_failure(pool, elsewhere, blocks)
+    assert (error.reason, str(error).count(f"block {lost.name}: every worker")) == ("worker_lost", 1)
+    assert sorted([lost.name, *done]) == sorted(block.name for block, _ in blocks)
+    assert [record.args[:2] for record in caplog.records if "failed twice" in record.msg] == [
         (lost.name, job.slide)
     ]
     before, after = ScoreStore(job.folder), ScoreStore(elsewhere.folder)
@@ -107,13 +175,12 @@ def test_a_block_that_kills_its_workers_costs_that_block(
         found, expected = after.read_block(block), before.read_block(block)
         if block == lost:
             tissue = px[..., 1] > 0
-            assert (found.state[tissue] == CellState.UNREADABLE).all()
-            assert np.array_equal(found.px[..., 2][tissue], px[..., 1][tissue] + px[..., 2][tissue])
-            assert not found.px[..., 1].any()
+            assert (found.state[tissue] == CellState.FAILED).all()
+            assert np.array_equal(found.px, px)
         else:
             assert np.array_equal(found.prob, expected.prob, equal_nan=True)
             assert np.array_equal(found.state, expected.state)
-        assert after.is_done(block)
+        assert after.is_done(block) == (block != lost)
 
 
 @contextmanager
