@@ -49,7 +49,7 @@ def test_results_are_consistent_and_finite(store: Scores, wanted: QuantifySettin
 def test_bounds_hold_the_percentage_whatever_the_ood_cells_are(
     store: Scores, seed: int, spread: float
 ) -> None:
-    always = settings(min_tumour_mm2=0.0, not_evaluable_top_prob=0.0)
+    always = settings(min_tumour_mm2=0.0, not_evaluable_top_prob=0.0, max_unreadable_share=1.0)
     found = measure(store, always.model_copy(update={"max_ood_share": 1.0}))
     assume(found.percent_viable_if_abstained is not None)
     rng = np.random.default_rng(seed)

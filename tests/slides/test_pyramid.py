@@ -239,7 +239,7 @@ def test_a_file_that_cannot_be_opened_again_is_a_read_error():
         def reopened(self) -> ArrayLevels:
             raise SlideError("the file does not exist")
 
-    with pytest.raises(ReadError, match="opened again .the file does not exist"):
+    with pytest.raises(ReadError, match=r"opened again \(the file does not exist"):
         Pyramid(Gone([noise(64, 96)], bad=[(2, 3)])).read(Box(0, 0, 96, 64), (1, 1), (64, 96))
 
 
