@@ -16,6 +16,7 @@ import pytest
 import tifffile
 import torch
 
+from tests.helpers.faults import FailingReads
 from tests.helpers.phantom_model import phantom_network, phantom_spec
 from tests.helpers.runs import MIN_TUMOUR, OUTPUTS, WAYS, StopAfter, run, trees_equal
 from wsi_necrosis.analysis import analyse
@@ -24,10 +25,13 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import (
     ClaimedError,
     ClaimLostError,
+    FailedBlocksError,
     InterruptedRunError,
     ModelError,
     ResultsDifferError,
     SettingsError,
+    SlideChangedError,
+    SlideError,
     StoreError,
     UsageError,
 )
@@ -316,6 +320,95 @@ def test_unreadable_pixels_are_counted_and_never_scored(data_dir: Path, tmp_path
     assert ledger["px"]["unreadable"] > 0
     assert sum(ledger["px"].values()) == ledger["total_px"]
     assert "unreadable_cells" in {each["code"] for each in report.result["warnings"]}
+
+
+class ChangeAfter(QuietWatcher):
+    """Changes the slide after so many blocks."""
+
+    def __init__(self, blocks: int, change: Callable[[], None]) -> None:
+        self.left, self.change = blocks, change
+
+    def scored(self, tiles: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.change()
+
+
+@pytest.fixture
+def svs(data_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copyfile(data_dir / "slides" / "CMU-1-Small-Region.svs", tmp_path / "slide.svs"))
+
+
+SMALL_BLOCKS = load_settings(
+    overrides=["model.name=phantom", MIN_TUMOUR, "grid.block_cells=2", "cluster.workers=1"]
+)
+
+
+def test_a_slide_that_is_cut_while_it_is_scored_has_no_result_until_it_is_whole(
+    svs: Path, tmp_path: Path
+) -> None:
+    whole, folder = svs.read_bytes(), tmp_path / "out"
+    expected = analyse(svs, tmp_path / "expected", SMALL_BLOCKS)
+    cut = ChangeAfter(3, lambda: os.truncate(svs, len(whole) // 4))
+    with pytest.raises(
+        SlideChangedError, match=rf"slide\.svs changed .*from {len(whole)} to {len(whole) // 4} bytes"
+    ):
+        analyse(svs, folder, SMALL_BLOCKS, cut)
+    assert not (folder / "result.json").exists()
+    kept = len(list((folder / "blocks").iterdir()))
+    with pytest.raises(SlideError):
+        analyse(svs, folder, SMALL_BLOCKS)
+    svs.write_bytes(whole)
+    report = analyse(svs, folder, SMALL_BLOCKS)
+    assert report.result == expected.result
+    assert trees_equal(folder / "scores.zarr", expected.folder / "scores.zarr")
+    perf = json.loads((folder / "perf.json").read_text())
+    assert 3 <= kept < len(list((folder / "blocks").iterdir()))
+    assert perf["tiles_kept"] > 0
+
+
+def test_a_share_that_fails_for_a_while_costs_the_blocks_that_it_failed(
+    svs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    expected = analyse(svs, tmp_path / "expected", SMALL_BLOCKS)
+    with monkeypatch.context() as patch:
+        begins = ChangeAfter(3, lambda: FailingReads(patch, left=float("inf")))
+        with pytest.raises(
+            FailedBlocksError, match=r"slide\.svs failed twice .*Input/output error"
+        ) as caught:
+            analyse(svs, folder, SMALL_BLOCKS, begins)
+    assert (caught.value.reason, caught.value.exit_code) == ("read_error", 1)
+    assert not (folder / "result.json").exists()
+    store = ScoreStore(folder)
+    state = store.read().state
+    assert (state == CellState.FAILED).any()
+    assert not (state == CellState.UNREADABLE).any()
+    done = {path: path.stat().st_mtime_ns for path in (folder / "blocks").iterdir()}
+    assert len(done) >= 3
+    assert analyse(svs, folder, SMALL_BLOCKS).result == expected.result
+    assert trees_equal(folder / "scores.zarr", expected.folder / "scores.zarr")
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+def test_a_share_that_fails_for_a_moment_costs_nothing(
+    svs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = analyse(svs, tmp_path / "expected", SMALL_BLOCKS)
+    begins = ChangeAfter(3, lambda: FailingReads(monkeypatch, left=2))
+    report = analyse(svs, tmp_path / "out", SMALL_BLOCKS, begins)
+    assert report.result == expected.result
+    assert trees_equal(report.folder / "scores.zarr", expected.folder / "scores.zarr")
+
+
+def test_a_slide_that_changes_before_its_result_is_published_has_none(small: Path, tmp_path: Path) -> None:
+    """After the last block, so that no worker has seen it."""
+    slide, folder = Path(shutil.copyfile(small, tmp_path / small.name)), tmp_path / "out"
+    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "grid.block_cells=64"])
+    with pytest.raises(SlideChangedError, match="nothing is published"):
+        analyse(slide, folder, settings, ChangeAfter(1, lambda: os.utime(slide, ns=(0, 0))))
+    assert not (folder / "result.json").exists()
+    assert analyse(slide, folder, settings).status == "scored"
 
 
 def test_a_file_in_the_way_is_an_error_that_names_it(small: Path, tmp_path: Path) -> None:

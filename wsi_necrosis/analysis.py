@@ -31,6 +31,7 @@ from wsi_necrosis.scores.work_folder import begin, publish, require_inputs
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.tiling.grid import cell_pixels
 from wsi_necrosis.tiling.mask import Tissue
 
@@ -142,6 +143,9 @@ def analyse(
         Another process works on the slide.
     ClaimLostError
         This process was silent for too long, and another one took the slide over.
+    FailedBlocksError, SlideChangedError
+        Blocks could not be read or scored in two tries, or the slide changed meanwhile. There is no result, and
+        finished blocks are kept.
 
     Examples
     --------
@@ -228,6 +232,7 @@ class Prepared:
     """A checked slide whose folder is still unchanged; `tissue` is None where its results are up to date."""
 
     request: Request
+    files: SourceFiles
     plan: Plan
     stats: WorkerStats
     tissue: Tissue | None = None
@@ -239,10 +244,11 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared
     with stats.stage("open"):
         slide = open_slide(request.slide, request.mpp)
     with slide:
+        files = SourceFiles.of(slide.info.files)
         plan = make_plan(slide, settings)
         if not request.overwrite:
             if folder.finished_with(plan.fingerprints) is not None:
-                return Prepared(request, plan, stats)
+                return Prepared(request, files, plan, stats)
             require_inputs(folder, plan.inputs)
         folder.require_own()
         claimed_elsewhere = claimed_by(request.folder, _lease(settings))
@@ -258,7 +264,7 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared
         with stats.stage("tissue"):
             overview = read_overview(slide, settings.tissue.mpp_um)
             tissue = Tissue(overview, find_tissue(overview, settings.tissue))
-    return Prepared(request, plan, stats, tissue)
+    return Prepared(request, files, plan, stats, tissue)
 
 
 def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: WorkerPool) -> SlideReport:
@@ -289,6 +295,7 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
         with stats.stage("export"):
             export_slide(work.path, result, tissue, scores, settings)
         write_json(work.path / PERF, perf_of(stats.seconds, scoring), durable=False)
+        prepared.files.require_same(plan.inputs["slide"]["fingerprint"])
         write_json(work.path / RESULT, result, durable=False)
         publish(claim, overwrite=request.overwrite)
     codes = [each["code"] for each in result["warnings"]]

@@ -18,6 +18,30 @@ class SlideError(WsiNecrosisError):
     """A slide cannot be found, opened or read."""
 
 
+class ReadError(SlideError):
+    """The system failed to read a slide's files, or they are shorter than they should be; another try may succeed."""
+
+
+class SlideChangedError(SlideError):
+    """A slide's files changed while they were scored; nothing was published."""
+
+
+class FailedBlocksError(SlideError):
+    """Blocks of a slide failed twice, for reasons that may pass; the others are kept, and the next run tries these.
+
+    Parameters
+    ----------
+    message : str
+        Names the slide and the first block's error.
+    reason : str
+        What failed, as one word: `read_error` or `worker_lost`.
+    """
+
+    def __init__(self, message: str, reason: str = "read_error") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ModelError(WsiNecrosisError):
     """A checkpoint is missing, damaged, or made by another format version."""
 

@@ -17,7 +17,7 @@ import zarr
 from PIL import Image
 
 from wsi_necrosis.analysis import analyse
-from wsi_necrosis.errors import PixelSizeError, SlideError
+from wsi_necrosis.errors import PixelSizeError, ReadError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
@@ -306,6 +306,28 @@ def test_only_the_damaged_tile_is_unreadable(stored, damaged):
     expected = stored[2].copy()
     expected[TILE : 2 * TILE, 2 * TILE : 3 * TILE] = 255
     np.testing.assert_array_equal(region.rgb, expected)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_no_damage(stored, damaged):
+    """What decoders do not tell apart: the same reads lose a tile as long as the file has its length."""
+    head = damaged if damaged.is_file() else damaged / "0" / "0.0.0"
+    whole = head.read_bytes()
+    with open_slide(damaged) as slide:
+        everything = Box(0, 0, WIDTH, HEIGHT), slide.info.known_mpp
+        head.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ReadError, match=head.name.replace(".", r"\.")):
+            slide.read(*everything)
+        head.write_bytes(whole)
+        assert slide.read(*everything).unreadable == (Box(BAD[0] * TILE, BAD[1] * TILE, TILE, TILE),)
+
+
+def test_a_file_that_is_gone_while_it_is_read_is_no_damage(stored, damaged):
+    if damaged.is_dir():
+        pytest.skip("a chunk that is not there is white by the format")
+    with open_slide(damaged) as slide:
+        damaged.unlink()
+        with pytest.raises(ReadError, match="No such file"):
+            slide.read(Box(0, 0, WIDTH, HEIGHT), slide.info.known_mpp)
 
 
 def test_overview_marks_what_it_touches(damaged):

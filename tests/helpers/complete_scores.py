@@ -17,7 +17,7 @@ from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import TileGrid
 
 SHIPPED = load_settings().quantify
-ANY_AMOUNT = SHIPPED.model_copy(update={"min_tumour_mm2": 0.0})
+ANY_AMOUNT = SHIPPED.model_copy(update={"min_tumour_mm2": 0.0, "max_unreadable_share": 1.0})
 VIABLE, NON_VIABLE, NON_TUMOUR = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 NONE = (np.nan, np.nan, np.nan)
 FAR = np.float32(1e30)
@@ -83,6 +83,7 @@ thresholds = st.builds(
     max_uncertainty=st.sampled_from([0.0, 0.3, 1.0]),
     max_ood=st.sampled_from([0.1, 1.0, 2.0, np.inf]),
     max_ood_share=st.sampled_from([0.0, 0.5, 1.0]),
+    max_unreadable_share=st.sampled_from([0.2, 1.0]),
     min_tumour_mm2=st.sampled_from([0.0, 0.001]),
     estimator=st.sampled_from(["auto", "soft", "hard"]),
     not_evaluable_top_prob=st.sampled_from([0.0, 0.6]),

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,15 @@ from tests.helpers.pools import (
     stored,
     until,
 )
-from wsi_necrosis.errors import UsageError, WsiNecrosisError
+from wsi_necrosis.errors import FailedBlocksError, ReadError, UsageError, WsiNecrosisError
 from wsi_necrosis.inference.cluster import WORKER_ENVIRONMENT, local_cluster
 from wsi_necrosis.inference.dispatch import BLOCKS_AHEAD
 from wsi_necrosis.inference.job import Job
+from wsi_necrosis.inference.pool import WorkerPool
+from wsi_necrosis.inference.scorer import Scorer
 from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.tiling.grid import Block
 
 
 def test_a_failing_block_is_an_error_and_the_workers_go_on(job: Job) -> None:
@@ -73,6 +77,66 @@ def test_a_worker_that_refuses_is_left_out(
     assert stored(elsewhere) == stored(job)
 
 
+def until_failure(pool: WorkerPool, job: Job, blocks: list) -> tuple[list[str], FailedBlocksError]:
+    """Names of the blocks that were scored, and the error that ended the job."""
+    done = []
+    try:
+        for each in pool.score(job, blocks):
+            done.append(each.block.name)  # noqa: PERF401  # what came before the error counts
+    except FailedBlocksError as error:
+        return done, error
+    pytest.fail("no block failed")
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often reads of blocks are still to fail as by an error of the system, by name; counts down below 0."""
+    left: Counter[str] = Counter()
+    score = Scorer.score
+
+    def failing(self: Scorer, block: Block, *others: object) -> object:
+        left[block.name] -= 1
+        if left[block.name] >= 0:
+            raise ReadError("the share is gone for a moment")
+        return score(self, block, *others)
+
+    monkeypatch.setattr(Scorer, "score", failing)
+    return left
+
+
+def test_a_block_that_cannot_be_read_at_first_is_tried_again_after_the_others(
+    job: Job, tmp_path: Path, lost: Counter[str]
+) -> None:
+    elsewhere, blocks = fresh(job, tmp_path), blocks_of(job)
+    lost[blocks[0][0].name] = 1
+    with started(local(workers=1)) as pool:
+        done = [each.block.name for each in pool.score(elsewhere, blocks)]
+    assert done[-1] == blocks[0][0].name
+    assert lost == {block.name: -1 for block, _ in blocks}
+    assert sorted(done) == sorted(lost)
+    assert stored(elsewhere) == stored(job)
+
+
+def test_a_block_that_cannot_be_read_twice_fails_and_the_others_are_kept(
+    job: Job, tmp_path: Path, lost: Counter[str]
+) -> None:
+    elsewhere, blocks = fresh(job, tmp_path), blocks_of(job)
+    failing, px = blocks[1]
+    lost[failing.name] = 2
+    with started(local(workers=2)) as pool:
+        done, error = until_failure(pool, elsewhere, blocks)
+        assert lost[failing.name] == 0  # two tries
+        assert (error.reason, error.exit_code) == ("read_error", 1)
+        assert str(job.slide) in str(error)
+        assert f"block {failing.name}: the share is gone for a moment" in str(error)
+        assert sorted([*done, failing.name]) == sorted(block.name for block, _ in blocks)
+        store = ScoreStore(elsewhere.folder)
+        assert [block for block, _ in blocks if not store.is_done(block)] == [failing]
+        assert (store.read_block(failing).state[px[..., 1] > 0] == CellState.FAILED).all()
+        list(pool.score(elsewhere, [blocks[1]]))  # the next run
+    assert stored(elsewhere) == stored(job)
+
+
 def poison(name: str) -> WorkerPlugin:
     """A plugin that kills a worker's process when a block of this name starts; a local class is pickled by value."""
 
@@ -97,9 +161,10 @@ def test_a_block_that_kills_its_workers_costs_that_block(
     lost = blocks[1][0]
     with started(local(workers=1, processes=True)) as pool:
         pool.client.register_plugin(poison(lost.name), name="poison")
-        done = list(pool.score(elsewhere, blocks))
-    assert sorted(each.block.name for each in done) == sorted(block.name for block, _ in blocks)
-    assert [record.args for record in caplog.records if "unreadable" in record.msg] == [
+        done, error = until_failure(pool, elsewhere, blocks)
+    assert (error.reason, str(error).count(f"block {lost.name}: every worker")) == ("worker_lost", 1)
+    assert sorted([lost.name, *done]) == sorted(block.name for block, _ in blocks)
+    assert [record.args[:2] for record in caplog.records if "failed twice" in record.msg] == [
         (lost.name, job.slide)
     ]
     before, after = ScoreStore(job.folder), ScoreStore(elsewhere.folder)
@@ -107,13 +172,12 @@ def test_a_block_that_kills_its_workers_costs_that_block(
         found, expected = after.read_block(block), before.read_block(block)
         if block == lost:
             tissue = px[..., 1] > 0
-            assert (found.state[tissue] == CellState.UNREADABLE).all()
-            assert np.array_equal(found.px[..., 2][tissue], px[..., 1][tissue] + px[..., 2][tissue])
-            assert not found.px[..., 1].any()
+            assert (found.state[tissue] == CellState.FAILED).all()
+            assert np.array_equal(found.px, px)
         else:
             assert np.array_equal(found.prob, expected.prob, equal_nan=True)
             assert np.array_equal(found.state, expected.state)
-        assert after.is_done(block)
+        assert after.is_done(block) == (block != lost)
 
 
 @contextmanager

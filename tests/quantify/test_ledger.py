@@ -43,7 +43,7 @@ def test_unreadable_tissue_is_not_tissue() -> None:
     px[0, 0, 2] = 40
     state = np.array([[CellState.UNREADABLE, CellState.NO_TISSUE]], np.uint8)
     score = measure(replace(store, px=px, state=state), SHIPPED)
-    assert (score.reason, score.ledger.unreadable) == ("no_tissue", 40)
+    assert (score.reason, score.ledger.unreadable) == ("unreadable", 40)
 
 
 def test_ood_tissue_is_part_of_what_abstained() -> None:

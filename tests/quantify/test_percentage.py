@@ -28,6 +28,7 @@ from wsi_necrosis.model.quantity import EndOfScale, EstimatorFigures, Quantity
 from wsi_necrosis.quantify.percentage import leading_estimator, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.tiling.grid import PixelCount
 
 
 @given(stores(), thresholds)
@@ -48,7 +49,7 @@ def test_results_are_consistent_and_finite(store: Scores, wanted: QuantifySettin
 def test_bounds_hold_the_percentage_whatever_the_ood_cells_are(
     store: Scores, seed: int, spread: float
 ) -> None:
-    always = settings(min_tumour_mm2=0.0, not_evaluable_top_prob=0.0)
+    always = settings(min_tumour_mm2=0.0, not_evaluable_top_prob=0.0, max_unreadable_share=1.0)
     found = measure(store, always.model_copy(update={"max_ood_share": 1.0}))
     assume(found.percent_viable_if_abstained is not None)
     rng = np.random.default_rng(seed)
@@ -68,6 +69,35 @@ def test_percent_does_not_depend_on_the_size_of_pixels(store: Scores, times: int
     if before.percent_viable is not None:
         assert after.percent_viable == pytest.approx(before.percent_viable, rel=1e-9, abs=1e-9)
     assert after.ledger.viable == times * before.ledger.viable
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "share", "reason"),
+    [
+        (0, 0.2, None),
+        (1000, 0.2, None),
+        (1001, 0.2, "unreadable"),
+        (1000, 0.1, "unreadable"),
+        (9000, 1.0, None),
+    ],
+)
+def test_a_slide_of_which_much_tissue_is_unreadable_is_not_evaluable(
+    unreadable: int, share: float, reason: str | None
+) -> None:
+    store = scores(np.array([[VIABLE, NON_VIABLE, NONE]]), np.array([[2000, 2000, 0]]))
+    store.px[0, 2, PixelCount.UNREADABLE] = unreadable
+    store.state[0, 2] = CellState.UNREADABLE
+    score = measure(store, settings(max_unreadable_share=share))
+    assert score.reason == reason
+    assert (score.percent_viable is None) == (reason is not None)
+    assert score.ledger.unreadable == unreadable
+
+
+def test_where_no_tissue_could_be_read_the_reason_is_that() -> None:
+    store = scores(np.array([[NONE]]), np.array([[0]]))
+    assert measure(store, SHIPPED).reason == "no_tissue"
+    store.px[0, 0, PixelCount.UNREADABLE] = 50
+    assert measure(store, SHIPPED).reason == "unreadable"
 
 
 def test_percent_viable_is_of_soft_areas() -> None:

@@ -120,6 +120,30 @@ def test_a_block_made_from_other_inputs_is_not_done(tmp_path: Path) -> None:
     assert not stores[1].is_done(block)
 
 
+def test_a_failed_block_is_not_done_and_may_be_scored_later(tmp_path: Path) -> None:
+    px = mask_pixels()
+    block = next(GRID.blocks())
+    stores = [ScoreStore.create(tmp_path / name, GRID, px, 1.6e-5, PLAN) for name in ("one", "two")]
+    for store in stores:
+        store.write_block(block, found(px[block.cells], 1))
+    stores[0].mark_failed(block, px[block.cells])
+    tissue = px[block.cells][..., 1] > 0
+    assert not stores[0].is_done(block)
+    assert (stores[0].read().state[block.cells][tissue] == CellState.FAILED).all()
+    assert np.isnan(stores[0].read_block(block).prob).all()
+    stores[0].write_block(block, found(px[block.cells], 1))
+    assert stores[0].is_done(block)
+    one, two = (
+        {
+            path.relative_to(store.folder): path.read_bytes()
+            for path in store.folder.rglob("*")
+            if path.is_file()
+        }
+        for store in stores
+    )
+    assert one == two
+
+
 class StoreMachine(RuleBasedStateMachine):
     """The store against a dictionary of blocks, through writes, reopening and lost records."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.helpers.faults import FailingReads
 from tests.helpers.jpeg_slides import (
     JpegKind,
     encoded,
@@ -20,7 +25,7 @@ from tests.helpers.jpeg_slides import (
     write_level,
     write_slide,
 )
-from wsi_necrosis.errors import SlideError
+from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.jpeg_decode import SOI
 from wsi_necrosis.slides.jpeg_tiff_reader import levels_between
@@ -167,10 +172,57 @@ def test_only_the_damaged_tile_is_lost(slide_file, change, mpp):
         np.testing.assert_array_equal(region.rgb, expected)
 
 
-def test_a_tile_beyond_the_end_of_the_file_is_lost(slide_file):
+def test_a_file_that_ends_before_its_last_tile_is_refused(slide_file):
+    """As a copy that is not complete, whose missing tissue would be counted as damaged."""
     set_tile(slide_file, "TileOffsets", tile=11, value=slide_file.stat().st_size - 50)
-    with open_slide(slide_file, reader="jpeg-tiff") as slide:
-        assert slide.read(PLANE, HALF).unreadable == (Box(256, 128, 128, 128),)
+    with pytest.raises(
+        ReadError, match=r"slide\.tiff has \d+ bytes where its directory names \d+.*copy it again"
+    ):
+        open_slide(slide_file)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_a_read_error_until_it_is_whole(slide_file):
+    whole = slide_file.read_bytes()
+    with open_slide(slide_file) as slide:
+        os.truncate(slide_file, len(whole) // 2)
+        with pytest.raises(ReadError, match="ends before its last tile"):
+            slide.read(PLANE, L0)
+        slide_file.write_bytes(whole)
+        assert slide.read(PLANE, L0).unreadable == ()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES])
+def test_an_error_of_the_system_ends_a_read_and_not_the_next(slide_file, monkeypatch, number):
+    with open_slide(slide_file) as slide:
+        expected = slide.read(PLANE, L0).rgb
+    with open_slide(slide_file) as slide:
+        FailingReads(monkeypatch, left=1, after=5, number=number)
+        with pytest.raises(ReadError, match=re.escape(os.strerror(number))):
+            slide.read(PLANE, L0)
+        region = slide.read(PLANE, L0)
+    assert region.unreadable == ()
+    np.testing.assert_array_equal(region.rgb, expected)
+
+
+def test_a_file_is_opened_anew_after_an_error_of_the_system(slide_file, monkeypatch):
+    """A stale handle of a share stays stale."""
+    with open_slide(slide_file) as slide:
+        replaced = slide_file.with_name("again")
+        shutil.copyfile(slide_file, replaced)
+        FailingReads(monkeypatch, left=1)
+        with pytest.raises(ReadError):
+            slide.read(PLANE, L0)
+        replaced.replace(slide_file)
+        replace_tile(slide_file, tile=11, change=lambda data: bytes(len(data)))
+        assert slide.read(PLANE, L0).unreadable == (Box(256, 128, 128, 128),)
+
+
+def test_an_error_of_the_system_does_not_choose_the_reader(slide_file, monkeypatch):
+    for after in range(6):
+        with monkeypatch.context() as patch:
+            FailingReads(patch, left=1, after=after)
+            with pytest.raises(ReadError, match="Input/output error"):
+                open_slide(slide_file)
 
 
 def test_an_empty_tile_is_white(slide_file):

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from wsi_necrosis.errors import SlideError
+from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.slides.pyramid import Pyramid, level_for, nominal_downsample, on_white
+from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.slides.window import Window
 
 TILE = (16, 8)
@@ -195,6 +196,51 @@ def test_threads_that_share_a_failing_pyramid_lose_only_the_bad_tile():
         if not holds_bad:
             x, y = int(box.x_l0), int(box.y_l0)
             np.testing.assert_array_equal(region.rgb, pixels[y : y + 16, x : x + 32])
+
+
+class FailingLevels(ArrayLevels):
+    """Fetches a tile only once it has failed at it so often, as when the system fails for a moment."""
+
+    times = 1
+
+    def fetch(self, level: int, window: Window, out: np.ndarray) -> int | None:
+        if super().fetch(level, window, out) is not None:
+            return window.count_tiles(TILE)
+        single = window.count_tiles(TILE) == 1
+        type(self).times -= single
+        if single and self.times < 0:
+            out[:] = self.arrays[level][window.top :][: window.height, window.left : window.right]
+            return 1
+        return None
+
+
+def test_a_tile_that_can_be_read_at_the_second_try_is_not_lost():
+    pixels = noise(64, 96)
+    region = Pyramid(FailingLevels([pixels], bad=[(2, 3)])).read(Box(0, 0, 96, 64), (1, 1), (64, 96))
+    assert region.unreadable == ()
+    np.testing.assert_array_equal(region.rgb, pixels)
+
+
+def test_files_are_asked_before_a_tile_counts_as_damaged(tmp_path):
+    file = tmp_path / "slide"
+    file.write_bytes(b"slide")
+    pixels = noise(64, 96)
+    pyramid = Pyramid(ArrayLevels([pixels], bad=[(2, 3)]), SourceFiles.of([file]))
+    whole = Box(0, 0, 96, 64), (1, 1), (64, 96)
+    assert pyramid.read(*whole).unreadable == (Box(32, 24, 16, 8),)
+    file.write_bytes(b"sli")
+    with pytest.raises(ReadError, match="was cut from 5 to 3 bytes"):
+        pyramid.read(*whole)
+    assert pyramid.read(Box(0, 0, 32, 16), (1, 1), (16, 32)).unreadable == ()
+
+
+def test_a_file_that_cannot_be_opened_again_is_a_read_error():
+    class Gone(ArrayLevels):
+        def reopened(self) -> ArrayLevels:
+            raise SlideError("the file does not exist")
+
+    with pytest.raises(ReadError, match=r"opened again \(the file does not exist"):
+        Pyramid(Gone([noise(64, 96)], bad=[(2, 3)])).read(Box(0, 0, 96, 64), (1, 1), (64, 96))
 
 
 def test_transparent_pixels_lie_on_white():

@@ -1,4 +1,4 @@
-"""Send the blocks of a slide to Dask workers a few at a time, and handle workers that refuse a job or die."""
+"""Send the blocks of a slide to Dask workers a few at a time; blocks that fail, and workers that refuse or die."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import numpy as np
 from distributed import Client, Future, KilledWorker, as_completed
 from numpy.typing import NDArray
 
-from wsi_necrosis.errors import WsiNecrosisError
+from wsi_necrosis.errors import FailedBlocksError, WsiNecrosisError
 from wsi_necrosis.inference.job import Job
-from wsi_necrosis.inference.worker import BlockDone, Refusal, score_block, tiles_of
-from wsi_necrosis.scores.block_scores import unreadable_block
+from wsi_necrosis.inference.worker import BlockDone, BlockFailed, Refusal, score_block
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.tiling.grid import Block
 
@@ -38,29 +37,40 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class PendingBlock:
-    """A block to score, its mask pixels, and whether it is sent alone because workers died with it."""
+    """A block to score, its mask pixels, whether workers died with it, and whether it could not be read."""
 
     block: Block
     px: NDArray[np.uint32]
     alone: bool = False
+    failed: bool = False
 
 
 class BlockDispatcher:
-    """The blocks of one job: those not sent yet, those sent, and those whose workers died.
+    """The blocks of one job: those not sent yet, those sent, and those that failed or whose workers died.
+
+    A block that the system failed to read is sent once more after all others. One that fails again stays failed, and
+    ends the job with an error when the others are done.
 
     Dask runs the blocks of a dead worker again elsewhere, and gives up on those that were on too many dead workers.
     Another block on the same workers may have been the cause. Each is therefore sent once more when no other block of
-    the job is running; if its workers die again, it counts as unreadable.
+    the job is running; if its workers die again, it stays failed.
     """
 
     def __init__(self, workers: Workers, job: Job, blocks: Iterator[PendingBlock], priority: int) -> None:
         self._workers, self._job, self._priority = workers, job, priority
         self._fresh, self._again, self._suspects = blocks, list[PendingBlock](), list[PendingBlock]()
+        self._unread, self._given_up = list[PendingBlock](), dict[str, tuple[str, str]]()
         self._sent: dict[Future, PendingBlock] = {}
         self._refused: dict[str, Exception] = {}
 
     def results(self) -> Iterator[BlockDone]:
-        """Blocks as they are done; more are sent as workers become free."""
+        """Blocks as they are done; more are sent as workers become free.
+
+        Raises
+        ------
+        FailedBlocksError
+            All others are done, and some have failed twice.
+        """
         done = as_completed(loop=self._workers.client.loop)
         self._send(done)
         for future in done:
@@ -69,6 +79,8 @@ class BlockDispatcher:
             self._send(done)
             if finished is not None:
                 yield finished
+        if self._given_up:
+            raise self._failure()
 
     def cancel(self) -> None:
         """Cancel the blocks that have not begun."""
@@ -88,6 +100,8 @@ class BlockDispatcher:
         if self._again:
             return self._again.pop()
         pending = next(self._fresh, None)
+        if pending is None and self._unread:
+            return self._unread.pop()
         if pending is None and self._suspects and not self._sent:
             return self._suspects.pop()
         return pending
@@ -109,8 +123,14 @@ class BlockDispatcher:
         if isinstance(outcome, Refusal):
             self._leave_out(outcome)
             self._again.append(pending)
+        elif isinstance(outcome, BlockFailed):
+            if pending.failed:
+                self._give_up(pending, "read_error", outcome.error)
+            else:
+                log.info("block %s is tried again: %s", pending.block.name, outcome.error)
+                self._unread.append(replace(pending, failed=True))
         elif pending.alone:
-            return self._give_up(pending)
+            self._give_up(pending, "worker_lost", "every worker that took it ended, also when it was alone")
         else:
             self._suspects.append(replace(pending, alone=True))
         return None
@@ -122,15 +142,18 @@ class BlockDispatcher:
         if not self._usable():
             raise _as_own_error(next(iter(self._refused.values())))
 
-    def _give_up(self, pending: PendingBlock) -> BlockDone:
-        store = ScoreStore(self._job.folder)
-        store.write_block(pending.block, unreadable_block(pending.px, len(store.plan["features"])))
-        log.warning(
-            "block %s of %s ended every worker that took it, also alone; its cells count as unreadable",
-            pending.block.name,
-            self._job.slide,
+    def _give_up(self, pending: PendingBlock, reason: str, error: str) -> None:
+        ScoreStore(self._job.folder).mark_failed(pending.block, pending.px)
+        self._given_up[pending.block.name] = reason, error
+        log.warning("block %s of %s failed twice: %s", pending.block.name, self._job.slide, error)
+
+    def _failure(self) -> FailedBlocksError:
+        name, (reason, error) = next(iter(self._given_up.items()))
+        return FailedBlocksError(
+            f"{len(self._given_up)} blocks of {self._job.slide} failed twice (block {name}: {error}); there is no "
+            "percentage without them. The others are kept: the same command tries these alone",
+            reason,
         )
-        return BlockDone(pending.block, tiles_of(pending.px))
 
 
 def _outcome(future: Future) -> Any:

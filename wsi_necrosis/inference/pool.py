@@ -128,8 +128,8 @@ class WorkerPool:
         Raises
         ------
         WsiNecrosisError
-            No worker can do the job (the error is the first worker's), or a block failed; blocks that are
-            done are kept.
+            No worker can do the job (the error is the first worker's), a block has an error in itself, the slide
+            changed, or, after all other blocks, some failed twice; blocks that are done are kept.
         """
         self.start(job.backend.device)
         from wsi_necrosis.inference.dispatch import BlockDispatcher, PendingBlock  # as in `start`
@@ -189,6 +189,11 @@ def score_slide(
     -------
     ScoringStats
         Counts and times of the scoring.
+
+    Raises
+    ------
+    WsiNecrosisError
+        As `WorkerPool.score`.
     """
     blocks = [(block, px[block.cells]) for block in job.grid.blocks()]
     blocks = [(block, part) for block, part in blocks if part[..., PixelCount.TISSUE].any()]

@@ -15,7 +15,7 @@ import numpy as np
 from distributed import Worker, WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
-from wsi_necrosis.errors import UsageError, WsiNecrosisError
+from wsi_necrosis.errors import ReadError, UsageError, WsiNecrosisError
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.inference.scorer import Scorer
 from wsi_necrosis.inference.stats import WorkerStats
@@ -26,10 +26,12 @@ from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.provenance import VERSION
 from wsi_necrosis.radiomics.extraction import prepare
+from wsi_necrosis.scores.block_scores import BlockScores
 from wsi_necrosis.scores.slide_folder import SlideFolder
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import Slide, open_slide
+from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.tiling.grid import Block, PixelCount
 
 
@@ -44,6 +46,14 @@ class BlockDone:
 
 
 @dataclass(frozen=True)
+class BlockFailed:
+    """A block whose pixels the system failed to read, and the error in words."""
+
+    block: Block
+    error: str
+
+
+@dataclass(frozen=True)
 class Refusal:
     """A worker that cannot do a job, and why."""
 
@@ -53,10 +63,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class OpenJob:
-    """A job on a worker: the scorer of its blocks, and the store that they are written to."""
+    """A job on a worker: the scorer of its blocks, the store that they are written to, and the slide's files."""
 
     scorer: Scorer
     store: ScoreStore
+    files: SourceFiles
 
 
 class PoolPlugin(WorkerPlugin):
@@ -107,12 +118,12 @@ class PoolPlugin(WorkerPlugin):
 
     def _opened(self, job: Job) -> OpenJob:
         require_same_setup(job)
-        slide = open_same_slide(job)
+        slide, files = open_same_slide(job)
         try:
             model = self._loaded(job)
             prepare(model.spec.recipe, job.grid.mpp.side, job.engine)
             scorer = Scorer(slide, model, job.grid, job.batch_tiles, job.engine, job.normaliser)
-            return OpenJob(scorer, ScoreStore(job.folder))
+            return OpenJob(scorer, ScoreStore(job.folder), files)
         except BaseException:
             slide.close()
             raise
@@ -143,16 +154,19 @@ def require_same_setup(job: Job) -> None:
         )
 
 
-def open_same_slide(job: Job) -> Slide:
-    """The job's slide, if this worker finds the client's file and reads it in the same way.
+def open_same_slide(job: Job) -> tuple[Slide, SourceFiles]:
+    """The job's slide and its files, if this worker finds the client's file and reads it in the same way.
 
     Raises
     ------
+    ReadError
+        The system failed to read the file.
     UsageError
         The file or its reader differ from the client's.
     """
     slide = open_slide(job.slide, job.mpp)
     try:
+        files = SourceFiles.of(slide.info.files)
         if slide_fingerprint(slide.info.files) != job.fingerprint:
             raise UsageError(
                 f"a worker sees another {job.slide}; use paths that mean the same file everywhere"
@@ -165,11 +179,19 @@ def open_same_slide(job: Job) -> Slide:
     except BaseException:
         slide.close()
         raise
-    return slide
+    return slide, files
 
 
-def score_block(pool: str, job: Job, block: Block, px: NDArray[np.uint32]) -> BlockDone | Refusal:
-    """Score a block and write its chunk; runs on a worker that has the plugin of that pool."""
+def score_block(
+    pool: str, job: Job, block: Block, px: NDArray[np.uint32]
+) -> BlockDone | BlockFailed | Refusal:
+    """Score a block and write its chunk; runs on a worker that has the plugin of that pool.
+
+    Raises
+    ------
+    SlideChangedError
+        The slide's files are not what they were when this worker opened them; the block is not written.
+    """
     if job.backend.name == "torch":
         from torch import set_num_threads  # takes three seconds, and OpenVINO does not need it
 
@@ -178,12 +200,28 @@ def score_block(pool: str, job: Job, block: Block, px: NDArray[np.uint32]) -> Bl
     try:
         with stats.stage("open"):
             opened = worker.plugins[pool].open(job)
+    except ReadError as error:
+        return BlockFailed(block, str(error))
     except (WsiNecrosisError, OSError, ImportError) as error:
         return Refusal(worker.address, error)
-    found = opened.scorer.score(block, px, stats)
+    try:
+        found = _scored(opened, block, px, stats)
+    except ReadError as error:
+        return BlockFailed(block, str(error))
     with stats.stage("write"):
         opened.store.write_block(block, found)
     return BlockDone(block, tiles_of(px), stats, {this_process(): peak_memory_mb()})
+
+
+def _scored(opened: OpenJob, block: Block, px: NDArray[np.uint32], stats: WorkerStats) -> BlockScores:
+    """The block's scores, of files that are the same before and after."""
+    try:
+        found = opened.scorer.score(block, px, stats)
+    except ReadError:
+        opened.files.require_unchanged()  # else the change is what the user must know
+        raise
+    opened.files.require_unchanged()
+    return found
 
 
 async def close_job(pool: str, key: str, dask_worker: Worker) -> None:

@@ -36,7 +36,7 @@ from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import PixelCount
 
 Status = Literal["scored", "not_evaluable"]
-Reason = Literal["no_tissue", "out_of_domain", "undecided", "no_tumour", "too_little_tumour"]
+Reason = Literal["unreadable", "no_tissue", "out_of_domain", "undecided", "no_tumour", "too_little_tumour"]
 Finding = Literal["no_viable", "no_non_viable"]
 
 NO_PERCENTAGE = "interval: not available (no percentage)"
@@ -69,10 +69,10 @@ class NecrosisScore:
     status : str
         `scored`, or `not_evaluable` with a `reason` and without a percentage.
     reason : str or None
-        `no_tissue` (no tissue was scored), `out_of_domain` (too much of it is unlike the training tiles), `undecided`
-        (the model is close to guessing), `too_little_tumour` (by the leading estimator, or no cell is tumour by its
-        likeliest class), or `no_tumour` (the same, though there is tissue enough that has a class: hardly any of it
-        is tumour).
+        `unreadable` (too much of the tissue is damaged in the file), `no_tissue` (no tissue was scored),
+        `out_of_domain` (too much of it is unlike the training tiles), `undecided` (the model is close to guessing),
+        `too_little_tumour` (by the leading estimator, or no cell is tumour by its likeliest class), or `no_tumour` (the
+        same, though there is tissue enough that has a class: hardly any of it is tumour).
     policy : str
         Denominator: `tumour` is viable + non-viable tumour.
     percent_viable, percent_necrosis : float or None
@@ -233,6 +233,9 @@ def _reason(score: NecrosisScore, ood_px: int, settings: QuantifySettings) -> Re
     ledger = score.ledger
     tumour_px = ledger.non_viable + ledger.viable
     tissue_px = ledger.abstained + ledger.non_tumour + tumour_px
+    # what an overview could not read may be tissue
+    if ledger.unreadable > settings.max_unreadable_share * (ledger.unreadable + tissue_px):
+        return "unreadable"
     if tissue_px == 0:
         return "no_tissue"
     if ood_px > settings.max_ood_share * tissue_px:

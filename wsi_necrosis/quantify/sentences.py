@@ -11,6 +11,7 @@ from wsi_necrosis.classes import CLASSES
 BY: Mapping[str, str] = MappingProxyType({"soft": "by probability", "hard": "by class"})
 REASONS: Mapping[str, str] = MappingProxyType(
     {
+        "unreadable": "too much of the tissue is damaged in the file",
         "no_tissue": "no tissue was scored",
         "out_of_domain": "out of domain (tissue unlike the training tiles)",
         "undecided": "the model is undecided on this tissue",

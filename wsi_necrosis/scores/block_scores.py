@@ -13,12 +13,17 @@ from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 
 
 class CellState(IntEnum):
-    """Whether a cell was scored, or why not."""
+    """Whether a cell was scored, or why not.
+
+    Cells of damaged stored tiles are unreadable, which is a fact; those of a block that could not be read or scored
+    for another reason are failed until a later run scores them.
+    """
 
     NOT_LOOKED = 0
     NO_TISSUE = 1
     SCORED = 2
     UNREADABLE = 3
+    FAILED = 4
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,8 @@ def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
     return BlockScores(nans(len(CLASSES)), nans(), nans(), px.copy(), nans(n_features), nans(2), state)
 
 
-def unreadable_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
-    """A block of which no tile could be read: the tissue pixels of `px` and their cells count as unreadable."""
+def failed_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
+    """A block whose cells with tissue have failed; their mask pixels stay tissue."""
     found = empty_block(px, n_features)
-    tissue = found.px[..., PixelCount.TISSUE]
-    found.state[tissue > 0] = CellState.UNREADABLE
-    found.px[..., PixelCount.UNREADABLE] += tissue
-    tissue[...] = 0
+    found.state[px[..., PixelCount.TISSUE] > 0] = CellState.FAILED
     return found

@@ -24,7 +24,7 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.files import atomic_write, remove, write_json
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.provenance import digest
-from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, empty_block
+from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, empty_block, failed_block
 from wsi_necrosis.scores.slide_folder import BLOCKS, SCORES
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
@@ -206,11 +206,27 @@ class ScoreStore(ScoreReader):
         StoreError
             The folder is gone, or cannot be written.
         """
+        self._write_chunks(block, found)
+        write_json(self._record(block), self._facts(found), durable=False)
+
+    def mark_failed(self, block: Block, px: NDArray[np.uint32]) -> None:
+        """Note that a block could not be scored; without a record it is not done, and the next run scores it.
+
+        Parameters
+        ----------
+        block : Block
+            The block.
+        px : uint32 array (rows, cols, 4)
+            Mask pixels of its cells by `grid.PixelCount`.
+        """
+        self._record(block).unlink(missing_ok=True)
+        self._write_chunks(block, failed_block(px, len(self.plan["features"])))
+
+    def _write_chunks(self, block: Block, found: BlockScores) -> None:
         if not (self.folder / BLOCKS).is_dir():  # zarr would make the folder anew
             raise StoreError(f"{self.folder} is gone; another process may have taken its slide over")
         for field in fields(BlockScores):
             self._array(field.name)[block.cells] = getattr(found, field.name)
-        write_json(self._record(block), self._facts(found), durable=False)
 
 
 def _create_array(group: zarr.Group, name: str, data: NDArray[Any], block_cells: int) -> None:

@@ -81,6 +81,7 @@ class QuantifySettings(Section):
     max_uncertainty: Fraction
     max_ood: Positive
     max_ood_share: Fraction
+    max_unreadable_share: Fraction
     max_estimator_gap: NotNegative
     undecided_top_prob: Fraction
     undecided_entropy: Fraction

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from wsi_necrosis.errors import SlideError
+from wsi_necrosis.errors import ReadError
 
 PIECES = 64
 PIECE_BYTES = 2**16
@@ -43,13 +43,13 @@ def slide_fingerprint(files: Sequence[Path]) -> str:
 
     Raises
     ------
-    SlideError
+    ReadError
         A file is missing or cannot be read.
     """
     try:
         digests = sorted(_file_digest(file) for file in files)
     except OSError as error:
-        raise SlideError(
+        raise ReadError(
             f"{error.filename or files[0]} cannot be read ({error.strerror}); try again"
         ) from error
     return hashlib.sha256(b"".join(digests)).hexdigest()[:FINGERPRINT_HEX]

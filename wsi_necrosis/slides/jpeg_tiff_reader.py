@@ -20,10 +20,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_necrosis.errors import ReadError
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.jpeg_decode import decode_tile
 from wsi_necrosis.slides.jpeg_index import StoredLevel, UnfitError, find_levels
 from wsi_necrosis.slides.openslide_reader import OpenSlideLevels
+from wsi_necrosis.slides.source_files import raise_if_of_the_system, read_error
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class JpegTiffLevels:
         self.tiles = tuple(_divided(self._levels[index].tile, shrink) for index, shrink in self._sources)
 
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
-        """Decode a window inside the level to RGB; None if a tile fails.
+        """Decode a window inside the level to RGB; None if a tile is damaged.
 
         Tiles of which the window takes a part are cached: the next window may need the other part.
         """
@@ -90,8 +92,11 @@ class JpegTiffLevels:
         try:
             data = os.pread(self._file, length, int(stored.offsets[row, col]))
         except OSError as error:
-            logger.debug("%s: %s", self._path, error)
-            return None
+            raise read_error(error, self._path) from error
+        if len(data) < length:
+            raise ReadError(
+                f"{self._path} ends before its last tile; it was cut, or is copied still: copy it again"
+            )
         tile = decode_tile(data, stored.head, stored.colour, stored.tile)
         if tile is None or shrink == 1:
             return tile
@@ -117,14 +122,25 @@ def open_jpeg_tiff(info: SlideInfo, reference: OpenSlideLevels) -> JpegTiffLevel
     -------
     JpegTiffLevels or None
         None where OpenSlide must read the slide; the log gives the reason.
+
+    Raises
+    ------
+    ReadError
+        The system failed to read the file, or it ends before its last tile.
     """
     try:
         stored = _usable_levels(info)
         levels = JpegTiffLevels(info.path, stored, info.downsamples)
     except (UnfitError, *DAMAGE) as reason:
+        raise_if_of_the_system(reason, info.path)
         logger.info("%s is read by OpenSlide: %s", info.path, reason)
         return None
-    differing = _first_difference(levels, stored, reference)
+    try:
+        _require_whole(info.path, stored)
+        differing = _first_difference(levels, stored, reference)
+    except BaseException:
+        levels.close()
+        raise
     if differing is None:
         return levels
     levels.close()
@@ -180,6 +196,17 @@ def _usable_levels(info: SlideInfo) -> list[StoredLevel]:
     return levels
 
 
+def _require_whole(path: Path, levels: Sequence[StoredLevel]) -> None:
+    """Refuse a file that is shorter than its directory says."""
+    ends = (np.where(level.lengths > 0, level.offsets + level.lengths, 0).max() for level in levels)
+    size, promised = path.stat().st_size, max(map(int, ends))
+    if size < promised:
+        raise ReadError(
+            f"{path} has {size} bytes where its directory names {promised}; it was cut, or is copied still: copy it "
+            "again"
+        )
+
+
 def _divided(size: tuple[int, int], shrink: int) -> tuple[int, int]:
     return -(-size[0] // shrink), -(-size[1] // shrink)
 
@@ -194,11 +221,13 @@ def _first_difference(
             for row, col in _sample(level.lengths):
                 window = level.window(row, col)
                 ours, theirs = (np.empty((window.height, window.width, 3), np.uint8) for _ in range(2))
-                we_fail, they_fail = (
-                    some.fetch(index, window, out) is None
-                    for some, out in ((levels, ours), (openslide, theirs))
-                )
-                if they_fail:  # OpenSlide's handle then fails for ever
+                we_fail = levels.fetch(index, window, ours) is None
+                they_fail = openslide.fetch(index, window, theirs) is None
+                if they_fail:  # OpenSlide's handle then fails for ever, also by an error that has passed
+                    openslide.close()
+                    openslide = reference.reopened()
+                    they_fail = openslide.fetch(index, window, theirs) is None
+                if they_fail:
                     openslide.close()
                     openslide = reference.reopened()
                 reach = int(reference.interpolates(index))

@@ -17,6 +17,7 @@ from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo, settle_mpp
 from wsi_necrosis.slides.pyramid import nominal_downsample, on_white
+from wsi_necrosis.slides.source_files import raise_if_of_the_system
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class OmeTiffLevels:
         try:
             self._tiff = tifffile.TiffFile(path)
         except DAMAGE as error:
+            raise_if_of_the_system(error, path)
             raise _cannot_open(path, error) from error
         try:
             image = self._tiff.series[series]
@@ -55,6 +57,7 @@ class OmeTiffLevels:
             arrays = [group[str(level)] for level in range(len(image.levels))]
         except DAMAGE as error:
             self._tiff.close()
+            raise_if_of_the_system(error, path)
             raise _cannot_open(path, error) from error
         self._arrays: list[Any] = sorted(arrays, key=lambda array: -array.size)
         self.sizes = tuple(self._across(array.shape) for array in self._arrays)
@@ -65,7 +68,7 @@ class OmeTiffLevels:
         self.stored = len(self.sizes)
 
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
-        """Decode a window inside the level to RGB on white; None if a tile fails.
+        """Decode a window inside the level to RGB on white; None if a tile is damaged.
 
         Stored tiles are read one by one, which is no slower. When one of several fails, zarr leaves
         the others running, and they would open the file again after it was closed.
@@ -76,6 +79,7 @@ class OmeTiffLevels:
             try:
                 tile = np.moveaxis(array[:, rows, cols], 0, -1) if self._is_planar else array[rows, cols]
             except DAMAGE as error:
+                raise_if_of_the_system(error, self._path)
                 logger.debug("%s: level %d, %s: %s", self._path, level, part, error)
                 return None
             out[part.within(window)] = np.asarray(on_white(Image.fromarray(np.ascontiguousarray(tile))))
@@ -104,6 +108,7 @@ def is_ome_tiff(path: Path) -> bool:
         with tifffile.TiffFile(path) as tiff:
             return bool(tiff.is_ome)
     except DAMAGE as error:
+        raise_if_of_the_system(error, path)
         logger.debug("%s is not a TIFF that tifffile reads: %s", path, error)
         return False
 
@@ -130,6 +135,7 @@ def open_ome_tiff(path: Path, given: Mpp | None) -> tuple[SlideInfo, OmeTiffLeve
             ome = tifffile.xml2dict(tiff.ome_metadata)["OME"]
         image = _listed(ome["Image"])[series]
     except DAMAGE as error:
+        raise_if_of_the_system(error, path)
         raise SlideError(f"{path} is an OME-TIFF whose description cannot be read ({error})") from error
     levels = OmeTiffLevels(path, series)
     mpp, source = settle_mpp(path, _stated_mpp(image["Pixels"]), "metadata", given)

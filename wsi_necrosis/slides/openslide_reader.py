@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,7 @@ from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo, settle_mpp
 from wsi_necrosis.slides.pyramid import nominal_downsample, on_white
+from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class OpenSlideLevels:
         return not self._scales[level].is_integer()
 
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
-        """Decode a window inside the level to RGB on white; None if a tile fails.
+        """Decode a window inside the level to RGB on white; None if a tile fails, also by an error of the system.
 
         Where OpenSlide interpolates, every stored tile is read from its own corner, so that its shift
         does not depend on the window.
@@ -167,6 +169,9 @@ def plane_of(properties: Mapping[str, str], size_l0: tuple[int, int]) -> Box:
 
 
 def _open(path: Path) -> openslide.OpenSlide:
+    with suppress(openslide.OpenSlideError):
+        return openslide.OpenSlide(path)
+    SourceFiles.of([path]).require_readable()  # OpenSlide does not say whether the system failed
     try:
         return openslide.OpenSlide(path)
     except openslide.OpenSlideUnsupportedFormatError:

@@ -2,6 +2,7 @@
 
 A working pixel is the mean of the level pixels under it. Reads ask a level for whole pixels, so
 that nothing is interpolated on the way; tiles that cannot be decoded stay white and are reported.
+An error of the system is no damage, and ends a read.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -17,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsi_necrosis.errors import SlideError
+from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.slides.resample import Span, average
+from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.slides.window import TileSet, Window
 
 WHITE = (255, 255, 255)
@@ -64,11 +66,16 @@ class Levels(Protocol):
 
         Returns the number of stored tiles decoded. None if one fails: later calls may then fail too, and
         `out` may hold anything. A pixel does not depend on the window that it is fetched with.
+
+        Raises
+        ------
+        ReadError
+            The system failed to read the file, or it is too short.
         """
         ...
 
     def reopened(self) -> Self:
-        """Open the same file again."""
+        """Open the same file again; raises SlideError or OSError."""
         ...
 
     def close(self) -> None:
@@ -77,14 +84,23 @@ class Levels(Protocol):
 
 
 class Pyramid:
-    """Averages of level pixels; reads go on where a stored tile cannot be decoded; may be shared by threads."""
+    """Averages of level pixels; reads go on where a stored tile cannot be decoded; may be shared by threads.
 
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
+    Parameters
+    ----------
+    levels : Levels
+        The file's levels.
+    files : SourceFiles, optional
+        Asked after each failure of a decoder, which may be one of the system.
+    """
+
+    def __init__(self, levels: Levels, files: SourceFiles | None = None) -> None:
+        self._levels, self._files = levels, files or SourceFiles(())
         # Reads under way, by levels: those in use, and failed ones that they replaced.
         self._readers: Counter[Levels] = Counter()
         self._closed = False
-        self._condition = threading.Condition()  # guards all three
+        self._broken = False  # by an error of the system: the next read opens the file anew
+        self._condition = threading.Condition()  # guards all four
 
     def close(self) -> None:
         """Close the file when the reads under way have ended; closing twice does no harm."""
@@ -124,6 +140,8 @@ class Pyramid:
 
         Raises
         ------
+        ReadError
+            The system failed to read the file; the next read opens it anew.
         SlideError
             The slide is closed.
         """
@@ -133,7 +151,12 @@ class Pyramid:
             parts = (
                 [window] if needed is None else [_under(part, box, px_l0, across, down) for part in needed]
             )
-            pixels, failed, decoded = self._gather(levels, level, window, parts)
+            try:
+                pixels, failed, decoded = self._gather(levels, level, window, parts)
+            except ReadError:
+                with self._condition:
+                    self._broken |= self._levels is levels
+                raise
             (width, height), scale = levels.tiles[level], levels.downsamples[level]
             boxes = (Box(*(scale * length for length in part)).intersection(box) for part in failed)
             return Region(
@@ -148,6 +171,8 @@ class Pyramid:
         with self._condition:
             if self._closed:
                 raise SlideError("the slide is closed; open it again")
+            if self._broken:
+                self._renew()
             levels = self._levels
             self._readers[levels] += 1
         try:
@@ -175,18 +200,60 @@ class Pyramid:
         while pending:
             count = levels.fetch(level, pending[-1], pixels[pending[-1].within(window)])
             if count is None:
+                self._files.require_readable()
                 self._replace(levels)
-                failed, count = _salvage(levels, level, window, pixels, pending)
+                failed, count = self._salvage(levels, level, window, pixels, pending)
                 return pixels, failed, decoded + count
             pending.pop()
             decoded += count
         return pixels, [], decoded
 
+    def _renew(self) -> None:
+        """Open the file anew; called with the condition held."""
+        broken, self._levels = self._levels, _reopened(self._levels)
+        self._broken = False
+        if not self._readers[broken]:
+            broken.close()
+
     def _replace(self, failed: Levels) -> None:
         """Open the file anew for later reads; threads that shared the failed levels do it once."""
         with self._condition:
             if self._levels is failed:
-                self._levels = failed.reopened()
+                self._levels = _reopened(failed)
+
+    def _salvage(
+        self, failing: Levels, level: int, window: Window, pixels: NDArray[np.uint8], pending: list[Window]
+    ) -> tuple[list[Window], int]:
+        """Fetch the rest by halves, down to stored tiles, so that only bad tiles are lost.
+
+        The file is opened for this alone, since a failure in another thread would make shared levels fail
+        too. A tile is bad when it fails twice by itself, while the system reads the file. Returns the windows that
+        failed, and the number of tiles decoded.
+        """
+        failed: list[Window] = []
+        tried: set[Window] = set()
+        decoded = 0
+        with ExitStack() as opened:
+            levels = _opened_for(opened, failing)
+            while pending:
+                part = pending.pop()
+                count = levels.fetch(level, part, pixels[part.within(window)])
+                if count is not None:
+                    decoded += count
+                    continue
+                self._files.require_readable()
+                opened.close()
+                levels = _opened_for(opened, failing)
+                halves = part.halves(levels.tiles[level])
+                if halves:
+                    pending += halves
+                elif part not in tried:
+                    tried.add(part)
+                    pending.append(part)
+                else:
+                    pixels[part.within(window)] = WHITE
+                    failed.append(part)
+        return failed, decoded
 
 
 def level_for(downsamples: tuple[float, ...], px_l0: tuple[float, float]) -> int:
@@ -241,32 +308,21 @@ def _under(part: Box, box: Box, px_l0: tuple[float, float], across: Span, down: 
     return Window(left, top, right - left, bottom - top)
 
 
-def _salvage(
-    failing: Levels, level: int, window: Window, pixels: NDArray[np.uint8], pending: list[Window]
-) -> tuple[list[Window], int]:
-    """Fetch the rest by halves, down to stored tiles, so that only bad tiles are lost.
+def _opened_for(opened: ExitStack, failing: Levels) -> Levels:
+    """Levels of the same file, which the stack closes."""
+    levels = _reopened(failing)
+    opened.callback(levels.close)
+    return levels
 
-    The file is opened for this alone, since a failure in another thread would make shared levels fail
-    too. Returns the windows that failed, and the number of tiles decoded.
-    """
-    failed: list[Window] = []
-    decoded = 0
-    levels = failing.reopened()
-    while pending:
-        part = pending.pop()
-        count = levels.fetch(level, part, pixels[part.within(window)])
-        if count is not None:
-            decoded += count
-            continue
-        levels.close()
-        levels = failing.reopened()
-        halves = part.halves(levels.tiles[level])
-        pending += halves
-        if not halves:
-            pixels[part.within(window)] = WHITE
-            failed.append(part)
-    levels.close()
-    return failed, decoded
+
+def _reopened(levels: Levels) -> Levels:
+    """Open the file again; it opened before, so that a failure is the system's."""
+    try:
+        return levels.reopened()
+    except ReadError:
+        raise
+    except (SlideError, OSError) as error:
+        raise ReadError(f"the slide cannot be opened again ({error}); run the same command again") from error
 
 
 def _white(window: Window) -> NDArray[np.uint8]:

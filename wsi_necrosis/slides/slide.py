@@ -18,6 +18,7 @@ from wsi_necrosis.slides.jpeg_tiff_reader import open_jpeg_tiff
 from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff, open_ome_tiff
 from wsi_necrosis.slides.openslide_reader import existing_file, open_openslide
 from wsi_necrosis.slides.pyramid import Levels, Pyramid, Region
+from wsi_necrosis.slides.source_files import SourceFiles, read_error
 from wsi_necrosis.slides.tiatoolbox_reader import is_jpeg_2000, is_zarr, open_jpeg_2000, open_ome_zarr
 
 BAND_PX = 32  # rows of a thumbnail that are read at once, so that no large level is held whole
@@ -84,6 +85,8 @@ def open_slide(path: str | Path, mpp: SupportsFloat | Mpp | None = None, reader:
     ------
     SlideError
         There is no such file, it is no slide that can be read, or `reader` does not read it.
+    ReadError
+        The system failed to read it, or it ends before its last tile.
     PixelSizeError
         `mpp` is implausible.
     MissingExtraError
@@ -100,9 +103,12 @@ def open_slide(path: str | Path, mpp: SupportsFloat | Mpp | None = None, reader:
     given = Mpp.of(mpp)
     check_given_mpp(given)
     file = Path(path)
-    if not is_zarr(file):
-        file = existing_file(file)
-    info, levels = _opened(file, given, reader)
+    try:
+        if not is_zarr(file):
+            file = existing_file(file)
+        info, levels = _opened(file, given, reader)
+    except OSError as error:
+        raise read_error(error, file) from error
     if reader not in {None, info.reader}:
         levels.close()
         raise SlideError(f"{path} cannot be read with {reader}; leave it to the default, {info.reader}")
@@ -117,7 +123,11 @@ def _opened(file: Path, mpp: Mpp | None, reader: str | None) -> tuple[SlideInfo,
     if is_zarr(file):
         return open_ome_zarr(file, mpp)
     info, levels = open_openslide(file, mpp)
-    fast = None if reader == info.reader else open_jpeg_tiff(info, levels)
+    try:
+        fast = None if reader == info.reader else open_jpeg_tiff(info, levels)
+    except BaseException:
+        levels.close()
+        raise
     if fast is None:
         return info, levels
     levels.close()
@@ -129,7 +139,7 @@ class _PyramidSlide:
 
     def __init__(self, info: SlideInfo, levels: Levels) -> None:
         self.info = info
-        self._pyramid = Pyramid(levels)
+        self._pyramid = Pyramid(levels, SourceFiles.of(info.files))
 
     @property
     def dimensions(self) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo, settle_mpp
 from wsi_necrosis.slides.pyramid import nominal_downsample
+from wsi_necrosis.slides.source_files import raise_if_of_the_system
 from wsi_necrosis.slides.tiatoolbox_import import alone_and_quiet, find_openjpeg, reader_class
 from wsi_necrosis.slides.window import Window
 
@@ -88,17 +89,22 @@ class TiatoolboxLevels:
         self.stored = len(self.sizes)
 
     def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
-        """Decode a window inside the level to RGB; None if a tile fails."""
+        """Decode a window inside the level to RGB; None if a tile is damaged."""
         try:
             out[:] = self._picture.pixels(level, window)
         except DAMAGE as error:
+            raise_if_of_the_system(error, self._picture.path)
             logger.debug("%s: level %d, %s: %s", self._picture.path, level, window, error)
             return None
         return window.count_tiles(self.tiles[level])
 
     def reopened(self) -> Self:
         """Open the same slide again."""
-        return type(self)(self._picture.reopened())
+        try:
+            return type(self)(self._picture.reopened())
+        except DAMAGE as error:
+            raise_if_of_the_system(error, self._picture.path)
+            raise SlideError(f"{self._picture.path} cannot be opened again ({error})") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -280,6 +286,7 @@ def _opened(
         picture = picture_class(path)
         stated, objective = picture.stated()
     except DAMAGE as error:
+        raise_if_of_the_system(error, path)
         reason = str(error) or type(error).__name__
         raise SlideError(f"{path} is {kind} that tiatoolbox cannot open ({reason})") from error
     if not picture.is_rgb:
