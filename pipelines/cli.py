@@ -89,6 +89,64 @@ def run(
 
 
 @app.command()
+def batch(
+    slides: Annotated[
+        list[str], typer.Argument(metavar="FOLDER|PATTERN|SLIDE...|MANIFEST.csv", help="What to analyse.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look in folders of the folder, too.")
+    ] = False,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", help="Names of slides in the folder, as '*.svs'.")
+    ] = None,
+    mpp_table: Annotated[
+        Path | None, typer.Option("--mpp-table", help="Pixel sizes: CSV of path or name, mpp_x, mpp_y (um).")
+    ] = None,
+    model: ModelName = None,
+    mpp: MppText = None,
+    device: Device = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    config: Config = None,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results made from other inputs; others are kept.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say for each slide what would be done; write nothing.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each slide.")] = False,
+) -> None:
+    """Measure percent viable tumour on many slides; one that fails does not end the others."""
+    options = {
+        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
+    }  # fmt: skip
+    settings = settings_of(preset, config, ["cluster.processes=true", *(overrides or [])], options)
+    # as in `run`
+    from .batch import batch as job
+    from .batch.inputs import Where
+    from .console.batch_progress import watching_batch
+
+    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table)
+    if dry_run:
+        from .batch.preview import preview_batch
+
+        for line in preview_batch(slides, settings, where, as_json=as_json):
+            typer.echo(line)
+        return
+    asked = job.Options(out, where, overwrite, fail_fast)
+    with watching_batch(quiet=quiet or as_json) as watcher:
+        code = job.batch(slides, settings, asked, watcher, typer.echo if as_json else None)
+    raise typer.Exit(code)
+
+
+@app.command()
 def demo(
     out: OutPath = Path("wsi-necrosis-out"),
     seed: Annotated[int, typer.Option(help="Of the synthetic slide.")] = 0,

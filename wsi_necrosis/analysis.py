@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,7 +106,7 @@ def analyse(
 
 def analyse_all(
     requests: Iterable[Request], settings: Settings | None = None, watcher: Watcher | None = None
-) -> Iterator[tuple[Request, SlideReport | WsiNecrosisError]]:
+) -> Generator[tuple[Request, SlideReport | WsiNecrosisError], None, None]:
     """Analyse slides one after another, on the same workers, which keep the model loaded.
 
     While one slide is scored the next one is opened and its tissue found, so that no worker waits for it; no

@@ -75,7 +75,7 @@ def _failure(path: Path, write: Callable[[Path], None]) -> ResultWarning | None:
         write(path)
     except InterruptedRunError:
         raise
-    except Exception as error:  # noqa: BLE001  # the boundary of exports: one must not fail score and others
+    except Exception as error:  # the boundary of exports: one must not fail score and others
         log.warning("%s could not be written", path, exc_info=error)
         remove(path)
         reason = str(error) if isinstance(error, WsiNecrosisError) else repr(error)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsi_necrosis.dataset.manifest import KEPT
 from wsi_necrosis.files import write_text
 from wsi_necrosis.provenance import RESULT_VERSION
 from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
@@ -49,6 +50,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "slide_id": result["slide_id"],
         "path": result["path"],
+        **{name: result.get("manifest", {}).get(name) for name in KEPT},
         "fingerprint": provenance["inputs"]["slide"]["fingerprint"],
         "status": result["status"],
         "reason": result["reason"],

@@ -12,7 +12,25 @@ from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.slides.tiatoolbox_reader import is_zarr
 
 SUFFIXES = frozenset(
-    ".svs .svslide .ndpi .mrxs .scn .bif .czi .tif .tiff .btf .tf2 .tf8 .vms .vmu .jp2 .j2k .dcm".split()
+    [
+        ".svs",
+        ".svslide",
+        ".ndpi",
+        ".mrxs",
+        ".scn",
+        ".bif",
+        ".czi",
+        ".tif",
+        ".tiff",
+        ".btf",
+        ".tf2",
+        ".tf8",
+        ".vms",
+        ".vmu",
+        ".jp2",
+        ".j2k",
+        ".dcm",
+    ]
 )
 ATTACHED = re.compile(r"(^|[\s_.-])(thumb|thumbnail|label|macro)$", re.IGNORECASE)
 MIRAX_INDEX = "Slidedat.ini"

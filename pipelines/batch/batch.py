@@ -1,0 +1,235 @@
+"""`wsi-necrosis batch`: analyse many slides into one folder of results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from wsi_necrosis.analysis import analyse_all, finished_report
+from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreError, WsiNecrosisError
+from wsi_necrosis.export.summary import write_summary
+from wsi_necrosis.files import require_writable
+from wsi_necrosis.model.loading import choose_backend
+from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.request import Request, working_on
+from wsi_necrosis.scores.slide_folder import SLIDES, SlideFolder
+from wsi_necrosis.settings.run import Settings
+
+from ..console.batch_log import BatchLog
+from ..console.batch_progress import BatchWatcher
+from ..console.signals import interruptible
+from .inputs import BatchSlide, Gathered, Where, gather
+from .records import FAILED, FINISHED, INTERRUPTED, RUNS, RunRecord, failures_of
+
+ALL_DONE, SOME_FAILED, NONE_SUCCEEDED = 0, 3, 4  # exit codes
+SHOWN = 20
+log = logging.getLogger(__name__)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a batch is asked, but for its slides and settings.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of results.
+    where : Where
+        How slides are looked for, and their pixel sizes.
+    overwrite : bool
+        Replace results that were made from other inputs.
+    fail_fast : bool
+        Stop at the first slide that fails.
+    command : sequence of str
+        As it was typed; kept in the record.
+    """
+
+    out: Path
+    where: Where = field(default_factory=Where)
+    overwrite: bool = False
+    fail_fast: bool = False
+    command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
+
+
+def batch(
+    named: Sequence[str],
+    settings: Settings,
+    options: Options,
+    watcher: BatchWatcher,
+    tell: Tell | None = None,
+) -> int:
+    """Analyse slides one after another; one that fails does not end the others.
+
+    Parameters
+    ----------
+    named : sequence of str
+        As `inputs.gather` takes them.
+    settings : Settings
+        The same for all slides.
+    options : Options
+        All else.
+    watcher : BatchWatcher
+        Receives the progress.
+    tell : callable, optional
+        Receives a line of JSON for each slide.
+
+    Returns
+    -------
+    int
+        The exit code: 0 where no slide failed, 3 where some did, 4 where all did.
+
+    Raises
+    ------
+    WsiNecrosisError
+        Before any slide is touched: no slides, unclear names, settings, model or scheduler, an output that cannot be
+        written, or results in it that were made from other inputs. And on Ctrl-C and SIGTERM.
+    """
+    gathered = gather(named, options.where)
+    for each in (*gathered.warnings, *(f"{it.path} is left out: {it.reason}" for it in gathered.skipped)):
+        watcher.note(each)
+    choose_backend(settings.model)  # a missing model or device is no fault of the slides
+    with interruptible():
+        found, requests = _sort_out(gathered, settings, options)
+        require_writable(options.out)
+        record = RunRecord(options.out, settings, options.command, gathered)
+        for slide, report in found:
+            record.add(slide, report, was_done=True)
+            if tell is not None:
+                tell(line_of(slide, report))
+        watcher.starting(record.total, record.done)
+        record.write()
+        _analyse(gathered, requests, settings, options, record, watcher, tell)
+    if not record.failed:
+        return ALL_DONE
+    return SOME_FAILED if record.done else NONE_SUCCEEDED
+
+
+def line_of(slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> str:
+    """What became of a slide, as one line of JSON: its `result.json`, or its row of `failures.csv`."""
+    if isinstance(outcome, WsiNecrosisError):
+        (failure,) = failures_of(slide, outcome)
+        facts = {"slide_id": slide.name, "status": FAILED, **asdict(failure)}
+        return json.dumps({name: value for name, value in facts.items() if name != "slide"})
+    return json.dumps({**outcome.result, "results": f"{SLIDES}/{slide.name}"})
+
+
+def _sort_out(
+    gathered: Gathered, settings: Settings, options: Options
+) -> tuple[list[tuple[BatchSlide, SlideReport]], list[tuple[BatchSlide, Request]]]:
+    """Slides whose results are up to date, and requests for the others; nothing is written.
+
+    Raises
+    ------
+    ResultsDifferError
+        Slides have results that were made from other inputs; all of them are listed.
+    """
+    found: list[tuple[BatchSlide, SlideReport]] = []
+    requests: list[tuple[BatchSlide, Request]] = []
+    differing: list[str] = []
+    for slide in gathered.slides:
+        replace_old = False
+        try:
+            report = _report_of(slide, settings, options)
+        except ResultsDifferError as error:
+            report, replace_old = None, True
+            differing.append(str(error))
+        except WsiNecrosisError:
+            report = None  # its analysis fails in the same way, and says so
+        if report is None:
+            requests.append((slide, _request(slide, options, overwrite=replace_old)))
+        else:
+            found.append((slide, report))
+    if differing and not options.overwrite:
+        more = f"\n... and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise ResultsDifferError(
+            f"{len(differing)} of {len(gathered.slides)} slides have results in {options.out} that were made from "
+            "other inputs; nothing was done. Give --overwrite to replace them, or another folder with -o:\n"
+            + "\n".join(differing[:SHOWN])
+            + more
+        )
+    return found, requests
+
+
+def _report_of(slide: BatchSlide, settings: Settings, options: Options) -> SlideReport | None:
+    request = _request(slide, options)
+    return finished_report(request, settings) if SlideFolder(request.folder).has_scores else None
+
+
+def _request(slide: BatchSlide, options: Options, *, overwrite: bool = False) -> Request:
+    folder = options.out / SLIDES / slide.name
+    return Request(slide.path, folder, slide.name, slide.mpp, overwrite=overwrite, manifest=slide.facts)
+
+
+def _analyse(  # what a batch consists of, handed on once
+    gathered: Gathered,
+    requests: Sequence[tuple[BatchSlide, Request]],
+    settings: Settings,
+    options: Options,
+    record: RunRecord,
+    watcher: BatchWatcher,
+    tell: Tell | None,
+) -> None:
+    """Analyse what is to do, and keep record, tables and logs up to date."""
+    try:
+        with BatchLog(watcher, options.out / RUNS / f"{record.run_id}.log") as logs:
+            for note in gathered.warnings:
+                log.warning("%s", note)
+            for slide, request, outcome in _outcomes(requests, settings, logs):
+                failed = isinstance(outcome, WsiNecrosisError)
+                if failed:
+                    with working_on(request):
+                        log.error("%s failed: %s", slide.name, outcome, exc_info=outcome.__cause__)
+                logs.slide_ended(request.folder)
+                record.add(slide, outcome)
+                watcher.slide_ended(_said(slide, outcome), failed=failed)
+                if tell is not None:
+                    tell(line_of(slide, outcome))
+                if record.is_due():
+                    _write(record)
+                if failed and options.fail_fast:
+                    break
+    except InterruptedRunError as error:
+        _end(record, INTERRUPTED)
+        raise InterruptedRunError(
+            f"{error}. {record.done + record.failed} of {record.total} slides were done"
+        ) from None
+    except BaseException:
+        _end(record, INTERRUPTED)
+        raise
+    _end(record, FINISHED)
+
+
+def _outcomes(
+    requests: Sequence[tuple[BatchSlide, Request]], settings: Settings, logs: BatchLog
+) -> Generator[tuple[BatchSlide, Request, SlideReport | WsiNecrosisError]]:
+    if not requests:
+        return
+    with closing(analyse_all((request for _, request in requests), settings, logs)) as outcomes:
+        for (slide, _), (request, outcome) in zip(requests, outcomes, strict=True):
+            yield slide, request, outcome
+
+
+def _said(slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> str:
+    if not isinstance(outcome, WsiNecrosisError):
+        return str(outcome)
+    return f"{slide.name}: failed ({outcome.stage}): {outcome}"
+
+
+def _write(record: RunRecord) -> None:
+    """Write the record while slides are analysed: a disk that is full now may have room later."""
+    try:
+        record.write()
+    except StoreError as error:
+        log.warning("%s", error)
+
+
+def _end(record: RunRecord, state: str) -> None:
+    record.write(state)
+    write_summary(record.out)
