@@ -201,6 +201,16 @@ def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None
 
 
 @app.command()
+def doctor(out: OutPath = Path("wsi-necrosis-out")) -> None:
+    """Check what an analysis needs on this machine, and say what mends it."""
+    from . import doctor as job  # as in `run`
+
+    said, code = job.doctor(out)
+    typer.echo(said)
+    raise typer.Exit(code)
+
+
+@app.command()
 def config(preset: Preset = None, config_file: Config = None, overrides: Overrides = None) -> None:
     """Print the settings: the shipped file with its comments, or all in force with the options given."""
     from . import config as job  # as in `run`

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
-from wsi_necrosis.analysis import analyse_all, finished_report
 from wsi_necrosis import analysis
+from wsi_necrosis.analysis import analyse_all, finished_report
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, SlideError, UnexpectedError
 from wsi_necrosis.inference import cluster
 from wsi_necrosis.inference.watcher import QuietWatcher

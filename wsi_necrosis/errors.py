@@ -64,7 +64,7 @@ class UnexpectedError(WsiNecrosisError):
 
     @classmethod
     def of(cls, error: Exception, slide: str) -> Self:
-        """This error for a slide, with what was raised as its cause."""
+        """Wrap what was raised, which becomes the cause."""
         what = f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")
         found = cls(
             f"{slide} ended with an unexpected error ({what}); see the log, and report it with the log"

@@ -99,13 +99,12 @@ def batch(
         found, requests = _sort_out(gathered, settings, options)
         require_writable(options.out)
         record = RunRecord(options.out, settings, options.command, gathered)
+        reporter = _Reporter(record, watcher, tell)
         for slide, report in found:
-            record.add(slide, report, was_done=True)
-            if tell is not None:
-                tell(line_of(slide, report))
+            reporter.was_done(slide, report)
         watcher.starting(record.total, record.done)
         record.write()
-        _analyse(gathered, requests, settings, options, record, watcher, tell)
+        _analyse(requests, settings, reporter, fail_fast=options.fail_fast)
     if not record.failed:
         return ALL_DONE
     return SOME_FAILED if record.done else NONE_SUCCEEDED
@@ -167,43 +166,70 @@ def _request(slide: BatchSlide, options: Options, *, overwrite: bool = False) ->
     return Request(slide.path, folder, slide.name, slide.mpp, overwrite=overwrite, manifest=slide.facts)
 
 
-def _analyse(  # what a batch consists of, handed on once
-    gathered: Gathered,
+@dataclass(frozen=True)
+class _Reporter:
+    """Who is told what became of a slide: the record, the terminal, and a program that reads JSON."""
+
+    record: RunRecord
+    watcher: BatchWatcher
+    tell: Tell | None
+
+    def was_done(self, slide: BatchSlide, report: SlideReport) -> None:
+        """The slide's results are up to date."""
+        self.record.add(slide, report, was_done=True)
+        self._tell(slide, report)
+
+    def ended(self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> None:
+        """The slide was analysed, or failed."""
+        self.record.add(slide, outcome)
+        if isinstance(outcome, WsiNecrosisError):
+            self.watcher.slide_ended(f"{slide.name}: failed ({outcome.stage}): {outcome}", failed=True)
+        else:
+            self.watcher.slide_ended(str(outcome), failed=False)
+        self._tell(slide, outcome)
+        if self.record.is_due():
+            try:
+                self.record.write()
+            except StoreError as error:  # a disk that is full now may have room later
+                log.warning("%s", error)
+
+    def closed(self, state: str) -> None:
+        """The batch is over: write record and tables."""
+        self.record.write(state)
+        write_summary(self.record.out)
+
+    def _tell(self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> None:
+        if self.tell is not None:
+            self.tell(line_of(slide, outcome))
+
+
+def _analyse(
     requests: Sequence[tuple[BatchSlide, Request]],
     settings: Settings,
-    options: Options,
-    record: RunRecord,
-    watcher: BatchWatcher,
-    tell: Tell | None,
+    reporter: _Reporter,
+    *,
+    fail_fast: bool,
 ) -> None:
-    """Analyse what is to do, and keep record, tables and logs up to date."""
+    """Analyse what is to do; record and tables are written in any case."""
+    record = reporter.record
     try:
-        with BatchLog(watcher, options.out / RUNS / f"{record.run_id}.log") as logs:
-            for note in gathered.warnings:
-                log.warning("%s", note)
+        with BatchLog(reporter.watcher, record.out / RUNS / f"{record.run_id}.log") as logs:
             for slide, request, outcome in _outcomes(requests, settings, logs):
-                failed = isinstance(outcome, WsiNecrosisError)
-                if failed:
+                if isinstance(outcome, WsiNecrosisError):
                     with working_on(request):
                         log.error("%s failed: %s", slide.name, outcome, exc_info=outcome.__cause__)
                 logs.slide_ended(request.folder)
-                record.add(slide, outcome)
-                watcher.slide_ended(_said(slide, outcome), failed=failed)
-                if tell is not None:
-                    tell(line_of(slide, outcome))
-                if record.is_due():
-                    _write(record)
-                if failed and options.fail_fast:
+                reporter.ended(slide, outcome)
+                if record.failed and fail_fast:
                     break
     except InterruptedRunError as error:
-        _end(record, INTERRUPTED)
-        raise InterruptedRunError(
-            f"{error}. {record.done + record.failed} of {record.total} slides were done"
-        ) from None
+        reporter.closed(INTERRUPTED)
+        ended = record.done + record.failed
+        raise InterruptedRunError(f"{error}. {ended} of {record.total} slides were done") from None
     except BaseException:
-        _end(record, INTERRUPTED)
+        reporter.closed(INTERRUPTED)
         raise
-    _end(record, FINISHED)
+    reporter.closed(FINISHED)
 
 
 def _outcomes(
@@ -214,22 +240,3 @@ def _outcomes(
     with closing(analyse_all((request for _, request in requests), settings, logs)) as outcomes:
         for (slide, _), (request, outcome) in zip(requests, outcomes, strict=True):
             yield slide, request, outcome
-
-
-def _said(slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> str:
-    if not isinstance(outcome, WsiNecrosisError):
-        return str(outcome)
-    return f"{slide.name}: failed ({outcome.stage}): {outcome}"
-
-
-def _write(record: RunRecord) -> None:
-    """Write the record while slides are analysed: a disk that is full now may have room later."""
-    try:
-        record.write()
-    except StoreError as error:
-        log.warning("%s", error)
-
-
-def _end(record: RunRecord, state: str) -> None:
-    record.write(state)
-    write_summary(record.out)

@@ -152,9 +152,8 @@ def _key(slide: BatchSlide, sizes: Mapping[str, Mpp], table: Path | None) -> str
     if table is None:
         return ""
     for key in sizes:
-        if Path(key).is_absolute() or "/" in key:
-            if (table.parent / key).resolve() == slide.path.resolve():
-                return key
+        if "/" in key and (table.parent / key).resolve() == slide.path.resolve():
+            return key
     return slide.name if slide.name in sizes else slide.path.name
 
 

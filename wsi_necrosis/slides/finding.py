@@ -12,25 +12,8 @@ from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.slides.tiatoolbox_reader import is_zarr
 
 SUFFIXES = frozenset(
-    [
-        ".svs",
-        ".svslide",
-        ".ndpi",
-        ".mrxs",
-        ".scn",
-        ".bif",
-        ".czi",
-        ".tif",
-        ".tiff",
-        ".btf",
-        ".tf2",
-        ".tf8",
-        ".vms",
-        ".vmu",
-        ".jp2",
-        ".j2k",
-        ".dcm",
-    ]
+    {".svs", ".svslide", ".ndpi", ".mrxs", ".scn", ".bif", ".czi", ".vms", ".vmu", ".dcm", ".jp2", ".j2k"}
+    | {".tif", ".tiff", ".btf", ".tf2", ".tf8"}
 )
 ATTACHED = re.compile(r"(^|[\s_.-])(thumb|thumbnail|label|macro)$", re.IGNORECASE)
 MIRAX_INDEX = "Slidedat.ini"
