@@ -55,7 +55,7 @@ class Options:
     where: Where = field(default_factory=Where)
     overwrite: bool = False
     fail_fast: bool = False
-    command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
+    command: Sequence[str] = field(default_factory=lambda: ("wsi-necrosis", *sys.argv[1:]))
 
 
 def batch(
@@ -94,9 +94,9 @@ def batch(
     gathered = gather(named, options.where)
     for each in (*gathered.warnings, *(f"{it.path} is left out: {it.reason}" for it in gathered.skipped)):
         watcher.note(each)
-    choose_backend(settings.model)  # a missing model or device is no fault of the slides
+    chosen = with_backend(settings)
     with interruptible():
-        found, requests = _sort_out(gathered, settings, options)
+        found, requests = _sort_out(gathered, chosen, options)
         require_writable(options.out)
         record = RunRecord(options.out, settings, options.command, gathered)
         reporter = _Reporter(record, watcher, tell)
@@ -104,10 +104,23 @@ def batch(
             reporter.was_done(slide, report)
         watcher.starting(record.total, record.done)
         record.write()
-        _analyse(requests, settings, reporter, fail_fast=options.fail_fast)
+        _analyse(requests, chosen, reporter, fail_fast=options.fail_fast)
     if not record.failed:
         return ALL_DONE
     return SOME_FAILED if record.done else NONE_SUCCEEDED
+
+
+def with_backend(settings: Settings) -> Settings:
+    """The settings with device, library and number format chosen: once, and not again for each slide.
+
+    Raises
+    ------
+    ModelError, UsageError
+        A missing model or device is no fault of the slides, and ends the batch here.
+    """
+    backend = choose_backend(settings.model)
+    chosen = {"device": backend.device, "backend": backend.name, "dtype": backend.dtype}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=chosen)})
 
 
 def line_of(slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> str:
