@@ -61,7 +61,7 @@ def save_model_of_phantoms(folder: Path) -> None:
     known = np.concatenate(
         [phantom_tiles(name, 60, 32, rng) for name in ("viable", "non_viable", "non_tumour", "glass")]
     )
-    spec = replace(phantom_spec(), ood=OodDetector.fit(describe(known), limit=10.0, shrinkage=0.2))
+    spec = replace(phantom_spec(), ood=OodDetector.fit(describe(known), limit=4.0, shrinkage=0.2))
     save_checkpoint(folder, spec, phantom_network(spec).tensors())
 
 

@@ -94,6 +94,7 @@ def _of_slide(plan: Plan, scores: Scores, score: NecrosisScore) -> Iterator[Resu
         said = f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
         yield ResultWarning("ood_tissue", said)
     unreadable = int((scores.state == CellState.UNREADABLE).sum())
-    if unreadable:
-        said = f"{unreadable} cells could not be read in full and are left out as unreadable"
-        yield ResultWarning("unreadable_cells", said)
+    lost_mm2 = score.ledger.area_mm2()["unreadable"]
+    if unreadable or lost_mm2 > 0:
+        said = f"{lost_mm2:.2f} mm2 and {unreadable} cells with tissue could not be read in full and are left out"
+        yield ResultWarning("unreadable_cells", f"{said} as unreadable")

@@ -175,9 +175,9 @@ def run(named: Path, out: Path, *overrides: str, watcher: QuietBatch | None = No
 
 
 def test_exit_codes_tell_none_some_and_all(few: Path, tmp_path: Path) -> None:
-    assert run(few, tmp_path / "out", where=Where("b.*")) == 4
-    assert run(few, tmp_path / "out", where=Where("[ab].*")) == 3
-    assert run(few, tmp_path / "out", where=Where("a.*")) == 0
+    assert run(few, tmp_path / "out", where=Where("b.tiff")) == 4
+    assert run(few, tmp_path / "out", where=Where("[ab].tiff")) == 3
+    assert run(few, tmp_path / "out", where=Where("a.tiff")) == 0
 
 
 def test_a_changed_threshold_scores_nothing(few: Path, tmp_path: Path) -> None:
@@ -225,11 +225,11 @@ def test_an_export_that_fails_is_a_row_and_fails_no_slide(
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "write_overlay", lambda *given: 1 / 0)
-        assert run(few, out, where=Where("a.*")) == 0
+        assert run(few, out, where=Where("a.tiff")) == 0
     (row,) = table(out / "failures.csv")
     assert (row["slide"], row["stage"], row["error"]) == ("a.tiff", "export", "export_failed")
     assert "overlay.png could not be written" in row["message"]
-    assert run(few, out, where=Where("a.*")) == 0  # the missing file is made
+    assert run(few, out, where=Where("a.tiff")) == 0  # the missing file is made
     assert table(out / "failures.csv") == []
     assert (out / "slides" / "a.tiff" / "overlay.png").is_file()
 
