@@ -19,15 +19,22 @@ from .options import (
     AsJson,
     Config,
     Device,
+    DryRun,
+    FailFast,
     ModelName,
     ModelNames,
+    MppTable,
     MppText,
     OutPath,
     Overrides,
+    Overwrite,
+    Pattern,
     Preset,
     Quiet,
+    Recursive,
     Scheduler,
     SlidePath,
+    Slides,
     Workers,
     parse_mpp,
     settings_of,
@@ -57,12 +64,8 @@ def run(
     config: Config = None,
     preset: Preset = None,
     overrides: Overrides = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results made from other inputs.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")
-    ] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -90,19 +93,11 @@ def run(
 
 @app.command()
 def batch(
-    slides: Annotated[
-        list[str], typer.Argument(metavar="FOLDER|PATTERN|SLIDE...|MANIFEST.csv", help="What to analyse.")
-    ],
+    slides: Slides,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")],
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Look in folders of the folder, too.")
-    ] = False,
-    pattern: Annotated[
-        str | None, typer.Option("--pattern", help="Names of slides in the folder, as '*.svs'.")
-    ] = None,
-    mpp_table: Annotated[
-        Path | None, typer.Option("--mpp-table", help="Pixel sizes: CSV of path or name, mpp_x, mpp_y (um).")
-    ] = None,
+    recursive: Recursive = False,
+    pattern: Pattern = None,
+    mpp_table: MppTable = None,
     model: ModelName = None,
     mpp: MppText = None,
     device: Device = None,
@@ -111,17 +106,11 @@ def batch(
     config: Config = None,
     preset: Preset = None,
     overrides: Overrides = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results made from other inputs; others are kept.")
-    ] = False,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say for each slide what would be done; write nothing.")
-    ] = False,
+    overwrite: Overwrite = False,
+    fail_fast: FailFast = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each slide.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure percent viable tumour on many slides; one that fails does not end the others."""
     options = {

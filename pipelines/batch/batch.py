@@ -100,8 +100,10 @@ def batch(
         require_writable(options.out)
         record = RunRecord(options.out, settings, options.command, gathered)
         reporter = _Reporter(record, watcher, tell)
-        for slide, report in found:
-            reporter.was_done(slide, report)
+        for slide, request in found:
+            reporter.was_done(
+                slide, SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
+            )
         watcher.starting(record.total, record.done)
         record.write()
         _analyse(requests, chosen, reporter, fail_fast=options.fail_fast)
@@ -134,30 +136,27 @@ def line_of(slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> str:
 
 def _sort_out(
     gathered: Gathered, settings: Settings, options: Options
-) -> tuple[list[tuple[BatchSlide, SlideReport]], list[tuple[BatchSlide, Request]]]:
-    """Slides whose results are up to date, and requests for the others; nothing is written.
+) -> tuple[list[tuple[BatchSlide, Request]], list[tuple[BatchSlide, Request]]]:
+    """Requests for slides whose results are up to date, and for the others; nothing is written.
 
     Raises
     ------
     ResultsDifferError
         Slides have results that were made from other inputs; all of them are listed.
     """
-    found: list[tuple[BatchSlide, SlideReport]] = []
-    requests: list[tuple[BatchSlide, Request]] = []
+    found: list[tuple[BatchSlide, Request]] = []
+    to_do: list[tuple[BatchSlide, Request]] = []
     differing: list[str] = []
     for slide in gathered.slides:
-        replace_old = False
+        request = _request(slide, options)
         try:
-            report = _report_of(slide, settings, options)
+            is_done = _is_finished(request, settings)
         except ResultsDifferError as error:
-            report, replace_old = None, True
+            request, is_done = _request(slide, options, overwrite=True), False
             differing.append(str(error))
         except WsiNecrosisError:
-            report = None  # its analysis fails in the same way, and says so
-        if report is None:
-            requests.append((slide, _request(slide, options, overwrite=replace_old)))
-        else:
-            found.append((slide, report))
+            is_done = False  # its analysis fails in the same way, and says so
+        (found if is_done else to_do).append((slide, request))
     if differing and not options.overwrite:
         more = f"\n... and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise ResultsDifferError(
@@ -166,12 +165,11 @@ def _sort_out(
             + "\n".join(differing[:SHOWN])
             + more
         )
-    return found, requests
+    return found, to_do
 
 
-def _report_of(slide: BatchSlide, settings: Settings, options: Options) -> SlideReport | None:
-    request = _request(slide, options)
-    return finished_report(request, settings) if SlideFolder(request.folder).has_scores else None
+def _is_finished(request: Request, settings: Settings) -> bool:
+    return SlideFolder(request.folder).has_scores and finished_report(request, settings) is not None
 
 
 def _request(slide: BatchSlide, options: Options, *, overwrite: bool = False) -> Request:
