@@ -19,15 +19,22 @@ from .options import (
     AsJson,
     Config,
     Device,
+    DryRun,
+    FailFast,
     ModelName,
     ModelNames,
+    MppTable,
     MppText,
     OutPath,
     Overrides,
+    Overwrite,
+    Pattern,
     Preset,
     Quiet,
+    Recursive,
     Scheduler,
     SlidePath,
+    Slides,
     Workers,
     parse_mpp,
     settings_of,
@@ -57,12 +64,8 @@ def run(
     config: Config = None,
     preset: Preset = None,
     overrides: Overrides = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results made from other inputs.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")
-    ] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,6 +89,50 @@ def run(
         typer.echo(printout.as_json(report))
     elif not quiet:
         typer.echo(printout.describe(report))
+
+
+@app.command()
+def batch(
+    slides: Slides,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")],
+    recursive: Recursive = False,
+    pattern: Pattern = None,
+    mpp_table: MppTable = None,
+    model: ModelName = None,
+    mpp: MppText = None,
+    device: Device = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    config: Config = None,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    overwrite: Overwrite = False,
+    fail_fast: FailFast = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure percent viable tumour on many slides; one that fails does not end the others."""
+    options = {
+        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
+    }  # fmt: skip
+    settings = settings_of(preset, config, ["cluster.processes=true", *(overrides or [])], options)
+    # as in `run`
+    from .batch import batch as job
+    from .batch.inputs import Where
+    from .console.batch_progress import watching_batch
+
+    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table)
+    if dry_run:
+        from .batch.preview import preview_batch
+
+        for line in preview_batch(slides, settings, where, as_json=as_json):
+            typer.echo(line)
+        return
+    asked = job.Options(out, where, overwrite, fail_fast)
+    with watching_batch(quiet=quiet or as_json) as watcher:
+        code = job.batch(slides, settings, asked, watcher, typer.echo if as_json else None)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -156,6 +203,16 @@ def verify(
     typer.echo(found)
     if found.faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def doctor(out: OutPath = Path("wsi-necrosis-out")) -> None:
+    """Check what an analysis needs on this machine, and say what mends it."""
+    from . import doctor as job  # as in `run`
+
+    said, code = job.doctor(out)
+    typer.echo(said)
+    raise typer.Exit(code)
 
 
 @app.command()

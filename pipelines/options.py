@@ -37,7 +37,24 @@ ModelNames = Annotated[
     typer.Argument(metavar="[MODEL]...", help="Names or checkpoint folders. [default: all shipped]"),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no result on the screen.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print results as JSON, a line for each slide of a batch, and nothing else."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results made from other inputs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
+
+# Of `batch` alone.
+Slides = Annotated[
+    list[str],
+    typer.Argument(metavar="FOLDER|PATTERN|SLIDE...|MANIFEST.csv", help="What to analyse; quote a pattern."),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Look in folders of the folder, too.")]
+Pattern = Annotated[str | None, typer.Option("--pattern", help="Names of slides in the folder, as '*.svs'.")]
+MppTable = Annotated[
+    Path | None, typer.Option("--mpp-table", help="Pixel sizes: CSV of path or name, mpp_x, mpp_y (um).")
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")]
 
 
 def settings_of(

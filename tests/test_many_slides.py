@@ -11,15 +11,16 @@ import pytest
 
 from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
 from wsi_necrosis import analysis
-from wsi_necrosis.analysis import Request, analyse_all
+from wsi_necrosis.analysis import analyse_all, finished_report
 from wsi_necrosis.claims import claimed
-from wsi_necrosis.errors import InterruptedRunError, SlideError
+from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, SlideError, UnexpectedError
 from wsi_necrosis.inference import cluster
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.inference.stats import ScoringStats
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.request import Request
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.tiling import tissue
@@ -148,3 +149,36 @@ def fail_for(slide: Path, score: Callable[..., ScoringStats]) -> Callable[..., S
         return score(pool, job, *given)
 
     return scored
+
+
+def test_an_error_that_nobody_expected_ends_its_slide_alone(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = analysis.measure
+
+    def fail_once(*given: object) -> object:
+        monkeypatch.setattr(analysis, "measure", measure)
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(analysis, "measure", fail_once)
+    found = [outcome for _, outcome in analyse_all(requests(slides[:3], tmp_path), settings)]
+    assert isinstance(found[0], UnexpectedError)
+    assert isinstance(found[0].__cause__, ZeroDivisionError)
+    assert "ZeroDivisionError: by nothing" in str(found[0])
+    assert [each.stage for each in found if not isinstance(each, SlideReport)] == ["measure", "open"]
+    assert isinstance(found[2], SlideReport)
+
+
+def test_a_slide_is_finished_until_something_changes(
+    slides: list[Path], settings: Settings, tmp_path: Path
+) -> None:
+    request = Request(slides[0], tmp_path / "a", manifest={"case": "1"})
+    assert finished_report(request, settings) is None
+    ((_, report),) = analyse_all([request], settings)
+    assert isinstance(report, SlideReport)
+    assert report.result["manifest"] == {"case": "1"}
+    assert report.result["path"] == str(slides[0])
+    assert finished_report(request, settings) == report
+    assert finished_report(Request(slides[0], tmp_path / "a", manifest={"case": "2"}), settings) is None
+    with pytest.raises(ResultsDifferError, match=r"mpp_x: 0\.5 -> 0\.4"):
+        finished_report(Request(slides[0], tmp_path / "a", mpp=0.4), settings)

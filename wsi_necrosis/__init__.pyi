@@ -1,10 +1,11 @@
-from .analysis import Request, analyse, analyse_all
+from .analysis import analyse, analyse_all
 from .model.loading import load_model
 from .model.spec import list_models
 from .quantify.percentage import measure
 from .radiomics.extraction import extract
 from .radiomics.recipe import find_recipe
 from .report.slide_report import SlideReport, open_results
+from .request import Request
 from .settings.run import load_settings
 from .slides.overview import read_overview
 from .slides.phantom import write_phantom

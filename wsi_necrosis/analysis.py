@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from wsi_necrosis.claims import Lease, claimed, claimed_by
-from wsi_necrosis.errors import ClaimedError, InterruptedRunError, WsiNecrosisError
+from wsi_necrosis.errors import ClaimedError, InterruptedRunError, UnexpectedError, WsiNecrosisError
 from wsi_necrosis.export.result_json import result_of
 from wsi_necrosis.files import require_writable, write_json
 from wsi_necrosis.geometry import Mpp
@@ -26,6 +26,7 @@ from wsi_necrosis.provenance import versions
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.request import Request, working_on
 from wsi_necrosis.scores.slide_folder import PERF, RESULT, SlideFolder
 from wsi_necrosis.scores.work_folder import begin, publish, require_inputs
 from wsi_necrosis.settings.run import Settings, load_settings
@@ -43,55 +44,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 2.0  # after slides that another process works on
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, init=False)
-class Request:
-    """What to analyse, and where its results go.
-
-    Parameters
-    ----------
-    slide : str or Path
-        The slide's file.
-    folder : str or Path
-        Folder of the slide's results.
-    slide_id : str
-        The slide's name in tables, by default the file's name.
-    mpp : float, Mpp or None
-        Size of a level-0 pixel in um, instead of what the file says.
-    overwrite : bool
-        Replace results that were made from other inputs.
-
-    Examples
-    --------
-    >>> import wsi_necrosis as wn
-    >>> wn.Request("a/slide.svs", "out/slide").name
-    'slide.svs'
-    """
-
-    slide: Path
-    folder: Path
-    slide_id: str
-    mpp: Mpp | None
-    overwrite: bool
-
-    def __init__(
-        self,
-        slide: str | Path,
-        folder: str | Path,
-        slide_id: str = "",
-        mpp: SupportsFloat | Mpp | None = None,
-        *,
-        overwrite: bool = False,
-    ) -> None:
-        facts = {"slide": Path(slide), "folder": Path(folder), "slide_id": slide_id, "mpp": Mpp.of(mpp)}
-        for name, value in {**facts, "overwrite": overwrite}.items():
-            object.__setattr__(self, name, value)  # the class is frozen
-
-    @property
-    def name(self) -> str:
-        """The slide's name in tables."""
-        return self.slide_id or self.slide.name
 
 
 def analyse(
@@ -161,12 +113,13 @@ def analyse(
     settings = settings or load_settings()
     request = Request(slide, out, slide_id, mpp, overwrite=overwrite)
     with WorkerPool(settings.cluster) as pool:
-        return _complete(_prepare(request, settings, pool), settings, watcher or QuietWatcher(), pool)
+        prepared = _prepare(request, settings, pool, WorkerStats())
+        return _complete(prepared, settings, watcher or QuietWatcher(), pool)
 
 
 def analyse_all(
     requests: Iterable[Request], settings: Settings | None = None, watcher: Watcher | None = None
-) -> Iterator[tuple[Request, SlideReport | WsiNecrosisError]]:
+) -> Generator[tuple[Request, SlideReport | WsiNecrosisError], None, None]:
     """Analyse slides one after another, on the same workers, which keep the model loaded.
 
     While one slide is scored the next one is opened and its tissue found, so that no worker waits for it; no
@@ -201,14 +154,17 @@ def analyse_all(
     """
     settings, watcher = settings or load_settings(), watcher or QuietWatcher()
     with WorkerPool(settings.cluster) as pool, ThreadPoolExecutor(1) as ahead:
+        pool.require_scheduler()
         while True:
             elsewhere = []
-            for request, preparing in _one_ahead(ahead, requests, settings, pool):
-                outcome = _outcome(preparing, settings, watcher, pool)
+            for request, stats, preparing in _one_ahead(ahead, requests, settings, pool):
+                outcome = _outcome(request, preparing, settings, watcher, pool)
                 if isinstance(outcome, ClaimedError):
                     elsewhere.append(request)
-                else:
-                    yield request, outcome
+                    continue
+                if isinstance(outcome, WsiNecrosisError):
+                    outcome.stage = list(stats.seconds)[-1] if stats.seconds else "open"
+                yield request, outcome
             if not elsewhere:
                 return
             log.info("waiting for %d slides that other processes work on", len(elsewhere))
@@ -217,7 +173,7 @@ def analyse_all(
 
 
 def _outcome(
-    preparing: Future[Prepared], settings: Settings, watcher: Watcher, pool: WorkerPool
+    request: Request, preparing: Future[Prepared], settings: Settings, watcher: Watcher, pool: WorkerPool
 ) -> SlideReport | WsiNecrosisError:
     try:
         return _complete(preparing.result(), settings, watcher, pool)
@@ -225,6 +181,46 @@ def _outcome(
         raise
     except WsiNecrosisError as error:
         return error
+    except Exception as error:  # noqa: BLE001  # the boundary of a batch: one slide must not end the others
+        return UnexpectedError.of(error, str(request.slide))
+
+
+def finished_report(request: Request, settings: Settings) -> SlideReport | None:
+    """The results of a slide where they are up to date; the slide is opened, and nothing is written.
+
+    Parameters
+    ----------
+    request : Request
+        Slide and folder of its results.
+    settings : Settings
+        That it would be analysed with.
+
+    Returns
+    -------
+    SlideReport or None
+        None where there is something to do.
+
+    Raises
+    ------
+    SlideError, PixelSizeError, SettingsError, ModelError, UsageError
+        The slide cannot be analysed.
+    ResultsDifferError
+        The folder holds scores made from other inputs.
+    """
+    with open_slide(request.slide, request.mpp) as slide:
+        plan = make_plan(slide, settings)
+    result = _finished(request, plan)
+    return None if result is None else SlideReport(request.folder, result, settings)
+
+
+def _finished(request: Request, plan: Plan) -> dict[str, Any] | None:
+    """The result of a slide that is up to date; scores made from other inputs are refused."""
+    folder = SlideFolder(request.folder)
+    result = folder.finished_with(plan.fingerprints)
+    if result is None:
+        require_inputs(folder, plan.inputs)
+        return None
+    return result if result.get("manifest", {}) == request.manifest else None
 
 
 @dataclass(frozen=True)
@@ -238,19 +234,17 @@ class Prepared:
     tissue: Tissue | None = None
 
 
-def _prepare(request: Request, settings: Settings, pool: WorkerPool) -> Prepared:
+def _prepare(request: Request, settings: Settings, pool: WorkerPool, stats: WorkerStats) -> Prepared:
     """Open a slide, check all that can be checked, and find its tissue unless its results are up to date."""
-    stats, folder = WorkerStats(), SlideFolder(request.folder)
     with stats.stage("open"):
         slide = open_slide(request.slide, request.mpp)
-    with slide:
-        files = SourceFiles.of(slide.info.files)
-        plan = make_plan(slide, settings)
-        if not request.overwrite:
-            if folder.finished_with(plan.fingerprints) is not None:
+    with slide, working_on(request):
+        with stats.stage("plan"):
+            files = SourceFiles.of(slide.info.files)
+            plan = make_plan(slide, settings)
+            if not request.overwrite and _finished(request, plan) is not None:
                 return Prepared(request, files, plan, stats)
-            require_inputs(folder, plan.inputs)
-        folder.require_own()
+        SlideFolder(request.folder).require_own()
         claimed_elsewhere = claimed_by(request.folder, _lease(settings))
         if claimed_elsewhere is not None:
             raise claimed_elsewhere
@@ -276,9 +270,9 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
     # imports zarr, pyarrow and shapely, which results that are up to date do not need
     from wsi_necrosis.export.export_slide import export_slide
 
-    with claimed(request.folder, _lease(settings)) as claim:
-        done = SlideFolder(request.folder).finished_with(plan.fingerprints)
-        if done is not None and not request.overwrite:  # by another process meanwhile
+    with working_on(request), claimed(request.folder, _lease(settings)) as claim:
+        done = None if request.overwrite else _finished(request, plan)
+        if done is not None:  # by another process meanwhile
             return SlideReport(request.folder, done, settings)
         px = cell_pixels(plan.grid, tissue.mask)
         work = begin(claim, plan.inputs, overwrite=request.overwrite)
@@ -291,9 +285,10 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
         with stats.stage("measure"):
             scores = store.read_whole(px)
             score = measure(scores, plan.quantify, plan.spec.quantity)
-        result = result_of(request.slide, request.name, plan, tissue.mask, scores, score)
+        result = result_of(request, plan, tissue.mask, scores, score)
         with stats.stage("export"):
-            export_slide(work.path, result, tissue, scores, settings)
+            failed = export_slide(work.path, result, tissue, scores, settings)
+        result["warnings"] += [asdict(each) for each in failed]
         write_json(work.path / PERF, perf_of(stats.seconds, scoring), durable=False)
         prepared.files.require_same(plan.inputs["slide"]["fingerprint"])
         write_json(work.path / RESULT, result, durable=False)
@@ -305,11 +300,12 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
 
 def _one_ahead(
     ahead: ThreadPoolExecutor, requests: Iterable[Request], settings: Settings, pool: WorkerPool
-) -> Iterator[tuple[Request, Future[Prepared]]]:
-    """Requests and their preparation; each is yielded once preparation of the next one has begun."""
-    current: tuple[Request, Future[Prepared]] | None = None
+) -> Iterator[tuple[Request, WorkerStats, Future[Prepared]]]:
+    """Requests, their times and their preparation; each is yielded once preparation of the next one has begun."""
+    current: tuple[Request, WorkerStats, Future[Prepared]] | None = None
     for request in requests:
-        upcoming = request, ahead.submit(_prepare, request, settings, pool)
+        stats = WorkerStats()
+        upcoming = request, stats, ahead.submit(_prepare, request, settings, pool, stats)
         if current is not None:
             yield current
         current = upcoming

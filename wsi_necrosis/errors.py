@@ -5,13 +5,14 @@ A message names the object, the problem and a remedy: "slide X carries no pixel 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class WsiNecrosisError(Exception):
     """Base of every error that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+    stage: str = ""  # of a slide's analysis, where a batch found it: open, plan, model, tissue, score, ...
 
 
 class SlideError(WsiNecrosisError):
@@ -88,3 +89,17 @@ class InterruptedRunError(WsiNecrosisError):
     """Ctrl-C or SIGTERM: finished blocks are kept, and the same command resumes."""
 
     exit_code = 130
+
+
+class UnexpectedError(WsiNecrosisError):
+    """An error that nothing here raises on purpose ended one slide of a batch; it is the cause of this one."""
+
+    @classmethod
+    def of(cls, error: Exception, slide: str) -> Self:
+        """Wrap what was raised, which becomes the cause."""
+        what = f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")
+        found = cls(
+            f"{slide} ended with an unexpected error ({what}); see the log, and report it with the log"
+        )
+        found.__cause__ = error
+        return found

@@ -29,6 +29,22 @@ def test_all_columns_are_read_and_others_ignored(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_tables_of_other_countries_are_read(tmp_path: Path, separator: str) -> None:
+    lines = [["file", "case", "label", "mpp"], ["a, b.png", "A", "Viable", "0,25"], ["", "", "", ""]]
+    text = "\r\n".join(separator.join(line) for line in lines)
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_table(tmp_path / "t.csv") == (
+        Entry("a, b.png", tmp_path / "a, b.png", "Viable", "A", mpp=0.25),
+    )
+
+
+def test_a_semicolon_beside_commas_separates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,case,label,note; more\na;b.png,A,Viable,x;y\n")
+    (row,) = read_rows(tmp_path / "t.csv", ("file",))
+    assert (row["file"], row["note; more"]) == ("a;b.png", "x;y")
+
+
 def test_empty_cells_and_short_rows_give_no_value(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("file,case,label,x,mpp\na.png,A,Viable,,\nb.png,B\n")
     first, second = read_table(tmp_path / "t.csv")
@@ -84,3 +100,10 @@ def test_sizes_come_back_to_the_last_bit(value: float) -> None:
     assert positive(str(value)) == value
     with pytest.raises(ValueError, match="-"):
         positive(str(-value))
+
+
+@pytest.mark.parametrize(("text", "value"), [("0,25", 0.25), ("1,5e-1", 0.15)])
+def test_a_decimal_comma_is_taken(text: str, value: float) -> None:
+    assert positive(text) == value
+    with pytest.raises(ValueError, match="convert"):
+        positive(f"{text},{text}")

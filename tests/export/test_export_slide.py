@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from wsi_necrosis.errors import InterruptedRunError
+from wsi_necrosis.export import export_slide as exporting
 from wsi_necrosis.export.export_slide import caption_of, export_slide
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.report.slide_report import open_results
@@ -14,7 +16,7 @@ from wsi_necrosis.scores.slide_folder import EXPORTS
 def again(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything exported anew from what the folder holds; the slide is not opened."""
     report, out = open_results(job.folder), tmp_path_factory.mktemp("again")
-    export_slide(out, report.result, report.tissue(), report.scores(), report.settings)
+    assert not export_slide(out, report.result, report.tissue(), report.scores(), report.settings)
     return out
 
 
@@ -42,3 +44,25 @@ def test_a_caption_names_slide_model_and_pixel_size(job: Job) -> None:
     assert caption.slide == job.slide.name
     assert re.fullmatch(r"phantom \([0-9a-f]{8}\)", caption.model)
     assert caption.pixel_size == "0.5 um (TIFF resolution)"
+
+
+def test_a_failing_export_fails_no_other(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = open_results(job.folder)
+    monkeypatch.setattr(exporting, "write_regions", lambda *given: 1 / 0)
+    (tmp_path / "regions.geojson").write_text("of an earlier run")
+    (failed,) = export_slide(tmp_path, report.result, report.tissue(), report.scores(), report.settings)
+    assert failed.code == "export_failed"
+    assert "regions.geojson could not be written: ZeroDivisionError" in failed.text
+    assert {path.name for path in tmp_path.iterdir()} == set(EXPORTS) - {"regions.geojson"}
+
+
+def test_an_interruption_is_no_failing_export(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: object) -> None:
+        raise InterruptedRunError("stopped")
+
+    report = open_results(job.folder)
+    monkeypatch.setattr(exporting, "write_tiles_table", stop)
+    with pytest.raises(InterruptedRunError):
+        export_slide(tmp_path, report.result, report.tissue(), report.scores(), report.settings)

@@ -1,1 +1,1 @@
-"""Labelled tiles, and splits that never share a case."""
+"""Labelled tiles, splits that never share a case, and manifests of slides."""

@@ -12,6 +12,7 @@ from wsi_necrosis.dataset.faults import plainly
 from wsi_necrosis.errors import DatasetError
 
 REQUIRED = ("file", "case", "label")
+GIVE_TILES = "give labelled tiles with --set data.tiles=PATH"
 COLUMNS = ("file", "case", "slide", "x", "y", "label", "mpp", "sha256")
 
 Row = Mapping[str, str]
@@ -37,26 +38,33 @@ def read_table(path: Path) -> tuple[Entry, ...]:
     return tuple(_entry(row, number, path.parent) for row, number in zip(rows, found, strict=True))
 
 
-def read_lines(path: Path) -> list[list[str]]:
+def read_lines(path: Path, way_out: str = GIVE_TILES) -> list[list[str]]:
     """Lines of a CSV file that are not empty.
+
+    Cells may be separated by semicolons or tabs, as spreadsheets of many countries do it: by those where the first
+    line has them and no comma.
 
     Raises
     ------
     DatasetError
-        It cannot be read, or is no CSV in UTF-8.
+        It cannot be read (the message ends with `way_out`), or is no CSV in UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            return [line for line in csv.reader(stream) if line]
+            separator = _separator(stream.readline())
+            stream.seek(0)
+            return [line for line in csv.reader(stream, delimiter=separator) if any(line)]
     except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error.strerror}); give labelled tiles with --set data.tiles=PATH"
-        ) from None
+        raise DatasetError(f"{path} cannot be read ({error.strerror}); {way_out}") from None
     except (UnicodeDecodeError, csv.Error):
         raise DatasetError(f"{path} is not text in UTF-8; save it as CSV") from None
 
 
-def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
+def _separator(header: str) -> str:
+    return "," if "," in header else next((each for each in ";\t" if each in header), ",")
+
+
+def read_rows(path: Path, required: Sequence[str], way_out: str = GIVE_TILES) -> list[Row]:
     """Rows of a CSV file by the names in its first line; missing values of a short row are empty.
 
     Raises
@@ -64,7 +72,7 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
     DatasetError
         It cannot be read, lacks a required column, or has no rows.
     """
-    lines = read_lines(path)
+    lines = read_lines(path, way_out)
     header = [name.strip() for name in lines[0]] if lines else []
     missing = [column for column in required if column not in header]
     if missing:
@@ -122,8 +130,8 @@ def whole(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """A finite number above 0; ValueError for any other text."""
-    value = float(text)
+    """A finite number above 0, also with a decimal comma; ValueError for any other text."""
+    value = float(text.replace(",", ".") if text.count(",") == 1 else text)
     if not 0 < value < math.inf:
         raise ValueError(text)
     return value

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from wsi_necrosis.errors import InterruptedRunError, WsiNecrosisError
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.export.tiles_table import write_tiles_table
+from wsi_necrosis.files import remove
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.slide_folder import HEATMAP, OVERLAY, REGIONS, THUMBNAIL, TILES
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.tiling.mask import Tissue
+
+log = logging.getLogger(__name__)
 
 
 def export_slide(
@@ -25,8 +31,11 @@ def export_slide(
     tissue: Tissue,
     scores: Scores,
     settings: Settings,
-) -> None:
+) -> list[ResultWarning]:
     """Write the tile table, OME-Zarr, GeoJSON, thumbnail and overlay of a slide; files that exist are replaced.
+
+    A file that cannot be made is left out, and the others are made: the scores are whole, and the next run of the
+    slide makes the missing file.
 
     Parameters
     ----------
@@ -41,18 +50,37 @@ def export_slide(
     settings : Settings
         `quantify`, under which cells are labelled, and `export`.
 
-    Raises
-    ------
-    StoreError
-        A file cannot be written.
+    Returns
+    -------
+    list of ResultWarning
+        One for each file that could not be made, with code `export_failed`.
     """
     heatmap = stitch(scores, settings.quantify)
-    write_tiles_table(folder / TILES, scores)
-    write_ome_zarr(folder / HEATMAP, heatmap, result["slide_id"])
-    write_regions(folder / REGIONS, scores, heatmap, result["provenance"]["inputs"]["slide"]["fingerprint"])
-    write_thumbnail(folder / THUMBNAIL, tissue.overview, settings.export)
     layers = Layers(tissue.overview, tissue.mask, heatmap)
-    write_overlay(folder / OVERLAY, layers, result, caption_of(result), settings.export)
+    fingerprint = result["provenance"]["inputs"]["slide"]["fingerprint"]
+    exports: dict[str, Callable[[Path], None]] = {
+        TILES: lambda path: write_tiles_table(path, scores),
+        HEATMAP: lambda path: write_ome_zarr(path, heatmap, result["slide_id"]),
+        REGIONS: lambda path: write_regions(path, scores, heatmap, fingerprint),
+        THUMBNAIL: lambda path: write_thumbnail(path, tissue.overview, settings.export),
+        OVERLAY: lambda path: write_overlay(path, layers, result, caption_of(result), settings.export),
+    }
+    found = (_failure(folder / name, write) for name, write in exports.items())
+    return [each for each in found if each is not None]
+
+
+def _failure(path: Path, write: Callable[[Path], None]) -> ResultWarning | None:
+    """Make one file; what failed as a warning, and nothing is left of an older file."""
+    try:
+        write(path)
+    except InterruptedRunError:
+        raise
+    except Exception as error:  # the boundary of exports: one must not fail score and others
+        log.warning("%s could not be written", path, exc_info=error)
+        remove(path)
+        reason = str(error) if isinstance(error, WsiNecrosisError) else repr(error)
+        return ResultWarning("export_failed", f"{path.name} could not be written: {reason}")
+    return None
 
 
 def caption_of(result: Mapping[str, Any]) -> Caption:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.classes import CLASSES
@@ -13,21 +12,20 @@ from wsi_necrosis.model.quantity import quantity_facts
 from wsi_necrosis.provenance import RESULT_VERSION, versions
 from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.percentage import NecrosisScore
+from wsi_necrosis.request import Request
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.tiling.mask import TissueMask
 
 
 def result_of(
-    slide: Path, slide_id: str, plan: Plan, mask: TissueMask, scores: Scores, score: NecrosisScore
+    request: Request, plan: Plan, mask: TissueMask, scores: Scores, score: NecrosisScore
 ) -> dict[str, Any]:
     """The content of `result.json`; it holds no times, so equal runs give equal files.
 
     Parameters
     ----------
-    slide : Path
-        The slide as it was named.
-    slide_id : str
-        Its name in tables.
+    request : Request
+        The slide, its name in tables, and what a manifest says of it.
     plan : Plan
         Everything that determined its scores.
     mask : TissueMask
@@ -45,8 +43,9 @@ def result_of(
     ]
     return {
         "schema_version": RESULT_VERSION,
-        "slide_id": slide_id,
-        "path": str(slide),
+        "slide_id": request.name,
+        "path": str(request.slide.absolute()),
+        "manifest": dict(request.manifest),
         **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),
         "mask_mm2": mask.area_mm2(),
@@ -95,6 +94,7 @@ def _of_slide(plan: Plan, scores: Scores, score: NecrosisScore) -> Iterator[Resu
         said = f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
         yield ResultWarning("ood_tissue", said)
     unreadable = int((scores.state == CellState.UNREADABLE).sum())
-    if unreadable:
-        said = f"{unreadable} cells could not be read in full and are left out as unreadable"
-        yield ResultWarning("unreadable_cells", said)
+    lost_mm2 = score.ledger.area_mm2()["unreadable"]
+    if unreadable or lost_mm2 > 0:
+        said = f"{lost_mm2:.2f} mm2 and {unreadable} cells with tissue could not be read in full and are left out"
+        yield ResultWarning("unreadable_cells", f"{said} as unreadable")

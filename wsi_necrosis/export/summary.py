@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.claims import claimed
+from wsi_necrosis.dataset.manifest import KEPT
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.files import remove, write_json
 from wsi_necrosis.provenance import RESULT_VERSION, VERSION
@@ -106,6 +107,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "slide_id": result["slide_id"],
         "path": result["path"],
+        **{name: result.get("manifest", {}).get(name) for name in KEPT},
         "fingerprint": provenance["inputs"]["slide"]["fingerprint"],
         "status": result["status"],
         "reason": result["reason"],

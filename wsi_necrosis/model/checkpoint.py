@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as dump_safetensors
 
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.files import atomic_write, write_text
-from wsi_necrosis.model.spec import SPEC_FILE, WEIGHTS_FILE, ModelSpec, _read, model_folder
+from wsi_necrosis.model.spec import SPEC_FILE, WEIGHTS_FILE, ModelSpec, _read, model_folder, spec_adapter
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -72,7 +71,7 @@ def save_checkpoint(folder: Path, spec: ModelSpec, tensors: Tensors) -> ModelSpe
     _require_finite(stored, f"the model for {folder}")
     data = dump_safetensors(stored)
     spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
-    text = json.dumps(TypeAdapter(ModelSpec).dump_python(spec, mode="json"), indent=1, allow_nan=False)
+    text = json.dumps(spec_adapter().dump_python(spec, mode="json"), indent=1, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         partial.write_bytes(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -135,13 +136,19 @@ class ModelSpec:
     @property
     def fingerprint(self) -> str:
         """Hash of all that determines scores: the weights, and the description without `WITHOUT_SCORES`."""
-        facts = TypeAdapter(ModelSpec).dump_python(self, mode="json")
+        facts = spec_adapter().dump_python(self, mode="json")
         return digest({key: value for key, value in facts.items() if key not in WITHOUT_SCORES})
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Radiomic features that the model expects, in order."""
         return self.standardise.names
+
+
+@cache
+def spec_adapter() -> TypeAdapter[ModelSpec]:
+    """Reader and writer of descriptions; made once, which takes longer than all that a finished slide needs."""
+    return TypeAdapter(ModelSpec)
 
 
 def portable_name(name_or_folder: str | Path) -> str:
@@ -200,7 +207,7 @@ def load_spec(name_or_folder: str | Path) -> ModelSpec:
             "version that made the model, or train it again"
         )
     try:
-        spec = TypeAdapter(ModelSpec).validate_python(tree)
+        spec = spec_adapter().validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -1,0 +1,256 @@
+"""`wsi-necrosis batch`: analyse many slides into one folder of results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from wsi_necrosis.analysis import analyse_all, finished_report
+from wsi_necrosis.claims import unfinished
+from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreError, WsiNecrosisError
+from wsi_necrosis.export.summary import write_summary
+from wsi_necrosis.files import require_writable
+from wsi_necrosis.model.loading import choose_backend
+from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.request import Request, working_on
+from wsi_necrosis.scores.slide_folder import SLIDES, SlideFolder
+from wsi_necrosis.settings.run import Settings
+
+from ..console.batch_log import BatchLog
+from ..console.batch_progress import BatchWatcher
+from ..console.signals import interruptible
+from .inputs import BatchSlide, Gathered, Where, gather
+from .records import FAILED, FINISHED, INTERRUPTED, RUNS, RunRecord, failures_of
+
+ALL_DONE, SOME_FAILED, NONE_SUCCEEDED = 0, 3, 4  # exit codes
+SHOWN = 20
+log = logging.getLogger(__name__)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a batch is asked, but for its slides and settings.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of results.
+    where : Where
+        How slides are looked for, and their pixel sizes.
+    overwrite : bool
+        Replace results that were made from other inputs.
+    fail_fast : bool
+        Stop at the first slide that fails.
+    command : sequence of str
+        As it was typed; kept in the record.
+    """
+
+    out: Path
+    where: Where = field(default_factory=Where)
+    overwrite: bool = False
+    fail_fast: bool = False
+    command: Sequence[str] = field(default_factory=lambda: ("wsi-necrosis", *sys.argv[1:]))
+
+
+def batch(
+    named: Sequence[str],
+    settings: Settings,
+    options: Options,
+    watcher: BatchWatcher,
+    tell: Tell | None = None,
+) -> int:
+    """Analyse slides one after another; one that fails does not end the others.
+
+    Parameters
+    ----------
+    named : sequence of str
+        As `inputs.gather` takes them.
+    settings : Settings
+        The same for all slides.
+    options : Options
+        All else.
+    watcher : BatchWatcher
+        Receives the progress.
+    tell : callable, optional
+        Receives a line of JSON for each slide.
+
+    Returns
+    -------
+    int
+        The exit code: 0 where no slide failed, 3 where some did, 4 where all did.
+
+    Raises
+    ------
+    WsiNecrosisError
+        Before any slide is touched: no slides, unclear names, settings, model or scheduler, an output that cannot be
+        written, or results in it that were made from other inputs. And on Ctrl-C and SIGTERM.
+    """
+    gathered = gather(named, options.where)
+    for each in (*gathered.warnings, *(f"{it.path} is left out: {it.reason}" for it in gathered.skipped)):
+        watcher.note(each)
+    chosen = with_backend(settings)
+    with interruptible():
+        found, requests = _sort_out(gathered, chosen, options)
+        require_writable(options.out)
+        record = RunRecord(options.out, settings, options.command, gathered)
+        reporter = _Reporter(record, watcher, tell)
+        for slide, request in found:
+            reporter.was_done(
+                slide, SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
+            )
+        watcher.starting(record.total, record.done)
+        record.write()
+        _analyse(requests, chosen, reporter, fail_fast=options.fail_fast)
+    if not record.failed:
+        return ALL_DONE
+    return SOME_FAILED if record.done else NONE_SUCCEEDED
+
+
+def with_backend(settings: Settings) -> Settings:
+    """The settings with device, library and number format chosen: once, and not again for each slide.
+
+    Raises
+    ------
+    ModelError, UsageError
+        A missing model or device is no fault of the slides, and ends the batch here.
+    """
+    backend = choose_backend(settings.model)
+    chosen = {"device": backend.device, "backend": backend.name, "dtype": backend.dtype}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=chosen)})
+
+
+def line_of(slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> str:
+    """What became of a slide, as one line of JSON: its `result.json`, or its row of `failures.csv`."""
+    if isinstance(outcome, WsiNecrosisError):
+        (failure,) = failures_of(slide, outcome)
+        facts = {"slide_id": slide.name, "status": FAILED, **asdict(failure)}
+        return json.dumps({name: value for name, value in facts.items() if name != "slide"})
+    return json.dumps({**outcome.result, "results": f"{SLIDES}/{slide.name}"})
+
+
+def _sort_out(
+    gathered: Gathered, settings: Settings, options: Options
+) -> tuple[list[tuple[BatchSlide, Request]], list[tuple[BatchSlide, Request]]]:
+    """Requests for slides whose results are up to date, and for the others; nothing is written.
+
+    Raises
+    ------
+    ResultsDifferError
+        Slides have results that were made from other inputs; all of them are listed.
+    """
+    found: list[tuple[BatchSlide, Request]] = []
+    to_do: list[tuple[BatchSlide, Request]] = []
+    differing: list[str] = []
+    for slide in gathered.slides:
+        request = _request(slide, options)
+        try:
+            is_done = _is_finished(request, settings)
+        except ResultsDifferError as error:
+            request, is_done = _request(slide, options, overwrite=True), False
+            differing.append(str(error))
+        except WsiNecrosisError:
+            is_done = False  # its analysis fails in the same way, and says so
+        (found if is_done else to_do).append((slide, request))
+    if differing and not options.overwrite:
+        more = f"\n... and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise ResultsDifferError(
+            f"{len(differing)} of {len(gathered.slides)} slides have results in {options.out} that were made from "
+            "other inputs; nothing was done. Give --overwrite to replace them, or another folder with -o:\n"
+            + "\n".join(differing[:SHOWN])
+            + more
+        )
+    return found, to_do
+
+
+def _is_finished(request: Request, settings: Settings) -> bool:
+    begun = SlideFolder(request.folder).has_scores or unfinished(request.folder) is not None
+    return begun and finished_report(request, settings) is not None
+
+
+def _request(slide: BatchSlide, options: Options, *, overwrite: bool = False) -> Request:
+    folder = options.out / SLIDES / slide.name
+    return Request(slide.path, folder, slide.name, slide.mpp, overwrite=overwrite, manifest=slide.facts)
+
+
+@dataclass(frozen=True)
+class _Reporter:
+    """Who is told what became of a slide: the record, the terminal, and a program that reads JSON."""
+
+    record: RunRecord
+    watcher: BatchWatcher
+    tell: Tell | None
+
+    def was_done(self, slide: BatchSlide, report: SlideReport) -> None:
+        """The slide's results are up to date."""
+        self.record.add(slide, report, was_done=True)
+        self._tell(slide, report)
+
+    def ended(self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> None:
+        """The slide was analysed, or failed."""
+        self.record.add(slide, outcome)
+        if isinstance(outcome, WsiNecrosisError):
+            self.watcher.slide_ended(f"{slide.name}: failed ({outcome.stage}): {outcome}", failed=True)
+        else:
+            self.watcher.slide_ended(str(outcome), failed=False)
+        self._tell(slide, outcome)
+        if self.record.is_due():
+            try:
+                self.record.write()
+            except StoreError as error:  # a disk that is full now may have room later
+                log.warning("%s", error)
+
+    def closed(self, state: str) -> None:
+        """The batch is over: write record and tables."""
+        self.record.write(state)
+        write_summary(self.record.out)
+
+    def _tell(self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> None:
+        if self.tell is not None:
+            self.tell(line_of(slide, outcome))
+
+
+def _analyse(
+    requests: Sequence[tuple[BatchSlide, Request]],
+    settings: Settings,
+    reporter: _Reporter,
+    *,
+    fail_fast: bool,
+) -> None:
+    """Analyse what is to do; record and tables are written in any case."""
+    record = reporter.record
+    try:
+        with BatchLog(reporter.watcher, record.out / RUNS / f"{record.run_id}.log") as logs:
+            for slide, request, outcome in _outcomes(requests, settings, logs):
+                if isinstance(outcome, WsiNecrosisError):
+                    with working_on(request):
+                        log.error("%s failed: %s", slide.name, outcome, exc_info=outcome.__cause__)
+                logs.slide_ended(request.folder)
+                reporter.ended(slide, outcome)
+                if record.failed and fail_fast:
+                    break
+    except InterruptedRunError as error:
+        reporter.closed(INTERRUPTED)
+        ended = record.done + record.failed
+        raise InterruptedRunError(f"{error}. {ended} of {record.total} slides were done") from None
+    except BaseException:
+        reporter.closed(INTERRUPTED)
+        raise
+    reporter.closed(FINISHED)
+
+
+def _outcomes(
+    requests: Sequence[tuple[BatchSlide, Request]], settings: Settings, logs: BatchLog
+) -> Generator[tuple[BatchSlide, Request, SlideReport | WsiNecrosisError]]:
+    if not requests:
+        return
+    with closing(analyse_all((request for _, request in requests), settings, logs)) as outcomes:
+        slides = {request.folder: slide for slide, request in requests}
+        for request, outcome in outcomes:  # those that other processes work on come last
+            yield slides[request.folder], request, outcome

@@ -1,0 +1,85 @@
+"""What to analyse and where its results go, and which slide a thread works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import SupportsFloat
+
+from wsi_necrosis.geometry import Mpp
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+# A thread that prepares a slide while another is scored logs for its own slide: handlers ask for it here.
+_folder: ContextVar[Path | None] = ContextVar("slide_folder", default=None)
+
+
+@dataclass(frozen=True, init=False)
+class Request:
+    """What to analyse, and where its results go.
+
+    Parameters
+    ----------
+    slide : str or Path
+        The slide's file.
+    folder : str or Path
+        Folder of the slide's results.
+    slide_id : str
+        The slide's name in tables, by default the file's name.
+    mpp : float, Mpp or None
+        Size of a level-0 pixel in um, instead of what the file says.
+    overwrite : bool
+        Replace results that were made from other inputs.
+    manifest : mapping of str to str
+        What a manifest says of the slide (case, block, role and so on); kept in `result.json`.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> wn.Request("a/slide.svs", "out/slide").name
+    'slide.svs'
+    """
+
+    slide: Path
+    folder: Path
+    slide_id: str
+    mpp: Mpp | None
+    overwrite: bool
+    manifest: Mapping[str, str] = field(hash=False)
+
+    def __init__(
+        self,
+        slide: str | Path,
+        folder: str | Path,
+        slide_id: str = "",
+        mpp: SupportsFloat | Mpp | None = None,
+        *,
+        overwrite: bool = False,
+        manifest: Mapping[str, str] = NOTHING,
+    ) -> None:
+        facts = {"slide": Path(slide), "folder": Path(folder), "slide_id": slide_id, "mpp": Mpp.of(mpp)}
+        for name, value in {**facts, "overwrite": overwrite, "manifest": manifest}.items():
+            object.__setattr__(self, name, value)  # the class is frozen
+
+    @property
+    def name(self) -> str:
+        """The slide's name in tables."""
+        return self.slide_id or self.slide.name
+
+
+@contextmanager
+def working_on(request: Request) -> Iterator[None]:
+    """Note that this thread works on a slide from now on, for `folder_in_work`."""
+    token = _folder.set(request.folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
+def folder_in_work() -> Path | None:
+    """Folder of the slide that this thread works on; None in threads that work on none."""
+    return _folder.get()
