@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from wsi_necrosis.dataset.manifest import ManifestSlide, read_manifest, read_mpp_table
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.scores.slide_folder import PERF, RESULT
 from wsi_necrosis.slides.finding import Skipped, find_slides
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.tiatoolbox_reader import is_zarr
@@ -97,7 +98,7 @@ def _of_name(named: str, where: Where, skipped: list[Skipped]) -> Iterator[Batch
     """Slides of a folder, of a pattern, or one."""
     path = Path(named)
     if path.is_dir() and not is_zarr(path):
-        found = find_slides(path, where.pattern, recursive=where.recursive)
+        found = find_slides(path, where.pattern, recursive=where.recursive, but_with=(RESULT, PERF))
         skipped += found.skipped
         root = path.absolute()
         for each in found.slides:

@@ -66,11 +66,14 @@ class BatchLog(logging.Handler):
                 self._held[folder].append(record)
 
     def folder_ready(self, folder: Path) -> None:
-        """Open the slide's `log.txt`, and write what was kept."""
+        """Open `log.txt` in the folder of work on a slide, and write what was kept.
+
+        It is opened at once and stays open: the folder is renamed when it is published.
+        """
         with self._access:
-            self._scored = folder
-            file = self._files[folder] = _file(folder / LOG)
-            self._flush(folder, file)
+            slide = self._scored = folder_in_work() or folder
+            file = self._files[slide] = _file(folder / LOG, delay=False)
+            self._flush(slide, file)
         self._watcher.folder_ready(folder)
 
     def slide_ended(self, folder: Path) -> None:
@@ -98,10 +101,10 @@ class BatchLog(logging.Handler):
             file.emit(record)
 
 
-def _file(path: Path) -> logging.FileHandler:
-    """Append to a log, which is opened by its first record."""
+def _file(path: Path, *, delay: bool = True) -> logging.FileHandler:
+    """Append to a log, which is opened by its first record, or at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = logging.FileHandler(path, encoding="utf-8", delay=delay)
     formatter = logging.Formatter(FORMAT)
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)

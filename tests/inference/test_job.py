@@ -47,6 +47,7 @@ def test_a_job_can_be_pickled(job: Job) -> None:
     assert again == job
     assert len(pickle.dumps(job)) < 10_000
     require_same_setup(again)
-    open_same_slide(again).close()
+    slide, _ = open_same_slide(again)
+    slide.close()
     fitted = dataclasses.replace(job, normaliser=Normaliser("macenko", ((0.9, 0.1, 0.0),) * 3))
     assert pickle.loads(pickle.dumps(fitted)) == fitted != job  # noqa: S301  # our own bytes

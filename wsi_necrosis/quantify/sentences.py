@@ -26,6 +26,7 @@ SHORT: Mapping[str, str] = MappingProxyType(
         "pixel_size_source": "uncertain pixel size",
         "ood_tissue": "some tissue unlike the training tiles",
         "unreadable_cells": "unreadable cells",
+        "export_failed": "a file could not be written",
         "estimators_differ": "by class and by probability differ",
         "within_limit_of_blank": "within the limit of blank",
         "within_limit_of_full": "within the limit of full",

@@ -17,7 +17,6 @@ SUFFIXES = frozenset(
 )
 ATTACHED = re.compile(r"(^|[\s_.-])(thumb|thumbnail|label|macro)$", re.IGNORECASE)
 MIRAX_INDEX = "Slidedat.ini"
-RESULTS = ("result.json", "perf.json")  # what tells a folder of results
 DICOM_MAGIC_AT, DICOM_HEAD = 128, 2**13
 SLIDE_CLASS = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # DICOM's class of whole-slide images
 
@@ -38,12 +37,14 @@ class FoundSlides:
     skipped: tuple[Skipped, ...]
 
 
-def find_slides(folder: Path, pattern: str | None = None, *, recursive: bool = False) -> FoundSlides:
+def find_slides(
+    folder: Path, pattern: str | None = None, *, recursive: bool = False, but_with: Sequence[str] = ()
+) -> FoundSlides:
     """Find the slides of a folder.
 
     Files are told by their names, and those without a suffix by whether they are DICOM; whether a slide can be opened
     is not asked, so that a damaged one is found, too. Of a slide of several files one is named. Hidden files and
-    folders (names with a leading dot) and folders of results are passed over without a word.
+    folders (names with a leading dot) are passed over without a word.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ def find_slides(folder: Path, pattern: str | None = None, *, recursive: bool = F
         Names that are taken, as `*.svs`; capitals do not matter. By default all suffixes of slides.
     recursive : bool
         Look in folders of the folder, too.
+    but_with : sequence of str
+        Names of files; a folder that holds one of them, as a folder of results does, is passed over, too.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def find_slides(folder: Path, pattern: str | None = None, *, recursive: bool = F
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; check the path")
-    search = _Search(pattern, recursive=recursive)
+    search = _Search(pattern, recursive=recursive, but_with=but_with)
     search.look_into(folder, frozenset())
     return FoundSlides(
         tuple(sorted(search.slides)), tuple(sorted(search.skipped, key=lambda each: each.path))
@@ -82,7 +85,8 @@ def find_slides(folder: Path, pattern: str | None = None, *, recursive: bool = F
 class _Search:
     """What was found so far."""
 
-    def __init__(self, pattern: str | None, *, recursive: bool) -> None:
+    def __init__(self, pattern: str | None, *, recursive: bool, but_with: Sequence[str]) -> None:
+        self.but_with = but_with
         self.slides: list[Path] = []
         self.skipped: list[Skipped] = []
         self._pattern, self._recursive = pattern, recursive
@@ -97,7 +101,7 @@ class _Search:
         except OSError as error:
             self.skipped.append(Skipped(folder, f"the folder cannot be read ({error.strerror})"))
             return
-        if any((folder / name).exists() for name in RESULTS):
+        if any((folder / name).exists() for name in self.but_with):
             return
         above |= {folder.resolve()}
         for path in paths:
