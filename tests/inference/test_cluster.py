@@ -2,6 +2,7 @@ import ast
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import dask
@@ -53,6 +54,32 @@ def test_gpus_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8932f937")
     assert cuda_devices("cuda") == ("3", "GPU-8932f937")
     assert cuda_devices("cpu") == cuda_devices("mps") == ()
+
+
+REFUSED = r"Timed out|reset by peer|TLS|SSL"
+
+
+def test_processes_of_a_local_cluster_let_nobody_else_in(job: Job, tmp_path: Path) -> None:
+    elsewhere, before = fresh(job, tmp_path), set(Path(tempfile.gettempdir()).iterdir())
+    with started(local(workers=2, processes=True)) as pool:
+        addresses = [pool.client.scheduler.address, *pool.threads()]
+        assert len(addresses) == 3
+        for address in addresses:
+            assert address.startswith("tls://127.0.0.1:")
+            plain = address.replace("tls://", "tcp://")
+            with pytest.raises(OSError, match=REFUSED):
+                Client(plain, timeout=1)
+            with pytest.raises(OSError, match=REFUSED):  # a certificate of one's own is not enough
+                Client(address, security=Security.temporary(), timeout=1)
+        folders = set(pool.client.run(lambda dask_worker: dask_worker.local_directory).values())
+        assert len(list(pool.score(elsewhere, blocks_of(elsewhere)))) == len(blocks_of(job))
+        new = {
+            path for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith("wsi-necrosis-")
+        } - before
+        assert {folder.split("/dask-scratch-space")[0] for folder in folders} == set(map(str, new))
+        assert [path.stat().st_mode & 0o077 for path in new] == [0]
+    assert not any(path.exists() for path in new)
+    assert stored(elsewhere) == stored(job)
 
 
 # TLS ------------------------------------------------------------------------------------------------------------

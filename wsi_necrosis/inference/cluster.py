@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -110,12 +111,26 @@ def worker_shapes(settings: ClusterSettings, gpus: tuple[str, ...] = ()) -> list
 
 @contextmanager
 def local_cluster(shapes: Sequence[WorkerShape]) -> Iterator[SpecCluster]:
-    """A Dask cluster on this machine, which other machines cannot reach."""
+    """A Dask cluster on this machine, which other machines cannot reach, nor other users.
+
+    Whoever reaches a worker can run code in it, so that processes talk by TLS with a certificate made for this
+    cluster, which stays in memory. Workers' files go to a new folder that only this user may enter.
+    """
     processes = any(shape.environment is not None for shape in shapes)
-    address = {"protocol": "tcp://", "host": LOCALHOST} if processes else {"protocol": "inproc://"}
-    common = {**address, "dashboard": False, "dashboard_address": LOCAL_HTTP}
+    with TemporaryDirectory(prefix="wsi-necrosis-", ignore_cleanup_errors=True) as scratch:
+        security = Security.temporary() if processes else Security()
+        address = {"protocol": "tls://", "host": LOCALHOST} if processes else {"protocol": "inproc://"}
+        common = {**address, "dashboard": False, "dashboard_address": LOCAL_HTTP, "security": security}
+        with _spec_cluster(shapes, common, scratch) as cluster:
+            yield cluster
+
+
+@contextmanager
+def _spec_cluster(
+    shapes: Sequence[WorkerShape], common: Mapping[str, Any], scratch: str
+) -> Iterator[SpecCluster]:
     scheduler = {"cls": Scheduler, "options": {**common, "port": 0, "allowed_failures": WORKER_DEATHS - 1}}
-    workers = {i: _worker(shape, common) for i, shape in enumerate(shapes)}
+    workers = {i: _worker(shape, {**common, "local_directory": scratch}) for i, shape in enumerate(shapes)}
     dask_settings = {
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,  # allocator and OpenMP read these at the start
         # Else Dask does not restart a worker that dies twice within 15 s.
@@ -123,7 +138,12 @@ def local_cluster(shapes: Sequence[WorkerShape]) -> Iterator[SpecCluster]:
     }
     with (
         dask.config.set(dask_settings),
-        SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+        SpecCluster(
+            workers=workers,
+            scheduler=scheduler,
+            security=common["security"],
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
     ):
         yield cluster
 

@@ -150,8 +150,8 @@ class BlockDispatcher:
     def _failure(self) -> FailedBlocksError:
         name, (reason, error) = next(iter(self._given_up.items()))
         return FailedBlocksError(
-            f"{len(self._given_up)} blocks of {self._job.slide} failed twice (block {name}: {error}); there is no "
-            "percentage without them. The others are kept: the same command tries these alone",
+            f"{self._job.slide}: blocks that failed twice: {len(self._given_up)}, without which there is no percentage "
+            f"(block {name}: {error}); the others are kept, and the same command tries these alone",
             reason,
         )
 
