@@ -38,6 +38,7 @@ from .options import (
     Workers,
     parse_mpp,
     settings_of,
+    where_to_run,
 )
 
 app = typer.Typer(
@@ -70,9 +71,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Measure percent viable tumour on one slide."""
-    options = {
-        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
-    }  # fmt: skip
+    options = where_to_run(model, device, workers, scheduler)
     settings = settings_of(preset, config, overrides, options)
     # slow to import; `--help` does not need them
     from . import run as job
@@ -113,9 +112,7 @@ def batch(
     as_json: AsJson = False,
 ) -> None:
     """Measure percent viable tumour on many slides; one that fails does not end the others."""
-    options = {
-        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
-    }  # fmt: skip
+    options = where_to_run(model, device, workers, scheduler)
     settings = settings_of(preset, config, ["cluster.processes=true", *(overrides or [])], options)
     # as in `run`
     from .batch import batch as job
@@ -167,9 +164,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast a slide is analysed on this machine, and where the time goes; nothing is kept."""
-    options = {
-        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
-    }  # fmt: skip
+    options = where_to_run(model, device, workers, scheduler)
     settings = settings_of(None, None, overrides, options)
     # as in `run`
     from . import bench as job

@@ -90,6 +90,18 @@ def settings_of(
     return load_settings(preset, config_file, [*(overrides or []), *named])
 
 
+def where_to_run(
+    model: str | None, device: str | None, workers: int | None, scheduler: str | None
+) -> dict[str, Any]:
+    """Settings that have their own option, by their dotted names."""
+    return {
+        "model.name": model,
+        "model.device": device,
+        "cluster.workers": workers,
+        "cluster.scheduler": scheduler,
+    }
+
+
 def parse_mpp(text: str | None) -> Mpp | None:
     """Pixel size that `--mpp` gives, in micrometres per pixel; None without the option.
 
