@@ -16,6 +16,7 @@ import typer
 from wsi_necrosis.errors import SettingsError, WsiNecrosisError
 
 from .options import (
+    Anonymise,
     AsJson,
     Config,
     Device,
@@ -107,6 +108,7 @@ def batch(
     overrides: Overrides = None,
     overwrite: Overwrite = False,
     fail_fast: FailFast = False,
+    anonymise: Anonymise = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -126,7 +128,7 @@ def batch(
         for line in preview_batch(slides, settings, where, as_json=as_json):
             typer.echo(line)
         return
-    asked = job.Options(out, where, overwrite, fail_fast)
+    asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     with watching_batch(quiet=quiet or as_json) as watcher:
         code = job.batch(slides, settings, asked, watcher, typer.echo if as_json else None)
     raise typer.Exit(code)

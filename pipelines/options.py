@@ -54,6 +54,12 @@ Pattern = Annotated[str | None, typer.Option("--pattern", help="Names of slides 
 MppTable = Annotated[
     Path | None, typer.Option("--mpp-table", help="Pixel sizes: CSV of path or name, mpp_x, mpp_y (um).")
 ]
+Anonymise = Annotated[
+    Path | None,
+    typer.Option(
+        "--anonymise", metavar="KEY", help="Codes in place of names; KEY is a file, made if need be."
+    ),
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")]
 
 
