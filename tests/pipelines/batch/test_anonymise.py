@@ -20,7 +20,11 @@ def folder(tmp_path: Path) -> Path:
     slide = tmp_path / "ward-7" / "Doeringer Janina 1931.tiff"
     write_phantom(slide, side_mm=0.5)
     (tmp_path / "ward-7" / "Janina text.svs").write_text("no slide")
-    rows = ("Doeringer Janina 1931.tiff,C-4711,B-99-x,slab", "Janina text.svs,C-4711,,", "Doeringer lost.svs,C-4711,,")
+    rows = (
+        "Doeringer Janina 1931.tiff,C-4711,B-99-x,slab",
+        "Janina text.svs,C-4711,,",
+        "Doeringer lost.svs,C-4711,,",
+    )
     (tmp_path / "ward-7" / "m.csv").write_text("\n".join(("path,case,block,role", *rows)))
     return tmp_path / "ward-7"
 
