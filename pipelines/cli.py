@@ -16,6 +16,7 @@ import typer
 from wsi_necrosis.errors import SettingsError, WsiNecrosisError
 
 from .options import (
+    Anonymise,
     AsJson,
     Config,
     Device,
@@ -38,6 +39,7 @@ from .options import (
     Workers,
     parse_mpp,
     settings_of,
+    where_to_run,
 )
 
 app = typer.Typer(
@@ -70,9 +72,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Measure percent viable tumour on one slide."""
-    options = {
-        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
-    }  # fmt: skip
+    options = where_to_run(model, device, workers, scheduler)
     settings = settings_of(preset, config, overrides, options)
     # slow to import; `--help` does not need them
     from . import run as job
@@ -108,14 +108,13 @@ def batch(
     overrides: Overrides = None,
     overwrite: Overwrite = False,
     fail_fast: FailFast = False,
+    anonymise: Anonymise = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure percent viable tumour on many slides; one that fails does not end the others."""
-    options = {
-        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
-    }  # fmt: skip
+    options = where_to_run(model, device, workers, scheduler)
     settings = settings_of(preset, config, ["cluster.processes=true", *(overrides or [])], options)
     # as in `run`
     from .batch import batch as job
@@ -129,7 +128,7 @@ def batch(
         for line in preview_batch(slides, settings, where, as_json=as_json):
             typer.echo(line)
         return
-    asked = job.Options(out, where, overwrite, fail_fast)
+    asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     with watching_batch(quiet=quiet or as_json) as watcher:
         code = job.batch(slides, settings, asked, watcher, typer.echo if as_json else None)
     raise typer.Exit(code)
@@ -167,9 +166,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast a slide is analysed on this machine, and where the time goes; nothing is kept."""
-    options = {
-        "model.name": model, "model.device": device, "cluster.workers": workers, "cluster.scheduler": scheduler,
-    }  # fmt: skip
+    options = where_to_run(model, device, workers, scheduler)
     settings = settings_of(None, None, overrides, options)
     # as in `run`
     from . import bench as job

@@ -54,6 +54,12 @@ Pattern = Annotated[str | None, typer.Option("--pattern", help="Names of slides 
 MppTable = Annotated[
     Path | None, typer.Option("--mpp-table", help="Pixel sizes: CSV of path or name, mpp_x, mpp_y (um).")
 ]
+Anonymise = Annotated[
+    Path | None,
+    typer.Option(
+        "--anonymise", metavar="KEY", help="Codes in place of names; KEY is a file, made if need be."
+    ),
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")]
 
 
@@ -88,6 +94,18 @@ def settings_of(
 
     named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return load_settings(preset, config_file, [*(overrides or []), *named])
+
+
+def where_to_run(
+    model: str | None, device: str | None, workers: int | None, scheduler: str | None
+) -> dict[str, Any]:
+    """Settings that have their own option, by their dotted names."""
+    return {
+        "model.name": model,
+        "model.device": device,
+        "cluster.workers": workers,
+        "cluster.scheduler": scheduler,
+    }
 
 
 def parse_mpp(text: str | None) -> Mpp | None:

@@ -86,6 +86,7 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
     from wsi_necrosis.inference.cluster import count_workers
     from wsi_necrosis.inference.speed import faster_model
 
+    require_slide(slide, Path("OUT"))
     found = preview(slide, settings, mpp)
     plan = found.plan
     facts = {

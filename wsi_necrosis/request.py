@@ -35,6 +35,8 @@ class Request:
         Replace results that were made from other inputs.
     manifest : mapping of str to str
         What a manifest says of the slide (case, block, role and so on); kept in `result.json`.
+    with_path : bool
+        Whether results say where the slide lies.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class Request:
     mpp: Mpp | None
     overwrite: bool
     manifest: Mapping[str, str] = field(hash=False)
+    with_path: bool
 
     def __init__(
         self,
@@ -59,9 +62,16 @@ class Request:
         *,
         overwrite: bool = False,
         manifest: Mapping[str, str] = NOTHING,
+        with_path: bool = True,
     ) -> None:
-        facts = {"slide": Path(slide), "folder": Path(folder), "slide_id": slide_id, "mpp": Mpp.of(mpp)}
-        for name, value in {**facts, "overwrite": overwrite, "manifest": manifest}.items():
+        facts: dict[str, object] = {
+            "slide": Path(slide),
+            "folder": Path(folder),
+            "slide_id": slide_id,
+            "mpp": Mpp.of(mpp),
+        }
+        facts |= {"overwrite": overwrite, "manifest": manifest, "with_path": with_path}
+        for name, value in facts.items():
             object.__setattr__(self, name, value)  # the class is frozen
 
     @property

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from wsi_necrosis.analysis import analyse_all, finished_report
@@ -24,6 +24,7 @@ from wsi_necrosis.settings.run import Settings
 from ..console.batch_log import BatchLog
 from ..console.batch_progress import BatchWatcher
 from ..console.signals import interruptible
+from .anonymise import Anonymiser
 from .inputs import BatchSlide, Gathered, Where, gather
 from .records import FAILED, FINISHED, INTERRUPTED, RUNS, RunRecord, failures_of
 
@@ -32,6 +33,7 @@ SHOWN = 20
 log = logging.getLogger(__name__)
 
 Tell = Callable[[str], None]
+Scrub = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Options:
         Stop at the first slide that fails.
     command : sequence of str
         As it was typed; kept in the record.
+    key : Path or None
+        Key under which slides are anonymised; their names stay out of all that is written.
     """
 
     out: Path
@@ -57,6 +61,7 @@ class Options:
     overwrite: bool = False
     fail_fast: bool = False
     command: Sequence[str] = field(default_factory=lambda: ("wsi-necrosis", *sys.argv[1:]))
+    key: Path | None = None
 
 
 def batch(
@@ -96,6 +101,11 @@ def batch(
     for each in (*gathered.warnings, *(f"{it.path} is left out: {it.reason}" for it in gathered.skipped)):
         watcher.note(each)
     chosen = with_backend(settings)
+    scrub: Scrub = str
+    if options.key is not None:
+        anonymiser = Anonymiser(options.key, options.out)
+        gathered, scrub = anonymiser.gathered(gathered), anonymiser.scrub
+        options = replace(options, command=("wsi-necrosis", "batch", "--anonymise"))
     with interruptible():
         found, requests = _sort_out(gathered, chosen, options)
         require_writable(options.out)
@@ -107,7 +117,7 @@ def batch(
             )
         watcher.starting(record.total, record.done)
         record.write()
-        _analyse(requests, chosen, reporter, fail_fast=options.fail_fast)
+        _analyse(requests, chosen, reporter, scrub, fail_fast=options.fail_fast)
     if not record.failed:
         return ALL_DONE
     return SOME_FAILED if record.done else NONE_SUCCEEDED
@@ -176,7 +186,10 @@ def _is_finished(request: Request, settings: Settings) -> bool:
 
 def _request(slide: BatchSlide, options: Options, *, overwrite: bool = False) -> Request:
     folder = options.out / SLIDES / slide.name
-    return Request(slide.path, folder, slide.name, slide.mpp, overwrite=overwrite, manifest=slide.facts)
+    return Request(
+        slide.path, folder, slide.name, slide.mpp,
+        overwrite=overwrite, manifest=slide.facts, with_path=not slide.is_anonymous,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -220,17 +233,19 @@ def _analyse(
     requests: Sequence[tuple[BatchSlide, Request]],
     settings: Settings,
     reporter: _Reporter,
+    scrub: Scrub,
     *,
     fail_fast: bool,
 ) -> None:
     """Analyse what is to do; record and tables are written in any case."""
     record = reporter.record
     try:
-        with BatchLog(reporter.watcher, record.out / RUNS / f"{record.run_id}.log") as logs:
+        with BatchLog(reporter.watcher, record.out / RUNS / f"{record.run_id}.log", scrub) as logs:
             for slide, request, outcome in _outcomes(requests, settings, logs):
                 if isinstance(outcome, WsiNecrosisError):
                     with working_on(request):
                         log.error("%s failed: %s", slide.name, outcome, exc_info=outcome.__cause__)
+                    outcome.args = (scrub(str(outcome)),)
                 logs.slide_ended(request.folder)
                 reporter.ended(slide, outcome)
                 if record.failed and fail_fast:

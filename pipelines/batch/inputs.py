@@ -34,12 +34,20 @@ class BatchSlide:
         Size of a level-0 pixel, instead of what the file says.
     facts : mapping of str to str
         What a manifest says of it.
+    is_anonymous : bool
+        Whether its path stays out of all that is written.
     """
 
     path: Path
     name: str
     mpp: Mpp | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    is_anonymous: bool = False
+
+    @property
+    def shown_path(self) -> str:
+        """Its path for tables and records; empty where it is anonymous."""
+        return "" if self.is_anonymous else str(self.path)
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,10 @@ def failures_of(slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> l
             way_out += ", or a table with --mpp-table"
         said = (message, way_out) if message else (str(outcome), "")
         stage = outcome.stage or "open"
-        return [Failure(slide.name, str(slide.path), stage, type(outcome).__name__, *said)]
+        return [Failure(slide.name, slide.shown_path, stage, type(outcome).__name__, *said)]
     way_out = "run the slide again: its scores are kept"
     codes = ((each.code, each.text) for each in outcome.warnings if each.code == "export_failed")
-    return [Failure(slide.name, str(slide.path), EXPORT, code, text, way_out) for code, text in codes]
+    return [Failure(slide.name, slide.shown_path, EXPORT, code, text, way_out) for code, text in codes]
 
 
 class RunRecord:
@@ -103,7 +103,7 @@ class RunRecord:
         """Note what became of a slide; `was_done` where its results were up to date."""
         failed = isinstance(outcome, WsiNecrosisError)
         self._slides[slide.name] = {
-            "path": str(slide.path),
+            "path": slide.shown_path,
             "outcome": FAILED if isinstance(outcome, WsiNecrosisError) else outcome.status,
             "up_to_date": was_done,
             "results": None if failed else f"{SLIDES}/{slide.name}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -29,12 +30,15 @@ class BatchLog(logging.Handler):
         Receives the progress, too.
     run_log : Path
         The log of the run; it is made with its first record.
+    scrub : callable
+        Takes out of a record what must not be written.
     """
 
-    def __init__(self, watcher: Watcher, run_log: Path) -> None:
+    def __init__(self, watcher: Watcher, run_log: Path, scrub: Callable[[str], str] = str) -> None:
         super().__init__()
+        self._scrub = scrub
         self._watcher = watcher
-        self._files: dict[Path | None, logging.FileHandler] = {None: _file(run_log)}
+        self._files: dict[Path | None, logging.FileHandler] = {None: _file(run_log, scrub)}
         self._held: dict[Path, list[logging.LogRecord]] = defaultdict(list)
         self._scored: Path | None = None
         self._access = RLock()
@@ -72,7 +76,7 @@ class BatchLog(logging.Handler):
         """
         with self._access:
             slide = self._scored = folder_in_work() or folder
-            file = self._files[slide] = _file(folder / LOG, delay=False)
+            file = self._files[slide] = _file(folder / LOG, self._scrub, delay=False)
             self._flush(slide, file)
         self._watcher.folder_ready(folder)
 
@@ -101,11 +105,22 @@ class BatchLog(logging.Handler):
             file.emit(record)
 
 
-def _file(path: Path, *, delay: bool = True) -> logging.FileHandler:
+class _Formatter(logging.Formatter):
+    """Records with the time in UTC, and without what must not be written."""
+
+    def __init__(self, scrub: Callable[[str], str]) -> None:
+        super().__init__(FORMAT)
+        self.converter = time.gmtime
+        self._scrub = scrub
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, and a traceback below it."""
+        return self._scrub(super().format(record))
+
+
+def _file(path: Path, scrub: Callable[[str], str], *, delay: bool = True) -> logging.FileHandler:
     """Append to a log, which is opened by its first record, or at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", delay=delay)
-    formatter = logging.Formatter(FORMAT)
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    handler.setFormatter(_Formatter(scrub))
     return handler

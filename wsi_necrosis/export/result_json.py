@@ -44,7 +44,7 @@ def result_of(
     return {
         "schema_version": RESULT_VERSION,
         "slide_id": request.name,
-        "path": str(request.slide.absolute()),
+        "path": str(request.slide.absolute()) if request.with_path else "",
         "manifest": dict(request.manifest),
         **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),

@@ -271,6 +271,8 @@ def test_a_folder_is_no_slide_for_run(few: Path, tmp_path: Path) -> None:
     done = in_process("run", str(few), "-o", str(tmp_path / "out"))
     assert done.returncode == 2
     assert f"wsi-necrosis batch {few} -o {tmp_path / 'out'}" in done.stderr
+    done = in_process("run", str(few), "--dry-run")
+    assert (done.returncode, f"wsi-necrosis batch {few} -o OUT" in done.stderr) == (2, True)
     shutil.rmtree(few)
     few.mkdir()
     assert in_process("batch", str(few), "-o", str(tmp_path / "out")).returncode == 2

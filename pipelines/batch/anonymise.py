@@ -1,0 +1,161 @@
+"""Names of slides replaced by codes, which only the holder of a key can lead back to the slides."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from wsi_necrosis.errors import StoreError, UsageError, WsiNecrosisError
+from wsi_necrosis.export.csv_cells import write_csv
+from wsi_necrosis.slides.finding import Skipped
+from wsi_necrosis.slides.fingerprint import slide_fingerprint
+from wsi_necrosis.slides.slide import open_slide
+
+from .inputs import BatchSlide, Gathered
+
+DIGITS = 12
+KEY_BYTES = 32
+LEAST_KEY_BYTES = 16
+LEAST_SECRET = 4  # letters; shorter names of files are parts of common words
+KEY_TABLE, COLUMNS = "key.csv", ("code", "path", "slide_id", "case", "block")
+NAMED = ("case", "block")  # of a manifest: what may name a patient
+ONLY_OWNER = 0o600
+
+
+class Anonymiser:
+    """Codes for the slides of a batch, and texts without their names.
+
+    A slide's code is the start of an HMAC of its content, so that it is the same wherever the slide lies. `key.csv`
+    beside the key says which slide each code is.
+
+    Parameters
+    ----------
+    key_file : Path
+        The key; one that does not exist is made.
+    out : Path
+        Folder of results, which must not hold the key.
+
+    Raises
+    ------
+    UsageError
+        The key is in the folder of results, too short, or cannot be read.
+    """
+
+    def __init__(self, key_file: Path, out: Path) -> None:
+        if key_file.resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"the key {key_file} would lie in the results {out}; name a file elsewhere")
+        try:
+            if not key_file.exists():
+                _write_for_owner(key_file, secrets.token_hex(KEY_BYTES))
+            self._key = key_file.read_bytes().strip()
+        except OSError as error:
+            raise UsageError(
+                f"{key_file} cannot be read or made ({error.strerror}); name another file"
+            ) from None
+        if len(self._key) < LEAST_KEY_BYTES:
+            raise UsageError(
+                f"{key_file} holds fewer than {LEAST_KEY_BYTES} bytes; name a file that does not exist"
+            )
+        self._table = key_file.with_name(KEY_TABLE)
+        self._codes: dict[str, str] = {}
+
+    def code(self, text: str) -> str:
+        """Twelve digits for a text, always the same ones under one key."""
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:DIGITS]
+
+    def gathered(self, given: Gathered) -> Gathered:
+        """The slides under their codes; of slides of one content the first, the others are passed over.
+
+        `key.csv` is brought up to date.
+
+        Raises
+        ------
+        StoreError
+            `key.csv` cannot be read or written.
+        """
+        by_code: dict[str, BatchSlide] = {}
+        skipped = list(given.skipped)
+        for slide in given.slides:
+            code = self.code(_content(slide))
+            self._codes |= dict.fromkeys(_secrets_of(slide), code)
+            if code in by_code:
+                skipped.append(Skipped(slide.path, f"it has the content of {code}"))
+                continue
+            by_code[code] = slide
+        self._write_table(by_code.items())
+        slides = (self._anonymous(slide, code) for code, slide in by_code.items())
+        for each in skipped:
+            self._codes |= {str(each.path): "a file", each.path.name: "a file"}
+        nameless = (Skipped(Path("a file"), self.scrub(each.reason)) for each in skipped)
+        return Gathered(tuple(slides), tuple(nameless), tuple(map(self.scrub, given.warnings)))
+
+    def scrub(self, text: str) -> str:
+        """The text with each slide's paths and names replaced by its code."""
+        for secret in sorted((each for each in self._codes if each in text), key=len, reverse=True):
+            text = text.replace(secret, self._codes[secret])
+        return text
+
+    def _anonymous(self, slide: BatchSlide, code: str) -> BatchSlide:
+        named = {name: self.code(slide.facts[name]) for name in NAMED if name in slide.facts}
+        return replace(slide, name=code, facts={**slide.facts, **named}, is_anonymous=True)
+
+    def _write_table(self, slides: Iterable[tuple[str, BatchSlide]]) -> None:
+        rows = {row["code"]: row for row in self._rows()}
+        for code, slide in slides:
+            facts = {name: slide.facts.get(name, "") for name in NAMED}
+            rows[code] = {"code": code, "path": str(slide.path), "slide_id": slide.name, **facts}
+        write_csv(self._table, COLUMNS, rows.values())
+        self._table.chmod(ONLY_OWNER)
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self._table.exists():
+            return []
+        try:
+            with self._table.open(encoding="utf-8-sig", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+        except (OSError, ValueError, csv.Error) as error:
+            raise StoreError(f"{self._table} cannot be read ({error}); move it away") from None
+        if any("code" not in row for row in rows):
+            raise StoreError(f"{self._table} is no table of codes; move it away")
+        return rows
+
+
+def _content(slide: BatchSlide) -> str:
+    """Fingerprint of a slide's content; of a file that cannot be opened that of the file, else its path."""
+    try:
+        with open_slide(slide.path) as opened:
+            files = opened.info.files
+    except WsiNecrosisError:
+        files = (slide.path,)
+    try:
+        return slide_fingerprint(files)
+    except WsiNecrosisError:
+        return str(slide.path)
+
+
+def _secrets_of(slide: BatchSlide) -> list[str]:
+    """Texts that would name a slide."""
+    path, real = slide.path, slide.path.resolve()
+    named = [slide.name, *(slide.facts.get(name, "") for name in NAMED)]
+    texts = [
+        str(path),
+        str(real),
+        str(path.parent),
+        str(real.parent),
+        path.name,
+        real.name,
+        path.stem,
+        real.stem,
+    ]
+    return [text for text in (*texts, *named) if len(text) >= LEAST_SECRET]
+
+
+def _write_for_owner(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, ONLY_OWNER), "w") as stream:
+        stream.write(text)
