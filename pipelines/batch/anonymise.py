@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsi_necrosis.errors import StoreError, UsageError, WsiNecrosisError
-from wsi_necrosis.export.csv_cells import write_csv
+from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.slides.finding import Skipped
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import open_slide
@@ -110,7 +110,7 @@ class Anonymiser:
         for code, slide in slides:
             facts = {name: slide.facts.get(name, "") for name in NAMED}
             rows[code] = {"code": code, "path": str(slide.path), "slide_id": slide.name, **facts}
-        write_csv(self._table, COLUMNS, rows.values())
+        write_csv(self._table, list(rows.values()), COLUMNS)
         self._table.chmod(ONLY_OWNER)
 
     def _rows(self) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(folder: Path, pattern: str | None = None, *, recursive: bool = False) -> list[str]:
-    found = find_slides(folder, pattern, recursive=recursive)
+    found = find_slides(folder, pattern, recursive=recursive, but_with=("result.json",))
     return [path.relative_to(folder).as_posix() for path in found.slides]
 
 
