@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import atomic_write, write_json
+from wsi_necrosis.files import atomic_write, sync_tree, write_json
 
 VARIABLE = "WSI_NECROSIS_CACHE"  # environment variable that names another cache folder
 SEAL = "files.json"  # SHA-256 of every other file of a cached folder; written last
@@ -65,8 +65,9 @@ def cached_folder(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
 
 def _put(folder: Path, make: Callable[[Path], None]) -> None:
     """Make the folder under a temporary name and rename it, unless another process has made it meanwhile."""
-    with suppress(_AlreadyMadeError), atomic_write(folder) as partial:
+    with suppress(_AlreadyMadeError), atomic_write(folder, durable=False) as partial:
         _fill(partial, make)
+        sync_tree(partial)  # takes a while, so that it comes before others are looked for
         if _is_whole(folder):  # another process may be reading it, so it is not replaced
             raise _AlreadyMadeError
 
@@ -78,7 +79,7 @@ class _AlreadyMadeError(Exception):
 def _fill(folder: Path, make: Callable[[Path], None]) -> None:
     folder.mkdir()
     make(folder)
-    write_json(folder / SEAL, _hashes(folder))
+    write_json(folder / SEAL, _hashes(folder), durable=False)
 
 
 def _is_whole(folder: Path) -> bool:
