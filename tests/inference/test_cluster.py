@@ -59,8 +59,12 @@ def test_gpus_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) ->
 REFUSED = r"Timed out|reset by peer|TLS|SSL"
 
 
-def test_processes_of_a_local_cluster_let_nobody_else_in(job: Job, tmp_path: Path) -> None:
-    elsewhere, before = fresh(job, tmp_path), set(Path(tempfile.gettempdir()).iterdir())
+def test_processes_of_a_local_cluster_let_nobody_else_in(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, temporary = fresh(job, tmp_path), tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))  # other tests make folders in the usual one
     with started(local(workers=2, processes=True)) as pool:
         addresses = [pool.client.scheduler.address, *pool.threads()]
         assert len(addresses) == 3
@@ -73,9 +77,7 @@ def test_processes_of_a_local_cluster_let_nobody_else_in(job: Job, tmp_path: Pat
                 Client(address, security=Security.temporary(), timeout=1)
         folders = set(pool.client.run(lambda dask_worker: dask_worker.local_directory).values())
         assert len(list(pool.score(elsewhere, blocks_of(elsewhere)))) == len(blocks_of(job))
-        new = {
-            path for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith("wsi-necrosis-")
-        } - before
+        new = [path for path in temporary.iterdir() if path.name.startswith("wsi-necrosis-")]
         assert {folder.split("/dask-scratch-space")[0] for folder in folders} == set(map(str, new))
         assert [path.stat().st_mode & 0o077 for path in new] == [0]
     assert not any(path.exists() for path in new)
