@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from wsi_necrosis.inference.watcher import Watcher
 from wsi_necrosis.request import folder_in_work
 from wsi_necrosis.scores.slide_folder import LOG
 
-from .slide_log import FORMAT
+from .slide_log import log_file
 
 
 class BatchLog(logging.Handler):
@@ -38,7 +37,7 @@ class BatchLog(logging.Handler):
         super().__init__()
         self._scrub = scrub
         self._watcher = watcher
-        self._files: dict[Path | None, logging.FileHandler] = {None: _file(run_log, scrub)}
+        self._files: dict[Path | None, logging.FileHandler] = {None: log_file(run_log, scrub)}
         self._held: dict[Path, list[logging.LogRecord]] = defaultdict(list)
         self._scored: Path | None = None
         self._access = RLock()
@@ -72,13 +71,14 @@ class BatchLog(logging.Handler):
     def folder_ready(self, folder: Path) -> None:
         """Open `log.txt` in the folder of work on a slide, and write what was kept.
 
-        It is opened at once and stays open: the folder is renamed when it is published.
+        It is opened at once and stays open: the folder is renamed when it is published. The watcher is told the folder
+        that the slide's results will have.
         """
         with self._access:
             slide = self._scored = folder_in_work() or folder
-            file = self._files[slide] = _file(folder / LOG, self._scrub, delay=False)
+            file = self._files[slide] = log_file(folder / LOG, self._scrub, delay=False)
             self._flush(slide, file)
-        self._watcher.folder_ready(folder)
+        self._watcher.folder_ready(slide)
 
     def slide_ended(self, folder: Path) -> None:
         """Close the slide's log; what was kept of a slide without a folder goes to the log of the run."""
@@ -103,24 +103,3 @@ class BatchLog(logging.Handler):
     def _flush(self, folder: Path, file: logging.FileHandler) -> None:
         for record in self._held.pop(folder, []):
             file.emit(record)
-
-
-class _Formatter(logging.Formatter):
-    """Records with the time in UTC, and without what must not be written."""
-
-    def __init__(self, scrub: Callable[[str], str]) -> None:
-        super().__init__(FORMAT)
-        self.converter = time.gmtime
-        self._scrub = scrub
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as a line, and a traceback below it."""
-        return self._scrub(super().format(record))
-
-
-def _file(path: Path, scrub: Callable[[str], str], *, delay: bool = True) -> logging.FileHandler:
-    """Append to a log, which is opened by its first record, or at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", delay=delay)
-    handler.setFormatter(_Formatter(scrub))
-    return handler

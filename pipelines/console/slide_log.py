@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -45,10 +45,7 @@ class SlideLog:
 
     def folder_ready(self, folder: Path) -> None:
         """Open `log.txt` and write the buffered records."""
-        self._file = logging.FileHandler(folder / LOG, encoding="utf-8")
-        formatter = logging.Formatter(FORMAT)
-        formatter.converter = time.gmtime
-        self._file.setFormatter(formatter)
+        self._file = log_file(folder / LOG, delay=False)
         self._held.setTarget(self._file)
         self._held.flush()
         self._held.capacity = 1
@@ -77,3 +74,24 @@ def spoken_log() -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+
+
+class _Formatter(logging.Formatter):
+    """Records with the time in UTC, and without what must not be written."""
+
+    def __init__(self, scrub: Callable[[str], str]) -> None:
+        super().__init__(FORMAT)
+        self.converter = time.gmtime
+        self._scrub = scrub
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, and a traceback below it."""
+        return self._scrub(super().format(record))
+
+
+def log_file(path: Path, scrub: Callable[[str], str] = str, *, delay: bool = True) -> logging.FileHandler:
+    """Append to a log, which is opened by its first record, or at once; `scrub` takes out what must not be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8", delay=delay)
+    handler.setFormatter(_Formatter(scrub))
+    return handler

@@ -19,7 +19,7 @@ from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.figures import by_case_tables, case_table, tile_table
 from wsi_necrosis.training.fit_state import heads_of
 from wsi_necrosis.training.leave_case_out import FitSetup, HeldOut, certain_labels, hold_out, threads_of
-from wsi_necrosis.training.quantity import measure_quantity
+from wsi_necrosis.training.quantity import measure_held_out
 from wsi_necrosis.training.samples import SampleCache, Samples
 
 from .cost import seconds_per_tile
@@ -82,7 +82,7 @@ class Comparison:
         cases = case_table(judged.samples, prob)
         _, labels = certain_labels(judged.samples.tiles)
         settings = self.settings_of(judged.variant)
-        simulated = measure_quantity(judged.samples, prob, self.rules.seed)
+        simulated = measure_held_out(judged.samples, prob, self.rules.seed)
         same = [main.seeds.index(seed) for seed in judged.seeds]
         difference = paired_difference(labels, judged.by_tile, main.by_tile[same], self.rules)
         return {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wsi_necrosis.quantify.sentences import limit_of_blank_text, limit_of_full_text
+
 from .tables import markdown
 
 HOW = (
@@ -83,8 +85,8 @@ def sentences(quantity: Mapping[str, Any] | None) -> str:
             f"Percent viable is by {what[quantity['estimator']]}, which err less: {quantity['soft']['rmse']:.1f} "
             f"points soft, {quantity['hard']['rmse']:.1f} hard (RMSE).",
             f"Found is {leads['slope']:.2f} times true, plus {leads['intercept']:.1f}.",
-            _blank(leads["blank"]),
-            _full(leads["full"]),
+            _sentence(limit_of_blank_text(leads["blank"])),
+            _sentence(limit_of_full_text(leads["full"])),
         )
     )
 
@@ -137,19 +139,5 @@ def _end(end: Mapping[str, Any] | None) -> str:
     return "not known" if end is None else f"{end['mean']:.0f} % (limit {end['limit']:.0f} %)"
 
 
-def _blank(end: Mapping[str, Any] | None) -> str:
-    if end is None:
-        return "What it reads where nothing is viable is not known (fewer than two such cases)."
-    return (
-        f"On cases without viable tumour this model reads {end['mean']:.0f} %; up to {end['limit']:.0f} % cannot be "
-        f"told from none ({end['cases']} cases)."
-    )
-
-
-def _full(end: Mapping[str, Any] | None) -> str:
-    if end is None:
-        return "What it reads where all tumour is viable is not known (fewer than two such cases)."
-    return (
-        f"On cases whose tumour is all viable it reads {end['mean']:.0f} %; from {end['limit']:.0f} % up it cannot "
-        f"be told from all ({end['cases']} cases)."
-    )
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -45,6 +45,30 @@ def test_each_slide_gets_what_its_threads_say(tmp_path: Path) -> None:
     assert lines(tmp_path / "runs" / "run.log") == ["the batch begins", "between the two"]
 
 
+class Told(QuietWatcher):
+    """Notes the folders that it is told."""
+
+    def __init__(self) -> None:
+        self.folders: list[Path] = []
+
+    def folder_ready(self, folder: Path) -> None:
+        self.folders.append(folder)
+
+
+def test_a_log_follows_the_folder_of_work_and_the_watcher_is_told_the_slide(tmp_path: Path) -> None:
+    """A folder of work has another name, and is renamed to the slide's when it is published."""
+    slide, work, told = Request("one", tmp_path / "one"), tmp_path / ".one.work", Told()
+    work.mkdir()
+    with BatchLog(told, tmp_path / "run.log") as logs, working_on(slide):
+        logs.folder_ready(work)
+        LOG.info("scored")
+        work.rename(slide.folder)
+        LOG.info("published")
+        logs.slide_ended(slide.folder)
+    assert lines(slide.folder / "log.txt") == ["scored", "published"]
+    assert told.folders == [slide.folder]
+
+
 def fail(slide: Request, run_log: Path) -> None:
     with BatchLog(QuietWatcher(), run_log) as logs:
         with working_on(slide):

@@ -80,16 +80,16 @@ def test_what_is_read_at_the_ends_is_said() -> None:
         "counts of the most probable class (hard)",
         "24.4 points soft, 20.1 hard (RMSE)",
         "0.71 times true, plus -3.2",
-        "On cases without viable tumour this model reads 21 %; up to 38 % cannot be told from none (3 cases).",
-        "all viable it reads 88 %; from 72 % up it cannot be told from all (2 cases).",
+        "On cases without viable tumour this model reads 21 % (3 cases); up to 38 % cannot be told from none.",
+        "all viable this model reads 88 % (2 cases); 72 % and more cannot be told from all.",
     ):
         assert part in said, part
 
 
 def test_what_is_not_known_is_said() -> None:
     said = sentences(QUANTITY | {"estimator": "soft"})
-    assert "where nothing is viable is not known (fewer than two such cases)" in said
-    assert "where all tumour is viable is not known (fewer than two such cases)" in said
+    assert "on cases without viable tumour is not known." in said
+    assert "on cases whose tumour is all viable is not known." in said
     assert sentences(None) == NOTHING == how({})
 
 
