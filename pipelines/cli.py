@@ -115,7 +115,7 @@ def batch(
 ) -> None:
     """Measure percent viable tumour on many slides; one that fails does not end the others."""
     options = where_to_run(model, device, workers, scheduler)
-    settings = settings_of(preset, config, ["cluster.processes=true", *(overrides or [])], options)
+    settings = settings_of(preset, config, overrides, options, ["cluster.processes=true"])
     # as in `run`
     from .batch import batch as job
     from .batch.inputs import Where

@@ -64,7 +64,11 @@ FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first s
 
 
 def settings_of(
-    preset: str | None, config_file: Path | None, overrides: Sequence[str] | None, options: Mapping[str, Any]
+    preset: str | None,
+    config_file: Path | None,
+    overrides: Sequence[str] | None,
+    options: Mapping[str, Any],
+    defaults: Sequence[str] = (),
 ) -> Settings:
     """Settings in force: the shipped ones, then the preset, the file, the overrides and the options.
 
@@ -78,6 +82,8 @@ def settings_of(
         What `--set` gives: "a.b=value".
     options : mapping of str to Any
         Settings that have their own option, by their dotted names; None where it is not given.
+    defaults : sequence of str
+        In which the command differs from the shipped settings, as `overrides`; all else comes over them.
 
     Raises
     ------
@@ -93,7 +99,7 @@ def settings_of(
     from wsi_necrosis.settings.run import load_settings
 
     named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    return load_settings(preset, config_file, [*(overrides or []), *named])
+    return load_settings(preset, config_file, [*(overrides or []), *named], defaults=defaults)
 
 
 def where_to_run(

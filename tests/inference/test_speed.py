@@ -56,5 +56,7 @@ def test_few_tiles_and_other_models_are_not_timed(plan: Plan) -> None:
     assert faster_model(replace(plan, model="fast"), SETTINGS.model, 10**7, 1, never) is None
 
 
-def test_a_tile_takes_time() -> None:
-    assert 0 < seconds_per_tile("phantom", REFERENCE, 2) < 5
+def test_the_time_of_a_tile_is_the_median_batch_after_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0, 90, 100, 101, 200, 208, 300, 302])  # batches of 90 (not counted), 1, 8 and 2 s
+    monkeypatch.setattr("wsi_necrosis.inference.speed.time.perf_counter", lambda: next(clock))
+    assert seconds_per_tile("phantom", REFERENCE, 2) == 2 / 2

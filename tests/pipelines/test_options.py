@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from wsi_necrosis.errors import SettingsError
@@ -23,3 +25,12 @@ def test_an_option_of_its_own_comes_after_the_overrides() -> None:
     assert settings_of(None, None, overrides, {"cluster.workers": 2}).cluster.workers == 2
     settings = settings_of(None, None, overrides, {"cluster.workers": None})
     assert (settings.cluster.workers, settings.grid.stride_tiles) == (3, 0.5)
+
+
+def test_what_a_command_sets_by_itself_gives_way_to_all_that_a_user_sets(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("cluster: {processes: false}")
+    own = ["cluster.processes=true"]
+    assert settings_of(None, None, None, {}, own).cluster.processes
+    assert not settings_of(None, config, None, {}, own).cluster.processes
+    assert not settings_of(None, None, ["cluster.processes=false"], {}, own).cluster.processes

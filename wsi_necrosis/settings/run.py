@@ -117,9 +117,15 @@ class Settings(Section):
 
 
 def load_settings(
-    preset: str | None = None, config: str | Path | None = None, overrides: Iterable[str] = ()
+    preset: str | None = None,
+    config: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    defaults: Iterable[str] = (),
 ) -> Settings:
     """Shipped settings, with a preset, a file and `section.key=value` strings laid over them.
+
+    `defaults` are such strings of a command that differs from the shipped settings; preset and file come over them.
 
     Raises
     ------
@@ -132,7 +138,7 @@ def load_settings(
     >>> wn.load_settings(overrides=["model.device=cpu"]).model.device
     'cpu'
     """
-    tree = shipped_yaml("default.yaml")
+    tree = overlaid(shipped_yaml("default.yaml"), None, defaults)
     if preset is not None:
         tree = merged(tree, shipped_yaml(f"presets/{preset}.yaml"))
     return validated(Settings, overlaid(tree, config, overrides))
