@@ -1,31 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import shapely
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.helpers.annotations import feature, geojson, square
-from wsi_necrosis.classes import CLASSES
-from wsi_necrosis.dataset.annotations import (
-    Outline,
-    cover,
-    label_cells,
-    read_outlines,
-    refuse_unknown_classes,
-)
+from wsi_necrosis.dataset.annotations import Outline, read_outlines, refuse_off_slide, refuse_unknown_classes
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.quantify.palette import PALETTE
-from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.tiling.grid import TileGrid
-
-GRID = TileGrid(Box(100, 50, 40, 30), (1.0, 1.0), Mpp(1, 1), 10, 10, 1)  # 3 rows, 4 columns of 10 px
+from wsi_necrosis.slides.info import SlideInfo
 
 
 def area(name: str, left: float, top: float, width: float, height: float) -> Outline:
@@ -44,17 +30,54 @@ def test_both_forms_of_geojson_are_read(tmp_path: Path, bare: bool) -> None:
     assert [outline.polygon.area for outline in found] == [100, 21]
 
 
-def test_ignored_classes_and_what_is_no_area_are_skipped(
+def test_what_is_no_annotated_area_is_left_out_by_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
     line = feature("Tumor", []) | {"geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}
     cell = feature("Tumor", square(0, 0, 1), kind="cell")
     nothing = feature("Tumor", []) | {"geometry": None}
-    skipped = [feature("Ignore*", square(0, 0, 1)), feature("Region*", square(0, 0, 1)), line, cell, nothing]
-    path = geojson(tmp_path / "a.geojson", [*skipped, feature("Tumor", square(0, 0, 1))])
-    assert len(read_outlines(path)) == 1
-    assert "3 features are no annotated areas and skipped" in caplog.text
+    skipped = [feature("Region*", square(0, 0, 1)), line, cell, cell, nothing]
+    kept = [feature("Ignore*", square(0, 0, 1)), feature("Tumor", square(0, 0, 1))]
+    found = read_outlines(geojson(tmp_path / "a.geojson", [*skipped, *kept]))
+    assert [(outline.name, outline.is_ignored) for outline in found] == [("Ignore*", True), ("Tumor", False)]
+    assert (
+        "left out, as they are no annotated areas: 1 LineStrings, 2 of the type 'cell', 1 without"
+        in caplog.text
+    )
+    with pytest.raises(DatasetError, match="holds no annotated area, but 2 of the type 'cell'"):
+        read_outlines(geojson(tmp_path / "b.geojson", [cell, cell]))
+
+
+def test_a_collection_one_feature_and_packed_files_are_read(tmp_path: Path) -> None:
+    parts = [{"type": "Polygon", "coordinates": [square(0, 0, 2)]}, {"type": "Point", "coordinates": [9, 9]}]
+    collection = feature("Tumor", []) | {"geometry": {"type": "GeometryCollection", "geometries": parts}}
+    (tmp_path / "one.geojson").write_text(json.dumps(collection))
+    (tmp_path / "one.geojson.gz").write_bytes(gzip.compress(json.dumps(collection).encode()))
+    for name in ("one.geojson", "one.geojson.gz"):
+        (found,) = read_outlines(tmp_path / name)
+        assert (found.name, found.polygon.area) == ("Tumor", 4)
+    points = collection | {"geometry": {"type": "GeometryCollection", "geometries": parts[1:]}}
+    with pytest.raises(DatasetError, match="but 1 collections without a polygon"):
+        read_outlines(geojson(tmp_path / "points.geojson", [points]))
+
+
+INFO = SlideInfo(
+    Path("a.svs"), (), "made up", "none", (4000, 3000), Box(0, 0, 4000, 3000), (0, 0), (1.0,), ((4000, 3000),),
+    Mpp(0.5, 0.5), "metadata", None,
+)  # fmt: skip
+
+
+def test_outlines_beside_the_slide_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    inside, beside = area("Tumor", 0, 0, 3000, 2000), area("Tumor", 1e5, 0, 10, 10)
+    refuse_off_slide([inside], INFO, Path("a.geojson"))
+    refuse_off_slide([], INFO, Path("a.geojson"))
+    with pytest.raises(
+        DatasetError, match=r"1 of 2 outlines lie beside the slide, at x 100000 .* 4000 x 3000 px"
+    ):
+        refuse_off_slide([inside, beside], INFO, Path("a.geojson"))
+    assert not caplog.text
+    refuse_off_slide([area("Tumor", 100, 100, 1800, 1300)], INFO, Path("a.geojson"))
+    assert "lie in the upper left 2000 x 1500 px, as they do when they are written in um" in caplog.text
 
 
 def test_a_class_of_parts_is_joined_and_a_missing_one_is_empty(tmp_path: Path) -> None:
@@ -86,17 +109,24 @@ def test_polygons_in_parts_and_crossing_lines_keep_their_area(tmp_path: Path) ->
     [
         ("{", "is not valid JSON"),
         ('"text"', "holds no list of features"),
-        ('{"type": "Feature"}', "holds no list of features"),
-        ("[1]", "no GeoJSON"),
-        ('[{"geometry": {"type": "Polygon"}}]', "no GeoJSON"),
-        ('[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}}]', "no GeoJSON"),
-        ('[{"geometry": {"type": "Polygon", "coordinates": [["a"]]}}]', "no GeoJSON"),
-        ('[{"properties": [1]}]', "no GeoJSON"),
+        ('{"type": "Polygon"}', "holds no list of features"),
+        ('{"type": "Feature"}', "but 1 without a geometry"),
+        ("[" * 5000, "nested too deeply"),
+        (
+            '[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [NaN, 1], [1, 1], [0, 0]]]}}]',
+            "holds NaN",
+        ),
+        ('{"features": [], "features": [1]}', "gives 'features' twice"),
+        ("[1]", "feature 1 is no GeoJSON"),
+        ('[{"geometry": {"type": "Polygon"}}]', "feature 1 is no GeoJSON"),
+        ('[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}}]', "feature 1 is no GeoJSON"),
+        ('[{"geometry": {"type": "Polygon", "coordinates": [["a"]]}}]', "feature 1 is no GeoJSON"),
+        ('[{"properties": [1]}]', "feature 1 is no GeoJSON"),
     ],
 )
 def test_files_that_are_no_geojson_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.geojson").write_text(text)
-    with pytest.raises(DatasetError, match=rf"a\.geojson .*{message}"):
+    with pytest.raises(DatasetError, match=rf"a\.geojson.*{message}"):
         read_outlines(tmp_path / "a.geojson")
     with pytest.raises(DatasetError, match=r"b\.geojson cannot be read \(No such file"):
         read_outlines(tmp_path / "b.geojson")
@@ -112,65 +142,3 @@ def test_unknown_classes_of_all_files_are_listed_with_counts() -> None:
         DatasetError, match=r"classes: no class \(1 in b\), 'tumor' \(2 in b\), 'Fat' \(1 in c\);"
     ):
         refuse_unknown_classes({Path("a"): good, Path("b"): bad, Path("c"): [area("Fat", 0, 0, 1, 1)]})
-
-
-def labels(outlines: Sequence[Outline], min_cover: float = 0.75) -> dict[tuple[int, int], str]:
-    return dict(label_cells(outlines, (100, 50), GRID, min_cover).labels)
-
-
-def test_cells_are_labelled_where_one_label_covers_enough() -> None:
-    assert labels([area("Tumor", 0, 0, 17.5, 10)]) == {(0, 0): "viable", (0, 1): "viable"}
-    assert labels([area("Tumor", 0, 0, 17.4, 10)]) == {(0, 0): "viable"}
-    assert labels([area("Tumor", 0, 0, 17.4, 10)], 1.0) == {(0, 0): "viable"}
-    assert labels([]) == {}
-
-
-def test_polygons_of_one_label_are_united_whatever_their_names() -> None:
-    halves = [area("Stroma", 0, 0, 6, 10), area("Other", 4, 0, 6, 10)]
-    assert labels(halves, 1.0) == {(0, 0): "non_tumour"}
-    assert labels([area("Tumor", 0, 0, 6, 10)] * 2) == {}  # an overlap counts once
-
-
-def test_the_label_that_covers_more_decides_and_equal_ones_do_not() -> None:
-    most = [area("Tumor", 0, 0, 8, 10), area("Necrosis", 1, 0, 9, 10)]
-    assert labels(most) == {(0, 0): "non_viable"}
-    halves = [area("Tumor", 0, 0, 5, 10), area("Necrosis", 5, 0, 5, 10)]
-    assert labels(halves, 0.51) == {}
-    nested = [area("Necrosis", 0, 0, 30, 30), area("Tumor", 10, 10, 10, 10)]
-    found = label_cells(nested, (100, 50), GRID, 0.75)
-    assert found.disputed == 1
-    assert set(found.labels.values()) == {"non_viable"}
-    assert (1, 1) not in found.labels
-    assert len(found.labels) == 8
-
-
-def test_holes_are_not_covered() -> None:
-    ring = shapely.box(0, 0, 30, 30).difference(shapely.box(10, 10, 20, 20))
-    island = area("viable: non-viable", 10, 10, 10, 10)
-    found = labels([Outline("Necrosis", ring), island])
-    assert found[1, 1] == "viable: non-viable"
-    assert len(found) == 9
-
-
-BOXES = st.tuples(*[st.floats(80, 150)] * 2, *[st.floats(0.1, 40)] * 2)
-
-
-@given(st.lists(BOXES, min_size=1, max_size=4))
-def test_shares_agree_with_a_fine_raster(boxes: list[tuple[float, ...]]) -> None:
-    snapped = [tuple(round(value * 4) / 4 for value in box) for box in boxes]
-    union: Any = shapely.union_all([shapely.box(x, y, x + w, y + h) for x, y, w, h in snapped])
-    raster = np.zeros((120, 160), bool)  # quarter pixels of the plane
-    for x, y, w, h in snapped:
-        left, top, right, bottom = (
-            max(0, int(4 * value)) for value in (x - 100, y - 50, x + w - 100, y + h - 50)
-        )
-        raster[top:bottom, left:right] = True
-    expected = raster.reshape(3, 40, 4, 40).mean(axis=(1, 3))
-    np.testing.assert_allclose(cover(union, GRID), expected, atol=1e-9)
-
-
-def test_the_names_of_our_own_export_come_back_as_our_classes() -> None:
-    for label, name in zip(
-        (CellLabel.NON_TUMOUR, CellLabel.NON_VIABLE, CellLabel.VIABLE), CLASSES, strict=True
-    ):
-        assert labels([area(PALETTE[label].qupath, 0, 0, 10, 10)]) == {(0, 0): name}

@@ -48,7 +48,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTrut
         feature("Tumor", rings["core"]),
         feature("Viable tumour", rings["viable"]),
         feature("Stroma", rings["stroma"]),
-        feature("Ignore*", square(0, 0, 2400, 1200)),
+        feature("Region*", square(0, 0, 2400, 1200)),
     ]
     geojson(folder / "made.geojson", features)
     row = {"slide": "made.tif", "case": "P", "annotations": "made.geojson"}

@@ -70,7 +70,7 @@ def test_all_cells_that_are_no_numbers_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "lacks the columns file, case, label; it needs file, case, label"),
+        (b"", "is empty; give labelled tiles"),
         (b"file,label\na.png,Viable\n", "lacks the columns case"),
         (b"file,case,label\n", "no rows below its header"),
         (b"file,case,label\n\xe4.png,A,Viable\n", "not text in UTF-8"),
@@ -107,3 +107,24 @@ def test_a_decimal_comma_is_taken(text: str, value: float) -> None:
     assert positive(text) == value
     with pytest.raises(ValueError, match="convert"):
         positive(f"{text},{text}")
+
+
+def test_headers_in_capitals_a_stated_separator_and_paths_of_windows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").touch()
+    (tmp_path / "t.csv").write_bytes("\ufeffsep=;\r\nFILE; Case ;Label\r\nin\\a.png;A;Viable\r\n".encode())
+    assert read_table(tmp_path / "t.csv") == (Entry("in\\a.png", tmp_path / "in" / "a.png", "Viable", "A"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,case,label,Case\na.png,A,Viable,B\n", "more than one column 'case'"),
+        ("file,case,label,mpp\na.png,A,Viable,0,5\n", "more cells than columns in the rows 2"),
+        ("slide:case:annotations\na:b:c\n", "its first line is 'slide:case:annotations'"),
+    ],
+)
+def test_tables_that_would_be_misread_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_rows(tmp_path / "t.csv", ("file", "case", "label"))

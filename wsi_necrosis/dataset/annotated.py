@@ -8,9 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsi_necrosis.dataset.annotations import Outline, read_outlines, refuse_unknown_classes
+from wsi_necrosis.dataset.annotations import (
+    Outline,
+    read_outlines,
+    refuse_off_slide,
+    refuse_unknown_classes,
+)
+from wsi_necrosis.dataset.cases import refuse_two_spellings
 from wsi_necrosis.dataset.faults import refuse
-from wsi_necrosis.dataset.tables import numbers, positive, read_rows
+from wsi_necrosis.dataset.tables import numbers, path_in, positive, read_rows
 from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.slides.info import SlideInfo, check_given_mpp
@@ -74,8 +80,9 @@ def read_annotated(table: Path, field: Field) -> tuple[AnnotatedSlide, ...]:
     Raises
     ------
     DatasetError
-        The table or an annotation cannot be read or names an unknown class; a slide is missing, listed twice,
-        has no case, no pixel size or a coarser one than the field's. All faults of one kind are listed.
+        The table or an annotation cannot be read or names an unknown class; outlines miss their slide; a slide is
+        missing, listed twice, has no case, no pixel size or a coarser one than the field's; a case is written in
+        two ways. All faults of one kind are listed.
     SlideError
         A slide cannot be opened.
     """
@@ -84,6 +91,8 @@ def read_annotated(table: Path, field: Field) -> tuple[AnnotatedSlide, ...]:
     outlines = {row.annotations: read_outlines(row.annotations) for row in rows}
     refuse_unknown_classes(outlines)
     slides = tuple(AnnotatedSlide(row, _info(row), outlines[row.annotations]) for row in rows)
+    for slide in slides:
+        refuse_off_slide(slide.outlines, slide.info, slide.row.annotations)
     unsized = (slide.row.name for slide in slides if slide.info.mpp is None)
     refuse(unsized, f"{table} has a missing pixel size for", "give its columns mpp_x and mpp_y")
     coarse = (f"{it.row.name} ({it.info.mpp})" for it in slides if _is_coarse(it.info.known_mpp, field))
@@ -106,9 +115,9 @@ def _rows(table: Path) -> list[Row]:
     return [
         Row(
             name=name,
-            path=table.parent / name,
+            path=path_in(table, name),
             case=row["case"].strip(),
-            annotations=table.parent / row["annotations"].strip(),
+            annotations=path_in(table, row["annotations"]),
             mpp=Mpp(sizes["mpp_x"], sizes["mpp_y"]) if sizes else None,
         )
         for name, row, sizes in zip(names, rows, found, strict=True)
@@ -125,6 +134,7 @@ def _is_plausible(sizes: Mapping[str, float]) -> bool:
 
 def _check(rows: Sequence[Row], table: Path) -> None:
     refuse((row.name for row in rows if not row.case), f"{table} names no case for", "splits are by case")
+    refuse_two_spellings((row.case for row in rows), table)
     times = Counter(os.path.normpath(row.path) for row in rows)
     twice = {row.name for row in rows if times[os.path.normpath(row.path)] > 1}
     refuse(twice, f"{table} lists more than once", "put all annotations of a slide into one file")

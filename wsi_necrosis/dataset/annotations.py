@@ -1,8 +1,7 @@
-"""QuPath's annotations, and which cells of a grid they label."""
+"""Annotated areas, as QuPath exports them."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,24 +12,29 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry import shape
 
 from wsi_necrosis.classes import CLASSES, NON_TUMOUR, TUMOUR_CLASSES
 from wsi_necrosis.dataset.faults import plainly
 from wsi_necrosis.dataset.labels import LABELS, MIXED_LABEL
 from wsi_necrosis.errors import DatasetError
-from wsi_necrosis.tiling.grid import TileGrid
+from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.outside import ANNOTATIONS_MIB, OutsideError, brief, parse_json, read_text
+from wsi_necrosis.slides.info import SlideInfo
 
-SKIPPED = ("Ignore", "Region")  # QuPath writes Ignore* and Region*
-AREAS = frozenset({"Polygon", "MultiPolygon"})
+IGNORED, REGION = "Ignore", "Region"  # QuPath writes Ignore* and Region*
+AREAS = frozenset({"Polygon", "MultiPolygon", "GeometryCollection"})
+DETECTIONS = frozenset(
+    {"PathDetectionObject", "PathCellObject", "PathTileObject", "TMACoreObject"}
+)  # QuPath 0.2
+UM_REACH = 0.6  # of the part of a slide that outlines in um would lie in: how far they reach at least
+# Of a polygon without points or with too few, or of a member of another type.
+INVALID = (TypeError, ValueError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError)
 QUPATH = {tumour_class.qupath: at for at, tumour_class in enumerate(TUMOUR_CLASSES)} | {"Other": NON_TUMOUR}
 TITLED = {tumour_class.title: at for at, tumour_class in enumerate(TUMOUR_CLASSES)}
 LABEL_OF: Mapping[str, str] = MappingProxyType(
     {name: CLASSES[at] for name, at in (QUPATH | TITLED | dict(LABELS)).items()} | {MIXED_LABEL: MIXED_LABEL}
 )
-EQUAL_COVER = 1e-9  # covers that differ by less are equal
-
 log = logging.getLogger(__name__)
 
 
@@ -41,51 +45,72 @@ class Outline:
     name: str
     polygon: Any
 
-
-@dataclass(frozen=True)
-class CellLabels:
-    """Labels of the cells of a grid.
-
-    Attributes
-    ----------
-    labels : mapping of (row, col) to str
-        Cells that polygons of one label cover well enough, row by row.
-    disputed : int
-        Cells that two labels cover well enough and equally; they have no label.
-    """
-
-    labels: Mapping[tuple[int, int], str]
-    disputed: int
+    @property
+    def is_ignored(self) -> bool:
+        """Whether its class is one of QuPath's `Ignore*`, which takes its area from all others."""
+        return self.name.startswith(IGNORED)
 
 
 def read_outlines(path: Path) -> tuple[Outline, ...]:
-    """Annotated areas of a GeoJSON file: a FeatureCollection or a bare list of features.
+    """Annotated areas of a GeoJSON file, also packed as .gz: a FeatureCollection, a list of features, or one feature.
 
-    Other geometry, and objects that are not annotations in QuPath, are skipped with a line in the log; classes
-    that start with Ignore or Region are skipped without one.
+    The polygons of a GeometryCollection count. What is no annotated area (a line, a point, a detection) is left out
+    with a warning in the log that counts it by kind; classes that start with Region are left out without one.
 
     Raises
     ------
     DatasetError
-        It is missing, not GeoJSON, or holds an invalid polygon.
+        It cannot be read, is not GeoJSON, holds an invalid polygon, or holds features and no annotated area.
     """
     features = _features(path)
-    try:
-        areas = [feature for feature in features if _is_area(feature)]
-        outlines = [Outline(_class_name(feature), _polygon(feature["geometry"])) for feature in areas]
-    # a polygon without points or with too few, or a member of another type
-    except (
-        TypeError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        shapely.errors.ShapelyError,
-    ) as error:
-        raise DatasetError(f"{path} holds a feature that is no GeoJSON ({error}); export it again") from None
-    if len(areas) < len(features):
-        log.info("%s: %d features are no annotated areas and skipped", path, len(features) - len(areas))
-    return tuple(outline for outline in outlines if not outline.name.startswith(SKIPPED))
+    left_out: Counter[str] = Counter()
+    outlines = []
+    for number, feature in enumerate(features, 1):
+        try:
+            reason = _not_an_area(feature)
+            if reason:
+                left_out[reason] += 1
+            else:
+                outlines.append(Outline(_class_name(feature), _polygon(feature["geometry"])))
+        except INVALID as error:
+            raise DatasetError(
+                f"{path}: feature {number} is no GeoJSON ({brief(str(error))[1:-1]}); export it again"
+            ) from None
+    counts = plainly(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+    if left_out and not outlines:
+        raise DatasetError(f"{path} holds no annotated area, but {counts}; export annotations from QuPath")
+    if left_out:
+        log.warning("%s: left out, as they are no annotated areas: %s", path, counts)
+    return tuple(outline for outline in outlines if not outline.name.startswith(REGION))
+
+
+def refuse_off_slide(outlines: Sequence[Outline], info: SlideInfo, path: Path) -> None:
+    """Check that annotated areas lie on their slide.
+
+    Raises
+    ------
+    DatasetError
+        Some miss the slide; they are counted.
+    """
+    left, top = info.bounds_l0
+    plane = shapely.box(
+        info.plane.x_l0 - left, info.plane.y_l0 - top, info.plane.right_l0 - left, info.plane.bottom_l0 - top
+    )
+    _, _, width, height = plane.bounds
+    missing = [outline for outline in outlines if not outline.polygon.intersects(plane)]
+    if missing:
+        left, top, right, bottom = shapely.total_bounds([outline.polygon for outline in missing])
+        raise DatasetError(
+            f"{path}: {len(missing)} of {len(outlines)} outlines lie beside the slide, at x {left:.0f} to "
+            f"{right:.0f}, y {top:.0f} to {bottom:.0f} of its {width:.0f} x {height:.0f} px; they may be of another "
+            "slide, or not in level-0 pixels"
+        )
+    if outlines and info.mpp is not None and _look_like_um(outlines, info.mpp, (width, height)):
+        log.warning(
+            "%s: all outlines lie in the upper left %d x %d px, as they do when they are written in um instead of "
+            "level-0 pixels; compare them with the slide",
+            path, width * info.mpp.x, height * info.mpp.y,
+        )  # fmt: skip
 
 
 def refuse_unknown_classes(outlines: Mapping[Path, Sequence[Outline]]) -> None:
@@ -100,73 +125,39 @@ def refuse_unknown_classes(outlines: Mapping[Path, Sequence[Outline]]) -> None:
         f"{name!r} ({count} in {path.name})" if name else f"no class ({count} in {path.name})"
         for path, found in outlines.items()
         for name, count in sorted(Counter(outline.name for outline in found).items())
-        if name not in LABEL_OF
+        if name not in LABEL_OF and not name.startswith(IGNORED)
     ]
     if faults:
         raise DatasetError(
             f"annotations have unknown classes: {plainly(faults)}; known are "
-            f"{', '.join(map(repr, LABEL_OF))}, and what starts with Ignore is skipped"
+            f"{', '.join(map(repr, LABEL_OF))}, and what starts with Ignore takes its area from all"
         )
-
-
-def label_cells(
-    outlines: Sequence[Outline], origin_l0: tuple[int, int], grid: TileGrid, min_cover: float
-) -> CellLabels:
-    """Label the cells that polygons of one label cover well enough.
-
-    Parameters
-    ----------
-    outlines : sequence of Outline
-        Of known classes. Those of one label are united, so that an overlap counts once.
-    origin_l0 : tuple of int
-        Level-0 position (x, y) of QuPath's origin, which is that of the slide's bounds.
-    grid : TileGrid
-        The cells.
-    min_cover : float
-        Least share of a cell's area. Where two labels reach it, the larger share decides.
-    """
-    united = _united(outlines, origin_l0)
-    covers = np.stack([np.zeros(grid.shape), *(cover(area, grid) for area in united.values())])
-    best = covers.argmax(axis=0)
-    most = covers.max(axis=0)
-    enough = most >= min_cover - EQUAL_COVER
-    disputed = enough & ((covers > most - EQUAL_COVER).sum(axis=0) > 1)
-    names = ["", *united]
-    cells = np.argwhere(enough & ~disputed).tolist()
-    return CellLabels({(row, col): names[best[row, col]] for row, col in cells}, int(disputed.sum()))
-
-
-def cover(area: Any, grid: TileGrid) -> NDArray[np.float64]:
-    """Share of every cell that an area in level-0 pixels covers: float64 (rows, cols)."""
-    rows, cols = grid.shape
-    width, height = grid.cell_l0
-    lefts = grid.plane.x_l0 + width * np.arange(cols)
-    tops = grid.plane.y_l0 + height * np.arange(rows)
-    boxes = shapely.box(lefts, tops[:, None], lefts + width, tops[:, None] + height)
-    shapely.prepare(area)
-    whole = shapely.covers(area, boxes)
-    edge = shapely.intersects(area, boxes) & ~whole
-    share: NDArray[np.float64] = whole.astype(np.float64)
-    share[edge] = shapely.area(shapely.intersection(area, boxes[edge])) / (width * height)
-    return share
 
 
 def _features(path: Path) -> list[Any]:
     try:
-        tree = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror}); export it from QuPath") from None
-    except ValueError as error:  # of text and of JSON
-        raise DatasetError(f"{path} is not valid JSON ({error}); export it from QuPath again") from None
-    features = tree.get("features") if isinstance(tree, dict) else tree
-    if not isinstance(features, list):
+        tree = parse_json(read_text(path, ANNOTATIONS_MIB))
+    except OutsideError as error:
+        raise DatasetError(f"{path} {error}; export it from QuPath") from None
+    if isinstance(tree, dict):
+        tree = [tree] if tree.get("type") == "Feature" else tree.get("features")
+    if not isinstance(tree, list):
         raise DatasetError(f"{path} holds no list of features; export it from QuPath as GeoJSON")
-    return features
+    return tree
 
 
-def _is_area(feature: Any) -> bool:
-    kind = (feature.get("properties") or {}).get("objectType", "annotation")
-    return kind == "annotation" and (feature.get("geometry") or {}).get("type") in AREAS
+def _not_an_area(feature: Any) -> str:
+    """Why a feature is no annotated area; empty if it is one."""
+    properties = feature.get("properties") or {}
+    kind = properties.get("objectType") or (
+        "detection" if str(feature.get("id")) in DETECTIONS else "annotation"
+    )
+    geometry = (feature.get("geometry") or {}).get("type")
+    if kind != "annotation":
+        return f"of the type {brief(kind)}"
+    if geometry == "GeometryCollection" and not len(_parts(shape(feature["geometry"]))):
+        return "collections without a polygon"
+    return "" if geometry in AREAS else f"{geometry}s" if geometry else "without a geometry"
 
 
 def _class_name(feature: Any) -> str:
@@ -176,17 +167,23 @@ def _class_name(feature: Any) -> str:
 
 
 def _polygon(geometry: Any) -> Any:
-    polygon = shape(geometry)
-    return (
-        polygon if polygon.is_valid else shapely.make_valid(polygon, method="structure", keep_collapsed=False)
-    )
+    found = shapely.force_2d(shapely.union_all(_parts(shape(geometry))))
+    if not np.isfinite(shapely.get_coordinates(found)).all():
+        raise ValueError("a coordinate is no number")
+    return found
 
 
-def _united(outlines: Sequence[Outline], origin_l0: tuple[int, int]) -> dict[str, Any]:
-    by_label: dict[str, list[Any]] = {}
-    for outline in outlines:
-        by_label.setdefault(LABEL_OF[outline.name], []).append(outline.polygon)
-    return {
-        label: shapely.transform(shapely.union_all(polygons), lambda points: points + origin_l0)
-        for label, polygons in by_label.items()
-    }
+def _parts(geometry: Any) -> list[Any]:
+    """Polygons of a geometry, valid: lines that cross themselves enclose what lies within them."""
+    parts = shapely.get_parts(geometry)
+    if geometry.geom_type == "GeometryCollection":
+        return [polygon for part in parts for polygon in _parts(part)]
+    polygons = [part for part in parts if part.geom_type == "Polygon"]
+    return list(shapely.make_valid(polygons, method="structure", keep_collapsed=False))
+
+
+def _look_like_um(outlines: Sequence[Outline], mpp: Mpp, size: tuple[float, float]) -> bool:
+    """Whether all outlines lie in the part of the slide in which they would lie in um, and reach far into it."""
+    _, _, right, bottom = shapely.total_bounds([outline.polygon for outline in outlines])
+    reach = (right / (size[0] * mpp.x), bottom / (size[1] * mpp.y))
+    return max(mpp.x, mpp.y) < 1 and max(reach) <= 1 and min(reach) > UM_REACH

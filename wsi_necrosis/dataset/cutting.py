@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from wsi_necrosis.dataset.annotated import AnnotatedSlide, Field, read_annotated
-from wsi_necrosis.dataset.annotations import label_cells
+from wsi_necrosis.dataset.cell_labels import label_cells
 from wsi_necrosis.dataset.entries import Entry
 from wsi_necrosis.dataset.tables import COLUMNS
 from wsi_necrosis.errors import DatasetError
@@ -27,7 +27,7 @@ from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import Slide, open_slide
 from wsi_necrosis.tiling.grid import TileGrid, lay_grid
 
-CUT_VERSION = 1  # raised by hand whenever the same inputs would give other tiles
+CUT_VERSION = 2  # raised by hand whenever the same inputs would give other tiles
 SIDE_BY_SIDE = GridSettings(stride_tiles=1.0, block_cells=1)
 FRINGE_L0 = 1e-6  # rounding; a tile that ends this far beyond the plane is inside
 
@@ -77,7 +77,8 @@ def cut_slides(table: Path, scratch: Path, field: Field, min_cover: float) -> Pa
         if not entries:
             raise DatasetError(
                 f"{table}: no tile of {field.tile_px} px at {field.mpp:g} um is covered to data.min_cover "
-                f"{min_cover:g} by one class; annotate larger areas or lower it"
+                f"{min_cover:g} by one class; annotate larger areas or lower it (the log counts what Ignore* "
+                "and crossing outlines took)"
             )
         write_json(partial / "inputs.json", {"digest": digest(inputs), "inputs": inputs})
         write_text(partial / "labels.csv", _as_csv(entries))
@@ -121,9 +122,10 @@ def _cut_slide(cut: AnnotatedSlide, folder: Path, field: Field, min_cover: float
             if _write_tile(slide, box, grid.mpp, path):
                 entries.append(_entry(cut, box, path, label, grid))
     log.info(
-        "%s: %d tiles; left out are %d that overhang the slide, %d that cannot be read and %d that two classes "
-        "cover alike",
-        cut.row.name, len(entries), len(found.labels) - len(inside), len(inside) - len(entries), found.disputed,
+        "%s: %d tiles; left out are %d that overhang the slide, %d that cannot be read, %d under Ignore* and %d where "
+        "outlines of two classes cross or cover alike",
+        cut.row.name, len(entries), len(found.labels) - len(inside), len(inside) - len(entries), found.ignored,
+        found.disputed,
     )  # fmt: skip
     return entries
 

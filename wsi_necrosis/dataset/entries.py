@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsi_necrosis.dataset.cases import refuse_two_spellings
 from wsi_necrosis.dataset.faults import refuse
 from wsi_necrosis.dataset.labels import KNOWN, MIXED_LABEL, Truth, truth_of
 from wsi_necrosis.dataset.tiles import LabelledTile
@@ -77,9 +78,9 @@ def settle(entries: Sequence[Entry], source: Path, settings: TileDataSettings) -
     Raises
     ------
     DatasetError
-        There are no tiles, a label is unknown, a picture has no case or no pixel size, is listed twice, is
-        missing, cannot be read, or does not have the hash that the source gives. All faults of one kind are
-        listed.
+        There are no tiles, a label is unknown, a case is written in two ways, or a picture has no case or no pixel
+        size, is listed twice, is missing, cannot be read, or does not have the hash that the source gives. All faults
+        of one kind are listed.
     """
     kept = _with_truth(entries, source, settings)
     only_entries = [entry for entry, _ in kept]
@@ -112,6 +113,7 @@ def _with_truth(
 def _check(entries: Sequence[Entry], source: Path) -> None:
     caseless = (entry.name for entry in entries if not entry.case)
     refuse(caseless, f"{source} names no case for", "splits are by case")
+    refuse_two_spellings((entry.case for entry in entries), source)
     times = Counter(os.path.normpath(entry.path) for entry in entries)
     twice = {entry.name for entry in entries if times[os.path.normpath(entry.path)] > 1}
     refuse(twice, f"{source} lists more than once", "keep one row each")

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsi_necrosis.dataset.cases import refuse_two_spellings
 from wsi_necrosis.dataset.faults import listed
-from wsi_necrosis.dataset.tables import Row, numbers, positive, read_rows
+from wsi_necrosis.dataset.tables import Row, numbers, path_in, positive, read_rows
 from wsi_necrosis.errors import DatasetError, UsageError
 from wsi_necrosis.geometry import Mpp
 
@@ -51,7 +52,7 @@ def read_manifest(path: Path) -> tuple[ManifestSlide, ...]:
     Raises
     ------
     UsageError
-        It cannot be read, lacks a path, or holds an invalid pixel size or role.
+        It cannot be read, lacks a path, holds an invalid pixel size or role, or writes a case in two ways.
     """
     rows = _rows(path, (PATH,))
     pathless = [str(number) for number, row in enumerate(rows, 2) if not row[PATH].strip()]
@@ -60,8 +61,12 @@ def read_manifest(path: Path) -> tuple[ManifestSlide, ...]:
     roles = {row.get("role", "").strip() for row in rows} - {"", *ROLES}
     if roles:
         raise UsageError(f"{path} has unknown roles {listed(roles)}; a role is one of {', '.join(ROLES)}")
+    try:
+        refuse_two_spellings((row.get("case", "").strip() for row in rows), path)
+    except DatasetError as error:
+        raise UsageError(str(error)) from None
     sizes = _pixel_sizes(rows, PATH, path)
-    return tuple(_slide(row, mpp, path.parent) for row, mpp in zip(rows, sizes, strict=True))
+    return tuple(_slide(row, mpp, path) for row, mpp in zip(rows, sizes, strict=True))
 
 
 def read_mpp_table(path: Path) -> dict[str, Mpp]:
@@ -104,6 +109,6 @@ def _pixel_sizes(rows: Sequence[Row], name: str, path: Path) -> list[Mpp | None]
     return [None if x is None or y is None else Mpp(x, y) for x, y in sides]
 
 
-def _slide(row: Row, mpp: Mpp | None, folder: Path) -> ManifestSlide:
+def _slide(row: Row, mpp: Mpp | None, manifest: Path) -> ManifestSlide:
     facts = {name: row[name].strip() for name in KEPT if row.get(name, "").strip()}
-    return ManifestSlide(folder / row[PATH].strip(), row.get(SLIDE_ID, "").strip(), mpp, facts)
+    return ManifestSlide(path_in(manifest, row[PATH]), row.get(SLIDE_ID, "").strip(), mpp, facts)

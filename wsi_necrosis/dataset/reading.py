@@ -33,7 +33,7 @@ from wsi_necrosis.dataset.cutting import cut_slides
 from wsi_necrosis.dataset.entries import Entry, settle
 from wsi_necrosis.dataset.folders import read_folders
 from wsi_necrosis.dataset.tables import read_table
-from wsi_necrosis.dataset.tcia import FEATURES, VALIDATION, read_tcia
+from wsi_necrosis.dataset.tcia import FEATURES_PATTERN, VALIDATION_PATTERN, read_tcia, tables_below
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.settings.train import TileDataSettings
@@ -98,7 +98,7 @@ def find_layout(source: Path) -> Layout:
         )
     if (source / TABLES["table"]).is_file():
         return "table"
-    if any(next(source.rglob(name), None) for name in (FEATURES, VALIDATION)):
+    if any(tables_below(source, pattern) for pattern in (FEATURES_PATTERN, VALIDATION_PATTERN)):
         return "tcia"
     return "slides" if (source / TABLES["slides"]).is_file() else "folders"
 

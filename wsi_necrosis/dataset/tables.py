@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wsi_necrosis.dataset.entries import Entry
-from wsi_necrosis.dataset.faults import plainly
+from wsi_necrosis.dataset.faults import plainly, refuse
 from wsi_necrosis.errors import DatasetError
+from wsi_necrosis.outside import TABLE_MIB, OutsideError, brief, read_text
 
 REQUIRED = ("file", "case", "label")
 GIVE_TILES = "give labelled tiles with --set data.tiles=PATH"
+STATED_SEPARATOR = re.compile(r"sep=(.)")
 COLUMNS = ("file", "case", "slide", "x", "y", "label", "mpp", "sha256")
 
 Row = Mapping[str, str]
@@ -35,14 +39,14 @@ def read_table(path: Path) -> tuple[Entry, ...]:
     """
     rows = read_rows(path, REQUIRED)
     found = numbers(rows, {"x": whole, "y": whole, "mpp": positive}, "file", path)
-    return tuple(_entry(row, number, path.parent) for row, number in zip(rows, found, strict=True))
+    return tuple(_entry(row, number, path) for row, number in zip(rows, found, strict=True))
 
 
 def read_lines(path: Path, way_out: str = GIVE_TILES) -> list[list[str]]:
     """Lines of a CSV file that are not empty.
 
     Cells may be separated by semicolons or tabs, as spreadsheets of many countries do it: by those where the first
-    line has them and no comma.
+    line has them and no comma. A first line `sep=;`, which some spreadsheets write, says it.
 
     Raises
     ------
@@ -50,18 +54,21 @@ def read_lines(path: Path, way_out: str = GIVE_TILES) -> list[list[str]]:
         It cannot be read (the message ends with `way_out`), or is no CSV in UTF-8.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            separator = _separator(stream.readline())
-            stream.seek(0)
-            return [line for line in csv.reader(stream, delimiter=separator) if any(line)]
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror}); {way_out}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise DatasetError(f"{path} is not text in UTF-8; save it as CSV") from None
+        text = read_text(path, TABLE_MIB)
+    except OutsideError as error:
+        raise DatasetError(f"{path} {error}; {way_out}, or save it as CSV in UTF-8") from None
+    first, _, rest = text.partition("\n")
+    stated = STATED_SEPARATOR.fullmatch(first.strip())
+    separator = stated[1] if stated else _separator(first)
+    try:
+        rows = list(csv.reader(io.StringIO(rest if stated else text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        raise DatasetError(f"{path} is no CSV ({error}); save it as CSV") from None
+    return [row for row in rows if any(cell.strip() for cell in row)]
 
 
 def _separator(header: str) -> str:
-    return "," if "," in header else next((each for each in ";\t" if each in header), ",")
+    return "," if "," in header else next((each for each in ";\t|" if each in header), ",")
 
 
 def read_rows(path: Path, required: Sequence[str], way_out: str = GIVE_TILES) -> list[Row]:
@@ -73,13 +80,41 @@ def read_rows(path: Path, required: Sequence[str], way_out: str = GIVE_TILES) ->
         It cannot be read, lacks a required column, or has no rows.
     """
     lines = read_lines(path, way_out)
-    header = [name.strip() for name in lines[0]] if lines else []
+    if not lines:
+        raise DatasetError(f"{path} is empty; {way_out}")
+    header = [_column(name, required) for name in lines[0]]
     missing = [column for column in required if column not in header]
     if missing:
-        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}; it needs {', '.join(required)}")
+        raise DatasetError(
+            f"{path} lacks the columns {', '.join(missing)}; it needs {', '.join(required)}, separated by commas, "
+            f"semicolons or tabs, and its first line is {brief(','.join(lines[0]))}"
+        )
+    named = [name for name in header if name]
+    twice = {name for name in named if named.count(name) > 1}
+    refuse(twice, f"{path} has more than one column", "keep one of each")
     if len(lines) == 1:
         raise DatasetError(f"{path} has no rows below its header; give one for each item")
+    longer = [str(number) for number, line in enumerate(lines[1:], 2) if any(line[len(header) :])]
+    if longer:
+        raise DatasetError(
+            f"{path} has more cells than columns in the rows {plainly(longer)}; put a value that holds the "
+            "separator in quotes"
+        )
     return [dict.fromkeys(header, "") | dict(zip(header, line, strict=False)) for line in lines[1:]]
+
+
+def _column(written: str, required: Sequence[str]) -> str:
+    """The name of a column: that of a required one where only capitals or blanks differ, else in small letters."""
+    name = written.strip()
+    return next((known for known in required if known.lower() == name.lower()), name.lower())
+
+
+def path_in(table: Path, written: str) -> Path:
+    r"""A path as a table writes it, relative to its folder; `a\b.svs` of Windows is `a/b.svs` where that is a file."""
+    path = table.parent / written.strip()
+    if "\\" in written and not path.exists():
+        return table.parent / written.strip().replace("\\", "/")
+    return path
 
 
 def numbers(
@@ -137,11 +172,11 @@ def positive(text: str) -> float:
     return value
 
 
-def _entry(row: Row, found: Mapping[str, float], folder: Path) -> Entry:
+def _entry(row: Row, found: Mapping[str, float], table: Path) -> Entry:
     name = row["file"].strip()
     return Entry(
         name=name,
-        path=folder / name,
+        path=path_in(table, name),
         label=row["label"],
         case=row["case"].strip(),
         slide=row.get("slide", "").strip(),

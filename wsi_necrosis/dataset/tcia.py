@@ -19,8 +19,12 @@ from wsi_necrosis.dataset.faults import plainly, refuse
 from wsi_necrosis.dataset.tables import read_lines, read_rows
 from wsi_necrosis.errors import DatasetError
 
-VALIDATION = "PathologistValidation.csv"
+VALIDATION = (
+    "PathologistValidation.csv"  # tables are found by the middle of their names: `Validation (1).csv` too
+)
 FEATURES = "ML_Features_1144.csv"
+VALIDATION_PATTERN = re.compile(r"validation", re.IGNORECASE)
+FEATURES_PATTERN = re.compile(r"ml.?features", re.IGNORECASE)
 NAME, LABEL = "image.name", "classification"
 
 NAME_PATTERN = re.compile(r"((?:Case-\d+(?:-P\d+)?|P\d+))-([A-Z]+\d+)-(\d+)-(\d+)", re.ASCII)
@@ -76,6 +80,14 @@ def read_tcia(folder: Path) -> tuple[Entry, ...]:
     )
 
 
+def tables_below(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """CSV files anywhere below a folder whose names fit a pattern, sorted, without hidden ones."""
+    found = (
+        path for path in folder.rglob("*") if path.suffix.lower() == ".csv" and pattern.search(path.stem)
+    )
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def tile_name(name: str) -> TileName | None:
     """The parts of a tile's name in either spelling, with or without the file extension; None for other names.
 
@@ -116,12 +128,12 @@ def _labels(folder: Path, names: Mapping[Path, TileName]) -> dict[Path, str]:
 
 def _labelled(folder: Path, names: Mapping[Path, TileName]) -> Iterator[tuple[Path, str]]:
     """Pictures and their labels from every table; a `PathologistValidation.csv` labels its own folder only."""
-    for table in sorted(folder.rglob(VALIDATION)):
+    for table in tables_below(folder, VALIDATION_PATTERN):
         here = {name: path for path, name in names.items() if path.parent == table.parent}
         rows = ((line[0], line[1] if len(line) > 1 else "") for line in read_lines(table))
         yield from _matched(table, rows, here)
     everywhere = {name: path for path, name in names.items()}
-    for table in sorted(folder.rglob(FEATURES)):
+    for table in tables_below(folder, FEATURES_PATTERN):
         named = ((row[NAME], row[LABEL]) for row in read_rows(table, (NAME, LABEL)))
         yield from _matched(table, named, everywhere)
 

@@ -33,7 +33,7 @@ class RuleSettings(Section):
 class EvaluationSettings(Section):
     """Which variants are compared, and how."""
 
-    variants: tuple[Variant, ...]
+    variants: Annotated[tuple[Variant, ...], Field(strict=False)]
     rule: RuleSettings
     cost_tiles: Count
     calibration_bins: Annotated[int, Field(ge=2)]

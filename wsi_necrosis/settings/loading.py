@@ -11,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.outside import SETTINGS_MIB, OutsideError, brief, parse_yaml, read_text
 from wsi_necrosis.settings.schema import Section
 
 S = TypeVar("S", bound=Section)
@@ -41,19 +41,17 @@ def shipped_yaml(name: str) -> dict[str, Any]:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A user's YAML file as a mapping."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path} is not a text file; give a YAML file in UTF-8") from None
+        text = read_text(path, SETTINGS_MIB)
+    except OutsideError as error:
+        raise SettingsError(f"{path} {error}; give a YAML file") from None
     return _parse_yaml(text, str(path))
 
 
 def _parse_yaml(text: str, name: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{name} is not valid YAML: {error}") from None
+        tree = parse_yaml(text)
+    except OutsideError as error:
+        raise SettingsError(f"{name} {error}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -64,8 +62,8 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
 def _parse_override(text: str) -> dict[str, Any]:
     dotted, equals, value = text.partition("=")
     if not equals:
-        raise SettingsError(f"{text!r} sets nothing; write section.key=value")
-    return nested(dotted.strip(), _parse_yaml(f"value: {value}", f"--set {text}")["value"])
+        raise SettingsError(f"{brief(text)} sets nothing; write section.key=value")
+    return nested(dotted.strip(), _parse_yaml(f"value: {value}", f"--set {brief(text)[1:-1]}")["value"])
 
 
 def nested(dotted: str, value: Any) -> dict[str, Any]:
@@ -96,9 +94,9 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _explain(item: Mapping[str, Any], listed: str) -> str:
-    dotted = ".".join(str(part) for part in item["loc"])
+    dotted = brief(".".join(str(part) for part in item["loc"]))[1:-1]
     if item["type"] == "extra_forbidden":
         return f"{dotted} is not a setting; {listed} lists them all"
     if item["type"] == "missing":
         return f"{dotted} is missing"
-    return f"{dotted}: {item['msg']} (got {item['input']!r})"
+    return f"{dotted}: {item['msg']} (got {brief(item['input'])})"

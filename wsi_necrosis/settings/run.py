@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from wsi_necrosis.settings.loading import merged, overlaid, shipped_yaml, validated
-from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section
+from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section, Seed
 
 FEWEST_HEARTBEATS = 3  # in the time after which an owner counts as silent: one or two may be late
 
@@ -91,7 +91,7 @@ class QuantifySettings(Section):
     small_block_mm: Positive
     min_blocks: Annotated[int, Field(ge=2)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
+    seed: Seed
 
 
 class ExportSettings(Section):

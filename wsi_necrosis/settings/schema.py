@@ -20,16 +20,16 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)]
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
+    """A frozen group of settings that refuses unknown keys, values of another type, infinity and NaN."""
 
     LISTED: ClassVar[str] = "the shipped file in `configs`"  # where all settings are listed
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def facts(self) -> dict[str, Any]:
-        """JSON-ready values, from which `model_validate` makes the same settings; infinity is a string."""
+        """JSON-ready values, from which `model_validate` makes the same settings."""
         return dict(json.loads(self.model_dump_json()))

@@ -64,8 +64,8 @@ class NetworkSettings(Section):
     notice: str
     backbone: str
     initial: str
-    mean: tuple[float, float, float] | None
-    std: tuple[Positive, Positive, Positive] | None
+    mean: Annotated[tuple[float, float, float], Field(strict=False)] | None
+    std: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)] | None
     fusion: Literal["gate", "concat", "mean", "image", "radiomics"]
     hidden: Annotated[int, Field(ge=0)]
     gate_hidden: Count
