@@ -20,7 +20,9 @@ from wsi_necrosis.review.rule import ROUNDS_ALPHA, Corrected, allocate, correct,
         (81, 263, 0.2544, 0.3658, 4),  # published
     ],
 )
-def test_mid_p_agrees_with_known_intervals(hits: int, trials: int, low: float, high: float, digits: int) -> None:
+def test_mid_p_agrees_with_known_intervals(
+    hits: int, trials: int, low: float, high: float, digits: int
+) -> None:
     assert tuple(round(end, digits) for end in mid_p(hits, trials)) == (low, high)
 
 
@@ -104,7 +106,9 @@ def test_no_tumour_label_gives_no_number() -> None:
 
 
 @given(SHARES, st.data())
-def test_kinds_of_tumour_mirror_one_another_and_rounds_are_wider(shares: np.ndarray, data: st.DataObject) -> None:
+def test_kinds_of_tumour_mirror_one_another_and_rounds_are_wider(
+    shares: np.ndarray, data: st.DataObject
+) -> None:
     drawn = allocate(shares, 24)
     viable = [data.draw(st.integers(0, int(n))) for n in drawn]
     non_viable = [data.draw(st.integers(0, int(n - v))) for n, v in zip(drawn, viable, strict=True)]

@@ -21,7 +21,10 @@ from wsi_necrosis.errors import UsageError
 
 LEAST_DRAWN = 2  # of a class: one label has no variance
 GAIN = 2.0  # most by which a model may multiply the number of labels: the defence against a lucky sample
-FIXED_ALPHA, ROUNDS_ALPHA = 0.05, 0.03  # labels whose number was fixed, and labelled in rounds until narrow enough
+FIXED_ALPHA, ROUNDS_ALPHA = (
+    0.05,
+    0.03,
+)  # labels whose number was fixed, and labelled in rounds until narrow enough
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ def draw(areas: ArrayLike, classes: ArrayLike, labels: int, seed: int) -> NDArra
     """
     area, predicted = np.asarray(areas, np.float64), np.asarray(classes)
     if not area.sum() > 0:
-        raise UsageError("no cell holds tissue, so that none can be drawn; look at the slides and their tissue masks")
+        raise UsageError(
+            "no cell holds tissue, so that none can be drawn; look at the slides and their tissue masks"
+        )
     names = np.unique(predicted)
     shares = np.array([area[predicted == name].sum() for name in names]) / area.sum()
     found = [
@@ -153,7 +158,9 @@ def correct(
     """
     w, n = np.asarray(shares, np.float64), np.asarray(drawn, np.int64)
     if n[w > 0].min() < LEAST_DRAWN:
-        raise UsageError(f"a predicted class has fewer than {LEAST_DRAWN} labels; label the cells that were drawn")
+        raise UsageError(
+            f"a predicted class has fewer than {LEAST_DRAWN} labels; label the cells that were drawn"
+        )
     w, n, v, x = (np.asarray(each, np.float64)[w > 0] for each in (w, n, viable, non_viable))
     p, q = v / n, x / n
     tumour = float(w @ (p + q))
