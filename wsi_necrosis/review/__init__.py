@@ -1,0 +1,1 @@
+"""Percent viable from a few cells that a person labels."""
