@@ -68,7 +68,7 @@ def foci_of(scores: Scores, settings: QuantifySettings) -> tuple[Focus, ...]:
     cells = cells_of(scores, settings)
     shape = scores.state.shape
     label = cells.label.reshape(shape)
-    tissue = cells.tissue.reshape(shape) * scores.px_mm2
+    tissue = cells.tissue.reshape(shape).astype(np.float64) * float(scores.px_mm2)
     prob = cells.prob.reshape(*shape, -1)[..., VIABLE]
     found, _ = ndimage.label(label == CellLabel.VIABLE, TOUCHING)
     foci = [

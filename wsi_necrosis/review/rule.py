@@ -156,12 +156,12 @@ def correct(
     >>> [round(value, 4) for value in (found.share, found.low, found.high, found.effective)]
     [0.2667, 0.1322, 0.4443, 30.0]
     """
-    w, n = np.asarray(shares, np.float64), np.asarray(drawn, np.int64)
-    if n[w > 0].min() < LEAST_DRAWN:
+    held = np.asarray(shares, np.float64) > 0
+    w, n, v, x = (np.asarray(each, np.float64)[held] for each in (shares, drawn, viable, non_viable))
+    if n.min() < LEAST_DRAWN:
         raise UsageError(
             f"a predicted class has fewer than {LEAST_DRAWN} labels; label the cells that were drawn"
         )
-    w, n, v, x = (np.asarray(each, np.float64)[w > 0] for each in (w, n, viable, non_viable))
     p, q = v / n, x / n
     tumour = float(w @ (p + q))
     if tumour == 0:
