@@ -100,6 +100,10 @@ class BatchLog(logging.Handler):
         """Pass on."""
         self._watcher.scored(tiles)
 
+    def note(self, text: str) -> None:
+        """Pass on what may be written."""
+        self._watcher.note(self._scrub(text))
+
     def _flush(self, folder: Path, file: logging.FileHandler) -> None:
         for record in self._held.pop(folder, []):
             file.emit(record)

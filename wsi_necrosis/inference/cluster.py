@@ -21,6 +21,7 @@ from wsi_necrosis.settings.run import ClusterSettings
 LOCALHOST = "127.0.0.1"
 LOCAL_HTTP = f"{LOCALHOST}:0"  # Dask always serves HTTP; other machines must not reach it
 PATIENCE_S = 20  # for a scheduler to answer and have a worker
+PRELOAD = "wsi_necrosis.inference.worker"  # module whose `dask_setup` each worker process calls first
 WORKER_DEATHS = 2  # after which Dask gives up on a block
 # Environment of worker processes: freed memory is kept, and each library uses one thread per block.
 WORKER_ENVIRONMENT = {
@@ -152,7 +153,8 @@ def _worker(shape: WorkerShape, common: Mapping[str, Any]) -> dict[str, Any]:
     options = {**common, "nthreads": shape.threads, "memory_limit": 0, "silence_logs": logging.CRITICAL}
     if shape.environment is None:
         return {"cls": Worker, "options": options}
-    return {"cls": Nanny, "options": {**options, "env": {**WORKER_ENVIRONMENT, **shape.environment}}}
+    environment = {**WORKER_ENVIRONMENT, **shape.environment}
+    return {"cls": Nanny, "options": {**options, "env": environment, "preload": [PRELOAD]}}
 
 
 def _remote(address: str) -> Client:

@@ -20,7 +20,7 @@ def report(*codes: str) -> SlideReport:
 
 
 def record(out: Path) -> RunRecord:
-    return RunRecord(out, load_settings(), ["wsi-necrosis", "batch"], Gathered((A, B)))
+    return RunRecord(out, load_settings().model_dump(), ["wsi-necrosis", "batch"], Gathered((A, B)))
 
 
 def slides_failed(out: Path) -> list[str]:
