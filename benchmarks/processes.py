@@ -8,6 +8,8 @@ Synthetic slides, or those of a folder, are analysed by processes of the command
 - `together`: all are started at once; each slide is scored once.
 - `killed`: the owner of a slide that is half scored is killed (SIGKILL); the others finish the slide, and the blocks
   that were finished keep their times.
+- `array`: as tasks of a SLURM array are started, by a shell that becomes the command; the owner of a half scored slide
+  gets SIGTERM, as at the end of its time, and ends with 130. The others finish its slide.
 - `stopped`: the first process is stopped (SIGSTOP) within its publishing, after its last check of the claim. The others
   take the slide over. Woken (SIGCONT), it changes nothing, says so, and ends with 0, as all slides have a result.
 - `overwriting`: results of other settings stand; one `--overwrite` is interrupted (SIGTERM) and all begin again. Each
@@ -22,13 +24,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +62,12 @@ main()
 class Batch:
     """A process of the command; its name is that of the file of what it said."""
 
-    def __init__(self, said: Path, command: list[str]) -> None:
+    def __init__(self, said: Path, command: list[str], environment: Mapping[str, str]) -> None:
         self.said = said
         with said.open("w", encoding="utf-8") as stream:
-            self.process = subprocess.Popen(command, stdout=stream, stderr=stream)
+            self.process = subprocess.Popen(
+                command, stdout=stream, stderr=stream, env={**os.environ, **environment}
+            )
 
     def ended(self) -> int:
         return self.process.wait(TIMEOUT_S)
@@ -87,15 +92,18 @@ class Trial:
         self.require(self.start(root / "alone", BLOCKS), 0)
         self.whole = contents(root / "alone")
 
-    def start(self, out: Path, *options: str, code: str = "") -> Batch:
+    def start(self, out: Path, *options: str, code: str = "", task: int | None = None) -> Batch:
+        """Start the command, or its code; as a task of a SLURM array where that has a number."""
         self.started += 1
         words = ["batch", str(self.slides), "-o", str(out)]
         settings = [word for each in (*self.settings, *self.options.set) for word in ("--set", each)]
         flags = [word for each in options for word in (["--set", each] if "=" in each else [each])]
         program = ["-c", code] if code else ["-m", "wsi_necrosis.pipelines.cli"]
-        return Batch(
-            self.root / f"said-{self.started}.txt", [sys.executable, *program, *words, *settings, *flags]
-        )
+        command, environment = [sys.executable, *program, *words, *settings, *flags], dict[str, str]()
+        if task is not None:
+            command = ["sh", "-c", f"exec {shlex.join(command)}"]  # as `sbatch --wrap` does
+            environment = {"SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": str(task)}
+        return Batch(self.root / f"said-{self.started}.txt", command, environment)
 
     def require(self, batch: Batch, code: int) -> None:
         ended = batch.ended()
@@ -155,15 +163,25 @@ def together(trial: Trial, out: Path) -> list[str]:
 
 
 def killed(trial: Trial, out: Path) -> list[str]:
-    running = {
-        each.process.pid: each for each in (trial.start(out, BLOCKS) for _ in range(trial.options.processes))
-    }
+    started = [trial.start(out, BLOCKS) for _ in range(trial.options.processes)]
+    return owner_ended(trial, out, started, signal.SIGKILL, -signal.SIGKILL)
+
+
+def array(trial: Trial, out: Path) -> list[str]:
+    tasks = range(1, trial.options.processes + 1)
+    started = [trial.start(out, BLOCKS, task=task) for task in tasks]
+    return owner_ended(trial, out, started, signal.SIGTERM, 130)
+
+
+def owner_ended(trial: Trial, out: Path, started: list[Batch], number: int, code: int) -> list[str]:
+    """Send a signal to the process whose slide is half scored; the others finish that slide, too."""
+    running = {each.process.pid: each for each in started}
     work = trial.half_scored(out)
     owner = json.loads((work.parent / f"alive.{work.parent.name}").read_text(encoding="utf-8"))["pid"]
     before = times_of(work)
-    os.kill(owner, signal.SIGKILL)
+    os.kill(owner, number)
     for pid, each in running.items():
-        trial.require(each, -signal.SIGKILL if pid == owner else 0)
+        trial.require(each, code if pid == owner else 0)
     slide = slide_of(work)
     perf = json.loads((slide / "perf.json").read_text(encoding="utf-8"))
     alone = json.loads(
@@ -214,7 +232,9 @@ def overwriting(trial: Trial, out: Path) -> list[str]:
     ]
 
 
-CASES = {"together": together, "killed": killed, "stopped": stopped, "overwriting": overwriting}
+CASES = {
+    "together": together, "killed": killed, "array": array, "stopped": stopped, "overwriting": overwriting,
+}  # fmt: skip
 
 
 def main() -> int:

@@ -149,7 +149,7 @@ def test_who_lost_a_slide_while_publishing_says_so_and_takes_the_result_of_the_o
     """It falls silent after its last check of the claim; another one takes over, and publishes first."""
     (request,) = requests(slides[:1], tmp_path)
     rename, told = Path.rename, list[str]()
-    still = settings.model_copy(update={"claims": ClaimSettings(heartbeat_s=1000, silence_s=2000)})
+    still = settings.model_copy(update={"claims": ClaimSettings(heartbeat_s=1000, silence_s=3000)})
 
     def too_late(path: Path, target: Path) -> Path:
         if path.name != "results" or target != request.folder:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from wsi_necrosis.claims import Lease, claimed, claimed_by
+from wsi_necrosis.claims import claimed, claimed_by
 from wsi_necrosis.errors import (
     ClaimedError,
     ClaimLostError,
@@ -34,7 +34,7 @@ from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request, working_on
 from wsi_necrosis.scores.slide_folder import PERF, RESULT, SlideFolder
-from wsi_necrosis.scores.work_folder import begin, publish, require_inputs, tidy
+from wsi_necrosis.scores.work_folder import begin, lease_of, publish, require_inputs, tidy
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
@@ -167,7 +167,6 @@ def analyse_all(
             for request, stats, preparing in _one_ahead(ahead, requests, settings, pool):
                 outcome = _outcome(request, preparing, settings, watcher, pool)
                 if isinstance(outcome, ClaimLostError):
-                    log.warning("%s", outcome)
                     watcher.note(str(outcome))
                 if isinstance(outcome, ClaimedError | ClaimLostError):
                     elsewhere.append(request)
@@ -255,7 +254,7 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Work
             if _finished(request, plan) is not None:
                 return Prepared(request, files, plan, stats)
         SlideFolder(request.folder).require_own()
-        claimed_elsewhere = claimed_by(request.folder, lease_of(settings))
+        claimed_elsewhere = claimed_by(request.folder, lease_of(settings.claims))
         if claimed_elsewhere is not None:
             raise claimed_elsewhere
         from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
@@ -275,13 +274,13 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
     """Score, measure and export in a folder that only this process works on, and publish it."""
     request, plan, stats, tissue = prepared.request, prepared.plan, prepared.stats, prepared.tissue
     if tissue is None:
-        tidy(request.folder, lease_of(settings))
+        tidy(request.folder, lease_of(settings.claims))
         log.info("results of %s are up to date", request.slide)
         return SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
     # imports zarr, pyarrow and shapely, which results that are up to date do not need
     from wsi_necrosis.export.export_slide import export_slide
 
-    with working_on(request), claimed(request.folder, lease_of(settings)) as claim:
+    with working_on(request), claimed(request.folder, lease_of(settings.claims)) as claim:
         done = _finished(request, plan)
         if done is not None:  # by another process meanwhile
             return SlideReport(request.folder, done, settings)
@@ -337,11 +336,6 @@ def _open_store(work: SlideFolder, plan: Plan, tissue: Tissue, px: NDArray[np.ui
         store = ScoreStore.create(work.path, plan.grid, px, tissue.mask.px_mm2, facts)
     write_tissue(work.path, tissue.overview, tissue.mask)
     return store
-
-
-def lease_of(settings: Settings) -> Lease:
-    """How long owners of slides may be silent."""
-    return Lease(settings.claims.heartbeat_s, settings.claims.silence_s)
 
 
 def _log_plan(request: Request, plan: Plan, tissue: Tissue) -> None:

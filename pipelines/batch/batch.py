@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from wsi_necrosis.analysis import analyse_all, finished_report, lease_of
+from wsi_necrosis.analysis import analyse_all, finished_report
 from wsi_necrosis.claims import unfinished
 from wsi_necrosis.dataset.manifest import read_mpp_table
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreError, WsiNecrosisError
@@ -20,7 +20,7 @@ from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request, working_on
 from wsi_necrosis.scores.slide_folder import SLIDES, SlideFolder
-from wsi_necrosis.scores.work_folder import tidy
+from wsi_necrosis.scores.work_folder import lease_of, tidy
 from wsi_necrosis.settings.run import Settings
 
 from ..console.batch_log import BatchLog
@@ -116,7 +116,7 @@ def batch(
         record = RunRecord(options.out, shown, options.command, gathered)
         reporter = _Reporter(record, watcher, tell)
         for slide, request in found:
-            tidy(request.folder, lease_of(settings))
+            tidy(request.folder, lease_of(settings.claims))
             reporter.was_done(
                 slide, SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
             )

@@ -101,7 +101,8 @@ class BatchLog(logging.Handler):
         self._watcher.scored(tiles)
 
     def note(self, text: str) -> None:
-        """Pass on what may be written."""
+        """Log and pass on what may be written."""
+        self._root.warning(text)
         self._watcher.note(self._scrub(text))
 
     def _flush(self, folder: Path, file: logging.FileHandler) -> None:

@@ -59,7 +59,8 @@ class SlideLog:
         self._watcher.scored(tiles)
 
     def note(self, text: str) -> None:
-        """Pass on."""
+        """Log and pass on."""
+        self._root.warning(text)
         self._watcher.note(text)
 
 

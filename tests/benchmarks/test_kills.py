@@ -28,7 +28,7 @@ def test_kills_change_no_byte_and_nothing_is_computed_twice(options: list[str]) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["together", "killed", "stopped", "overwriting"])
+@pytest.mark.parametrize("case", ["together", "killed", "array", "stopped", "overwriting"])
 def test_several_processes_make_each_result_once(case: str) -> None:
     found = found_by("processes.py", "--processes", "3", "--cases", case)
     assert found[case] == []

@@ -12,6 +12,12 @@ from wsi_necrosis.errors import ResultsDifferError, StoreError
 from wsi_necrosis.files import remove, remove_leftovers
 from wsi_necrosis.scores.file_list import write_file_list
 from wsi_necrosis.scores.slide_folder import BLOCKS, EXPORTS, FILES, LOG, OUTPUTS, PERF, RESULT, SlideFolder
+from wsi_necrosis.settings.run import ClaimSettings
+
+
+def lease_of(settings: ClaimSettings) -> Lease:
+    """How long the owners of slides may be silent."""
+    return Lease(settings.heartbeat_s, settings.silence_s)
 
 
 def require_inputs(folder: SlideFolder, inputs: Mapping[str, Any]) -> None:
