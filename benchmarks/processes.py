@@ -33,6 +33,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -247,13 +248,14 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="A.B=V")
     parser.add_argument("--cases", nargs="+", choices=[*CASES], default=[*CASES])
     options = parser.parse_args()
-    found: dict[str, object] = {"processes": options.processes, "seed": options.seed}
+    found: dict[str, Any] = {"processes": options.processes, "seed": options.seed}
     with tempfile.TemporaryDirectory(prefix="wsi-necrosis-processes-") as root:
         trial = Trial(Path(root), options)
         found |= {"slides": len(list((Path(root) / "alone/slides").iterdir())), "files": len(trial.whole)}
         for name in options.cases:
             out = Path(root) / name
             found[name] = sorted([*CASES[name](trial, out), *trial.faults(out)])
+            print(f"{name}: {len(found[name])} faults", file=sys.stderr, flush=True)
             shutil.rmtree(out)
     print(json.dumps(found, indent=2))
     return int(any(found[name] for name in options.cases))

@@ -177,7 +177,7 @@ def analyse_all(
             if not elsewhere:
                 return
             if len(elsewhere) != waited_for:
-                watcher.note(f"waiting for {len(elsewhere)} slides that other processes work on")
+                watcher.note(f"waiting for slides that other processes work on: {len(elsewhere)}")
             requests, waited_for = elsewhere, len(elsewhere)
             time.sleep(min(LOOK_AGAIN_S, settings.claims.heartbeat_s))
 
