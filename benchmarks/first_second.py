@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -41,7 +42,7 @@ def main() -> None:
         "--help": (0, ["--help"]),
         "run missing.svs": (1, ["run", "missing.svs"]),
         "run, up to date": (0, ["run", slide, "-o", "kept", "--quiet"]),
-        "run": (0, ["run", slide, "-o", "new", "--quiet", "--overwrite"]),
+        "run": (0, ["run", slide, "-o", "new", "--quiet"]),
     }
     with tempfile.TemporaryDirectory() as scratch:
         places = {name: Path(scratch) / name for name in ("before", "after")}
@@ -51,6 +52,7 @@ def main() -> None:
             took: dict[str, list[float]] = {"before": [], "after": []}
             for repeat in range(arguments.repeats + 1):
                 for name, place in places.items():
+                    shutil.rmtree(place / "new", ignore_errors=True)
                     found = seconds(
                         [getattr(arguments, name).resolve() / "wsi-necrosis", *words], code, place
                     )

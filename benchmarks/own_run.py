@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,9 @@ def main() -> None:
     imported = time.time() - arguments.started
     marks = Marks([os.getpid(), *arguments.others])
     settings = load_settings(overrides=arguments.set)
-    report = run(arguments.slide, arguments.out, settings, marks, overwrite=True)
+    earlier = arguments.out / "slides" / arguments.slide.name
+    shutil.rmtree(earlier, ignore_errors=True)
+    report = run(arguments.slide, arguments.out, settings, marks)
     perf = json.loads((report.folder / "perf.json").read_text())
     size = sum(file.stat().st_size for file in report.folder.rglob("*") if file.is_file())
     facts = {

@@ -41,7 +41,9 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", help="Print results as JSON, a line for each slide of a batch, and nothing else."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results made from other inputs.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results made from other inputs; keep those of the same.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
 
 # Of `batch` alone.

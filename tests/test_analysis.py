@@ -149,6 +149,24 @@ def test_overwrite_replaces_everything(small: Path, tmp_path: Path) -> None:
     assert ScoreStore(folder).grid.block_cells == 32
 
 
+def test_an_interrupted_overwriting_run_goes_on_and_a_finished_one_is_kept(
+    small: Path, tmp_path: Path
+) -> None:
+    """The old result stands until the new one is complete; scores of the same inputs are never made again."""
+    folder = tmp_path / "slide"
+    run(small, folder, "grid.block_cells=16")
+    new = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "grid.block_cells=4"])
+    with pytest.raises(InterruptedRunError):
+        analyse(small, folder, new, StopAfter(2), overwrite=True)
+    assert ScoreStore(folder).grid.block_cells == 16
+    analyse(small, folder, new, overwrite=True)
+    assert ScoreStore(folder).grid.block_cells == 4
+    assert json.loads((folder / "perf.json").read_text())["tiles_kept"] > 0
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    analyse(small, folder, new, overwrite=True)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
 def test_a_changed_threshold_measures_again_and_scores_nothing(
     small: Path, uninterrupted: SlideReport, tmp_path: Path
 ) -> None:

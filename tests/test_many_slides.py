@@ -1,5 +1,6 @@
 """Slides one after another by the same workers."""
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
 from wsi_necrosis import analysis
-from wsi_necrosis.analysis import analyse_all, finished_report
+from wsi_necrosis.analysis import analyse, analyse_all, finished_report
 from wsi_necrosis.claims import claimed
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, SlideError, UnexpectedError
 from wsi_necrosis.inference import cluster
@@ -20,8 +21,9 @@ from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.inference.stats import ScoringStats
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.request import Request
-from wsi_necrosis.settings.run import Settings, load_settings
+from wsi_necrosis.settings.run import ClaimSettings, Settings, load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.tiling import tissue
 
@@ -139,6 +141,34 @@ def test_a_slide_that_another_process_works_on_comes_last_and_its_result_is_take
     found = list(analyse_all(requests([slides[0], slides[2]], tmp_path), settings))
     assert [request.slide for request, _ in found] == [slides[2], slides[0]]
     assert all(isinstance(report, SlideReport) for _, report in found)
+
+
+def test_who_lost_a_slide_while_publishing_says_so_and_takes_the_result_of_the_other(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It falls silent after its last check of the claim; another one takes over, and publishes first."""
+    (request,) = requests(slides[:1], tmp_path)
+    rename, told = Path.rename, list[str]()
+    still = settings.model_copy(update={"claims": ClaimSettings(heartbeat_s=1000, silence_s=3000)})
+
+    def too_late(path: Path, target: Path) -> Path:
+        if path.name != "results" or target != request.folder:
+            return rename(path, target)
+        monkeypatch.setattr(Path, "rename", rename)
+        (alive,) = path.parent.glob("alive.*")
+        os.utime(alive, (0, 0))
+        told.append(f"taken over: {analyse(request.slide, request.folder, still).status}")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", too_late)
+    watcher = QuietWatcher()
+    watcher.note = told.append  # type: ignore[method-assign]
+    ((_, outcome),) = analyse_all([request], still, watcher)
+    assert isinstance(outcome, SlideReport)
+    assert told[0] == "taken over: scored"
+    assert "another process took" in told[1]
+    assert list(verify_slide(request.folder)) == []
+    assert [path.name for path in tmp_path.iterdir()] == [request.folder.name]
 
 
 def fail_for(slide: Path, score: Callable[..., ScoringStats]) -> Callable[..., ScoringStats]:

@@ -11,8 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from wsi_necrosis.claims import Lease, claimed, claimed_by
-from wsi_necrosis.errors import ClaimedError, InterruptedRunError, UnexpectedError, WsiNecrosisError
+from wsi_necrosis.claims import claimed, claimed_by
+from wsi_necrosis.errors import (
+    ClaimedError,
+    ClaimLostError,
+    InterruptedRunError,
+    UnexpectedError,
+    WsiNecrosisError,
+)
 from wsi_necrosis.export.result_json import result_of
 from wsi_necrosis.files import require_writable, write_json
 from wsi_necrosis.geometry import Mpp
@@ -28,7 +34,7 @@ from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request, working_on
 from wsi_necrosis.scores.slide_folder import PERF, RESULT, SlideFolder
-from wsi_necrosis.scores.work_folder import begin, publish, require_inputs
+from wsi_necrosis.scores.work_folder import begin, lease_of, publish, require_inputs, tidy
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
@@ -78,7 +84,7 @@ def analyse(
     slide_id : str
         The slide's name in tables; by default the file's name.
     overwrite : bool
-        Replace results that were made from other inputs.
+        Replace results that were made from other inputs; those made from the same inputs are kept, finished or not.
 
     Returns
     -------
@@ -125,7 +131,7 @@ def analyse_all(
     While one slide is scored the next one is opened and its tissue found, so that no worker waits for it; no
     more than these two are in memory. Several processes may analyse the same slides into the same folders: each
     slide is scored once. Slides that another process works on are waited for at the end, and taken over from a process
-    that has ended or is silent.
+    that has ended or is silent. A slide that this process lost in this way, because it was silent, is waited for, too.
 
     Parameters
     ----------
@@ -155,11 +161,14 @@ def analyse_all(
     settings, watcher = settings or load_settings(), watcher or QuietWatcher()
     with WorkerPool(settings.cluster) as pool, ThreadPoolExecutor(1) as ahead:
         pool.require_scheduler()
+        waited_for = 0
         while True:
             elsewhere = []
             for request, stats, preparing in _one_ahead(ahead, requests, settings, pool):
                 outcome = _outcome(request, preparing, settings, watcher, pool)
-                if isinstance(outcome, ClaimedError):
+                if isinstance(outcome, ClaimLostError):
+                    watcher.note(str(outcome))
+                if isinstance(outcome, ClaimedError | ClaimLostError):
                     elsewhere.append(request)
                     continue
                 if isinstance(outcome, WsiNecrosisError):
@@ -167,8 +176,9 @@ def analyse_all(
                 yield request, outcome
             if not elsewhere:
                 return
-            log.info("waiting for %d slides that other processes work on", len(elsewhere))
-            requests = elsewhere
+            if len(elsewhere) != waited_for:
+                watcher.note(f"waiting for slides that other processes work on: {len(elsewhere)}")
+            requests, waited_for = elsewhere, len(elsewhere)
             time.sleep(min(LOOK_AGAIN_S, settings.claims.heartbeat_s))
 
 
@@ -214,13 +224,12 @@ def finished_report(request: Request, settings: Settings) -> SlideReport | None:
 
 
 def _finished(request: Request, plan: Plan) -> dict[str, Any] | None:
-    """The result of a slide that is up to date; scores made from other inputs are refused."""
+    """The result of a slide that is up to date; scores of other inputs are refused, unless they may be replaced."""
     folder = SlideFolder(request.folder)
     result = folder.finished_with(plan.fingerprints)
-    if result is None:
+    if result is None and not request.overwrite:
         require_inputs(folder, plan.inputs)
-        return None
-    return result if result.get("manifest", {}) == request.manifest else None
+    return result if result is not None and result.get("manifest", {}) == request.manifest else None
 
 
 @dataclass(frozen=True)
@@ -242,10 +251,10 @@ def _prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Work
         with stats.stage("plan"):
             files = SourceFiles.of(slide.info.files)
             plan = make_plan(slide, settings)
-            if not request.overwrite and _finished(request, plan) is not None:
+            if _finished(request, plan) is not None:
                 return Prepared(request, files, plan, stats)
         SlideFolder(request.folder).require_own()
-        claimed_elsewhere = claimed_by(request.folder, _lease(settings))
+        claimed_elsewhere = claimed_by(request.folder, lease_of(settings.claims))
         if claimed_elsewhere is not None:
             raise claimed_elsewhere
         from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
@@ -265,13 +274,14 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
     """Score, measure and export in a folder that only this process works on, and publish it."""
     request, plan, stats, tissue = prepared.request, prepared.plan, prepared.stats, prepared.tissue
     if tissue is None:
+        tidy(request.folder, lease_of(settings.claims))
         log.info("results of %s are up to date", request.slide)
         return SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
     # imports zarr, pyarrow and shapely, which results that are up to date do not need
     from wsi_necrosis.export.export_slide import export_slide
 
-    with working_on(request), claimed(request.folder, _lease(settings)) as claim:
-        done = None if request.overwrite else _finished(request, plan)
+    with working_on(request), claimed(request.folder, lease_of(settings.claims)) as claim:
+        done = _finished(request, plan)
         if done is not None:  # by another process meanwhile
             return SlideReport(request.folder, done, settings)
         px = cell_pixels(plan.grid, tissue.mask)
@@ -326,10 +336,6 @@ def _open_store(work: SlideFolder, plan: Plan, tissue: Tissue, px: NDArray[np.ui
         store = ScoreStore.create(work.path, plan.grid, px, tissue.mask.px_mm2, facts)
     write_tissue(work.path, tissue.overview, tissue.mask)
     return store
-
-
-def _lease(settings: Settings) -> Lease:
-    return Lease(settings.claims.heartbeat_s, settings.claims.silence_s)
 
 
 def _log_plan(request: Request, plan: Plan, tissue: Tissue) -> None:

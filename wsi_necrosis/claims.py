@@ -215,6 +215,12 @@ def claimed_by(target: Path, lease: Lease) -> ClaimedError | None:
     return None
 
 
+def has_traces(target: Path) -> bool:
+    """Whether a claim on a result is held, or was left by a process that was killed while it claimed or ended."""
+    slot = slot_of(target.absolute())
+    return slot.exists() or any(_partial(slot))
+
+
 def unfinished(target: Path) -> Path | None:
     """The folder of work on a result that has not been published; None where there is none."""
     found = [own / RESULTS for own in _claims(slot_of(target.absolute())) if owner_of(own) is not None]
@@ -259,11 +265,17 @@ def _taken_over(slot: Path, token: str, now: float, lease: Lease) -> bool:
 
 def _remove_leftovers(slot: Path, now: float, lease: Lease) -> None:
     """Delete what processes left that were killed while they claimed."""
-    for path in slot.parent.iterdir():
+    for path in _partial(slot):
+        with suppress(FileNotFoundError):
+            if now - path.stat().st_mtime > lease.silence_s:
+                remove(path)
+
+
+def _partial(slot: Path) -> Iterator[Path]:
+    """Claims that are being made, or were when their process was killed."""
+    for path in slot.parent.iterdir() if slot.parent.is_dir() else ():
         if path.name.startswith(f"{slot.name}.") and path.name.endswith(".partial"):
-            with suppress(FileNotFoundError):
-                if now - path.stat().st_mtime > lease.silence_s:
-                    remove(path)
+            yield path
 
 
 def _renamed(partial: Path, slot: Path) -> bool:

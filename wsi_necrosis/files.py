@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -103,10 +104,20 @@ def checksum(folder: Path, *, without: str = "") -> str:
     return f"{crc:08x}"
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left half-written in a folder that nobody else writes to."""
+def remove_leftovers(folder: Path, *, older_than_s: float = 0) -> None:
+    """Delete what killed processes left half-written in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    older_than_s : float
+        Age in seconds of what is deleted; 0 where nobody else writes to the folder.
+    """
     for leftover in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
-        remove(leftover)
+        with suppress(FileNotFoundError):
+            if not older_than_s or time.time() - leftover.lstat().st_mtime > older_than_s:
+                remove(leftover)
 
 
 def sync(path: Path) -> None:

@@ -32,7 +32,7 @@ class Request:
     mpp : float, Mpp or None
         Size of a level-0 pixel in um, instead of what the file says.
     overwrite : bool
-        Replace results that were made from other inputs.
+        Replace results that were made from other inputs; those made from the same inputs are kept, finished or not.
     manifest : mapping of str to str
         What a manifest says of the slide (case, block, role and so on); kept in `result.json`.
     with_path : bool

@@ -6,10 +6,13 @@ import csv
 import hashlib
 import hmac
 import os
+import re
 import secrets
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wsi_necrosis.errors import StoreError, UsageError, WsiNecrosisError
 from wsi_necrosis.export.csv_table import write_csv
@@ -22,10 +25,12 @@ from .inputs import BatchSlide, Gathered
 DIGITS = 12
 KEY_BYTES = 32
 LEAST_KEY_BYTES = 16
-LEAST_SECRET = 4  # letters; shorter names of files are parts of common words
+PART_OF_A_WORD = 4  # letters; shorter names are replaced where they are whole words
 KEY_TABLE, COLUMNS = "key.csv", ("code", "path", "slide_id", "case", "block")
 NAMED = ("case", "block")  # of a manifest: what may name a patient
+CHECKED = ("role",)  # holds one of a few words
 ONLY_OWNER = 0o600
+A_FILE = "a file"
 
 
 class Anonymiser:
@@ -40,6 +45,8 @@ class Anonymiser:
         The key; one that does not exist is made.
     out : Path
         Folder of results, which must not hold the key.
+    others : sequence of Path
+        Other paths that the command names (of a model, of tables), which may name a user or a patient.
 
     Raises
     ------
@@ -47,7 +54,7 @@ class Anonymiser:
         The key is in the folder of results, too short, or cannot be read.
     """
 
-    def __init__(self, key_file: Path, out: Path) -> None:
+    def __init__(self, key_file: Path, out: Path, others: Iterable[Path] = ()) -> None:
         if key_file.resolve().is_relative_to(out.resolve()):
             raise UsageError(f"the key {key_file} would lie in the results {out}; name a file elsewhere")
         try:
@@ -64,6 +71,11 @@ class Anonymiser:
             )
         self._table = key_file.with_name(KEY_TABLE)
         self._codes: dict[str, str] = {}
+        self._hide_path(Path(sys.prefix), "PYTHON")
+        self._hide_path(Path.home(), "HOME")
+        self._hide_path(out, "OUT")
+        for path in (key_file, *others):
+            self._hide_path(path, A_FILE)
 
     def code(self, text: str) -> str:
         """Twelve digits for a text, always the same ones under one key."""
@@ -83,7 +95,8 @@ class Anonymiser:
         skipped = list(given.skipped)
         for slide in given.slides:
             code = self.code(_content(slide))
-            self._codes |= dict.fromkeys(_secrets_of(slide), code)
+            self._codes |= dict.fromkeys(_names_of(slide), code)
+            self._hide_path(slide.path, code)
             if code in by_code:
                 skipped.append(Skipped(slide.path, f"it has the content of {code}"))
                 continue
@@ -91,19 +104,49 @@ class Anonymiser:
         self._write_table(by_code.items())
         slides = (self._anonymous(slide, code) for code, slide in by_code.items())
         for each in skipped:
-            self._codes |= {str(each.path): "a file", each.path.name: "a file"}
-        nameless = (Skipped(Path("a file"), self.scrub(each.reason)) for each in skipped)
+            self._hide_path(each.path, A_FILE)
+            self.hide(each.path.name, A_FILE)
+        nameless = (Skipped(Path(A_FILE), self.scrub(each.reason)) for each in skipped)
         return Gathered(tuple(slides), tuple(nameless), tuple(map(self.scrub, given.warnings)))
+
+    def hide(self, text: str, instead: str) -> None:
+        """Replace a text by another one from now on; one that is replaced already stays so."""
+        if _tells_something(text):
+            self._codes.setdefault(text, instead)
 
     def scrub(self, text: str) -> str:
         """The text with each slide's paths and names replaced by its code."""
         for secret in sorted((each for each in self._codes if each in text), key=len, reverse=True):
-            text = text.replace(secret, self._codes[secret])
+            code = self._codes[secret]
+            if len(secret) < PART_OF_A_WORD:
+                text = re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])", code, text)
+            else:
+                text = text.replace(secret, code)
         return text
 
+    def scrub_tree(self, tree: Any) -> Any:
+        """Nested mappings and lists with all texts in them scrubbed."""
+        if isinstance(tree, Mapping):
+            return {key: self.scrub_tree(value) for key, value in tree.items()}
+        if isinstance(tree, list | tuple):
+            return [self.scrub_tree(value) for value in tree]
+        return self.scrub(tree) if isinstance(tree, str) else tree
+
+    def _hide_path(self, path: Path, instead: str) -> None:
+        """Hide a path, however it is written, and the folders above it."""
+        for each in {path.absolute(), path.resolve()}:
+            self.hide(str(each), instead)
+            for above in each.parents:
+                self.hide(str(above), "...")
+        if len(path.parts) > 1:
+            self.hide(str(path), instead)
+
     def _anonymous(self, slide: BatchSlide, code: str) -> BatchSlide:
-        named = {name: self.code(slide.facts[name]) for name in NAMED if name in slide.facts}
-        return replace(slide, name=code, facts={**slide.facts, **named}, is_anonymous=True)
+        kept = {name for name, value in slide.facts.items() if name in CHECKED or value.isdecimal()} - {
+            *NAMED
+        }
+        facts = {name: value if name in kept else self.code(value) for name, value in slide.facts.items()}
+        return replace(slide, name=code, facts=facts, is_anonymous=True)
 
     def _write_table(self, slides: Iterable[tuple[str, BatchSlide]]) -> None:
         rows = {row["code"]: row for row in self._rows()}
@@ -139,21 +182,17 @@ def _content(slide: BatchSlide) -> str:
         return str(slide.path)
 
 
-def _secrets_of(slide: BatchSlide) -> list[str]:
-    """Texts that would name a slide."""
+def _names_of(slide: BatchSlide) -> list[str]:
+    """Texts that would tell whose slide it is."""
     path, real = slide.path, slide.path.resolve()
-    named = [slide.name, *(slide.facts.get(name, "") for name in NAMED)]
-    texts = [
-        str(path),
-        str(real),
-        str(path.parent),
-        str(real.parent),
-        path.name,
-        real.name,
-        path.stem,
-        real.stem,
-    ]
-    return [text for text in (*texts, *named) if len(text) >= LEAST_SECRET]
+    given = (slide.facts.get(name, "") for name in NAMED)
+    names = (str(path), str(real), slide.name, path.name, real.name, path.stem, real.stem, *given)
+    return [name for name in names if _tells_something(name)]
+
+
+def _tells_something(text: str) -> bool:
+    """Whether a text may name somebody; a few digits would be found in every other number."""
+    return len(text) >= PART_OF_A_WORD or any(letter.isalpha() for letter in text)
 
 
 def _write_for_owner(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wsi_necrosis.analysis import analyse_all, finished_report
 from wsi_necrosis.claims import unfinished
+from wsi_necrosis.dataset.manifest import read_mpp_table
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreError, WsiNecrosisError
 from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.files import require_writable
@@ -19,6 +20,7 @@ from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request, working_on
 from wsi_necrosis.scores.slide_folder import SLIDES, SlideFolder
+from wsi_necrosis.scores.work_folder import lease_of, tidy
 from wsi_necrosis.settings.run import Settings
 
 from ..console.batch_log import BatchLog
@@ -47,7 +49,7 @@ class Options:
     where : Where
         How slides are looked for, and their pixel sizes.
     overwrite : bool
-        Replace results that were made from other inputs.
+        Replace results that were made from other inputs; those made from the same inputs are kept, finished or not.
     fail_fast : bool
         Stop at the first slide that fails.
     command : sequence of str
@@ -102,16 +104,19 @@ def batch(
         watcher.note(each)
     chosen = with_backend(settings)
     scrub: Scrub = str
+    shown = settings.model_dump()
     if options.key is not None:
-        anonymiser = Anonymiser(options.key, options.out)
+        anonymiser = _anonymiser(options.key, named, settings, options)
         gathered, scrub = anonymiser.gathered(gathered), anonymiser.scrub
         options = replace(options, command=("wsi-necrosis", "batch", "--anonymise"))
+        shown = anonymiser.scrub_tree(shown)
     with interruptible():
         found, requests = _sort_out(gathered, chosen, options)
         require_writable(options.out)
-        record = RunRecord(options.out, settings, options.command, gathered)
+        record = RunRecord(options.out, shown, options.command, gathered)
         reporter = _Reporter(record, watcher, tell)
         for slide, request in found:
+            tidy(request.folder, lease_of(settings.claims))
             reporter.was_done(
                 slide, SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
             )
@@ -121,6 +126,19 @@ def batch(
     if not record.failed:
         return ALL_DONE
     return SOME_FAILED if record.done else NONE_SUCCEEDED
+
+
+def _anonymiser(key: Path, named: Sequence[str], settings: Settings, options: Options) -> Anonymiser:
+    """Codes for slides, and texts without any path that the command names."""
+    table, model = options.where.mpp_table, settings.model.name
+    own_model = [model] if Path(model).exists() else []  # and no shipped one
+    paths: list[str | Path] = [*named, *own_model, *([] if table is None else [table])]
+    made = Anonymiser(key, options.out, map(Path, paths))
+    for name in own_model:
+        made.hide(name, "a model")
+    for name in read_mpp_table(table) if table is not None else ():
+        made.hide(name, "a slide")  # which may not be in the batch
+    return made
 
 
 def with_backend(settings: Settings) -> Settings:
@@ -153,7 +171,7 @@ def _sort_out(
     Raises
     ------
     ResultsDifferError
-        Slides have results that were made from other inputs; all of them are listed.
+        Slides have results that were made from other inputs, and are not to be replaced; all of them are listed.
     """
     found: list[tuple[BatchSlide, Request]] = []
     to_do: list[tuple[BatchSlide, Request]] = []
@@ -163,12 +181,12 @@ def _sort_out(
         try:
             is_done = _is_finished(request, settings)
         except ResultsDifferError as error:
-            request, is_done = _request(slide, options, overwrite=True), False
+            is_done = False
             differing.append(str(error))
         except WsiNecrosisError:
             is_done = False  # its analysis fails in the same way, and says so
         (found if is_done else to_do).append((slide, request))
-    if differing and not options.overwrite:
+    if differing:
         more = f"\n... and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise ResultsDifferError(
             f"{len(differing)} of {len(gathered.slides)} slides have results in {options.out} that were made from "
@@ -184,11 +202,11 @@ def _is_finished(request: Request, settings: Settings) -> bool:
     return begun and finished_report(request, settings) is not None
 
 
-def _request(slide: BatchSlide, options: Options, *, overwrite: bool = False) -> Request:
+def _request(slide: BatchSlide, options: Options) -> Request:
     folder = options.out / SLIDES / slide.name
     return Request(
         slide.path, folder, slide.name, slide.mpp,
-        overwrite=overwrite, manifest=slide.facts, with_path=not slide.is_anonymous,
+        overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous,
     )  # fmt: skip
 
 

@@ -14,11 +14,10 @@ from typing import Any
 
 from wsi_necrosis.errors import PixelSizeError, StoreError, WsiNecrosisError
 from wsi_necrosis.export.csv_table import write_csv
-from wsi_necrosis.files import write_json
+from wsi_necrosis.files import remove_leftovers, write_json
 from wsi_necrosis.provenance import versions
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
-from wsi_necrosis.settings.run import Settings
 
 from .inputs import BatchSlide, Gathered
 
@@ -27,6 +26,7 @@ COLUMNS = ("slide", "path", "stage", "error", "message", "way_out")
 EXPORT = "export"  # stage of a failure that leaves the slide's score whole
 RUNNING, FINISHED, INTERRUPTED = "running", "finished", "interrupted"
 FAILED = "failed"
+LEFT_S = 3600  # a half-written record that is older was left by a killed process, whatever the clocks of machines say
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,17 @@ class RunRecord:
     ----------
     out : Path
         Folder of results.
-    settings : Settings
-        Of the run.
+    settings : mapping of str to Any
+        Of the run, as they are to be shown.
     command : sequence of str
         As it was typed.
     gathered : Gathered
         Slides, and what was passed over.
     """
 
-    def __init__(self, out: Path, settings: Settings, command: Sequence[str], gathered: Gathered) -> None:
+    def __init__(
+        self, out: Path, settings: Mapping[str, Any], command: Sequence[str], gathered: Gathered
+    ) -> None:
         self.out, self.total = out, len(gathered.slides)
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self._facts: dict[str, Any] = {
@@ -79,7 +81,7 @@ class RunRecord:
             "command": list(command),
             "started": now(),
             "ended": None,
-            "settings": settings.model_dump(),
+            "settings": settings,
             "versions": versions(),
             "skipped": [{"path": str(each.path), "reason": each.reason} for each in gathered.skipped],
             "warnings": list(gathered.warnings),
@@ -126,6 +128,9 @@ class RunRecord:
         began_s = time.monotonic()
         try:
             (self.out / RUNS).mkdir(parents=True, exist_ok=True)
+            if state != RUNNING:
+                for folder in (self.out, self.out / RUNS):
+                    remove_leftovers(folder, older_than_s=LEFT_S)
         except OSError as error:
             raise StoreError(f"{self.out} cannot be written ({error.strerror}); check it") from error
         counts = Counter(each["outcome"] for each in self._slides.values())

@@ -100,6 +100,11 @@ class BatchLog(logging.Handler):
         """Pass on."""
         self._watcher.scored(tiles)
 
+    def note(self, text: str) -> None:
+        """Log and pass on what may be written."""
+        self._root.warning(text)
+        self._watcher.note(self._scrub(text))
+
     def _flush(self, folder: Path, file: logging.FileHandler) -> None:
         for record in self._held.pop(folder, []):
             file.emit(record)

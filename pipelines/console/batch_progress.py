@@ -22,9 +22,6 @@ class BatchWatcher(Watcher, Protocol):
     def starting(self, slides: int, done: int) -> None:
         """Slides are analysed from now on: all of the batch, and those whose results are up to date."""
 
-    def note(self, text: str) -> None:
-        """Something that the user should know."""
-
     def slide_ended(self, said: str, *, failed: bool) -> None:
         """A slide is done; what became of it in a line."""
 
@@ -33,9 +30,6 @@ class QuietBatch(QuietWatcher):
     """A watcher that ignores all progress."""
 
     def starting(self, slides: int, done: int) -> None:
-        """Ignore it."""
-
-    def note(self, text: str) -> None:
         """Ignore it."""
 
     def slide_ended(self, said: str, *, failed: bool) -> None:

@@ -14,8 +14,6 @@ from typing import Self
 from wsi_necrosis.inference.watcher import Watcher
 from wsi_necrosis.scores.slide_folder import LOG
 
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 
 class SlideLog:
     """Buffer log records until the slide's folder exists, then write them to its `log.txt`."""
@@ -60,6 +58,11 @@ class SlideLog:
         """Pass on."""
         self._watcher.scored(tiles)
 
+    def note(self, text: str) -> None:
+        """Log and pass on."""
+        self._root.warning(text)
+        self._watcher.note(text)
+
 
 @contextmanager
 def spoken_log() -> Iterator[None]:
@@ -80,13 +83,14 @@ class _Formatter(logging.Formatter):
     """Records with the time in UTC, and without what must not be written."""
 
     def __init__(self, scrub: Callable[[str], str]) -> None:
-        super().__init__(FORMAT)
+        super().__init__()
         self.converter = time.gmtime
         self._scrub = scrub
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line, and a traceback below it."""
-        return self._scrub(super().format(record))
+        """The record as a line, and a traceback below it; what is scrubbed leaves its time alone."""
+        head = f"{self.formatTime(record)} {record.levelname} {record.name}: "
+        return head + self._scrub(super().format(record))
 
 
 def log_file(path: Path, scrub: Callable[[str], str] = str, *, delay: bool = True) -> logging.FileHandler:

@@ -9,7 +9,7 @@ import dask
 import numba
 import pytest
 import torch
-from distributed import Client, LocalCluster, Security
+from distributed import Client, LocalCluster, Security, SpecCluster
 
 from tests.helpers.pools import blocks_of, fresh, local, started, stored
 from wsi_necrosis.errors import UsageError
@@ -18,6 +18,7 @@ from wsi_necrosis.inference.cluster import (
     WorkerShape,
     count_workers,
     cuda_devices,
+    local_cluster,
     worker_shapes,
 )
 from wsi_necrosis.inference.job import Job
@@ -191,6 +192,21 @@ def test_the_slurm_recipe_starts_workers_here() -> None:
         client.wait_for_workers(2, timeout=60)
         assert set(client.nthreads().values()) == {1}
         assert os.getpid() not in client.run(os.getpid).values()
+
+
+def test_workers_that_end_late_are_no_error_and_hide_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask waits a few seconds for killed processes, which a busy machine may exceed."""
+    close = SpecCluster.close
+
+    def late(cluster: SpecCluster) -> None:
+        close(cluster)
+        raise TimeoutError
+
+    monkeypatch.setattr(SpecCluster, "close", late)
+    with pytest.raises(KeyError, match="within"), local_cluster([WorkerShape(1)]):
+        raise KeyError("within")
+    with local_cluster([WorkerShape(1)]) as cluster:
+        assert len(cluster.workers) == 1
 
 
 def test_the_page_names_the_environment_of_workers() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +21,7 @@ from wsi_necrosis.settings.run import ClusterSettings
 LOCALHOST = "127.0.0.1"
 LOCAL_HTTP = f"{LOCALHOST}:0"  # Dask always serves HTTP; other machines must not reach it
 PATIENCE_S = 20  # for a scheduler to answer and have a worker
+PRELOAD = "wsi_necrosis.inference.worker"  # module whose `dask_setup` each worker process calls first
 WORKER_DEATHS = 2  # after which Dask gives up on a block
 # Environment of worker processes: freed memory is kept, and each library uses one thread per block.
 WORKER_ENVIRONMENT = {
@@ -136,23 +137,27 @@ def _spec_cluster(
         # Else Dask does not restart a worker that dies twice within 15 s.
         "distributed.deploy.lost-worker-timeout": "1 day",
     }
-    with (
-        dask.config.set(dask_settings),
-        SpecCluster(
+    with dask.config.set(dask_settings):
+        cluster = SpecCluster(
             workers=workers,
             scheduler=scheduler,
             security=common["security"],
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
-        yield cluster
+        )
+        try:
+            yield cluster
+        finally:
+            # On a busy machine a process that was killed may outlive Dask's patience; what ended the run matters more.
+            with suppress(TimeoutError):
+                cluster.close()
 
 
 def _worker(shape: WorkerShape, common: Mapping[str, Any]) -> dict[str, Any]:
     options = {**common, "nthreads": shape.threads, "memory_limit": 0, "silence_logs": logging.CRITICAL}
     if shape.environment is None:
         return {"cls": Worker, "options": options}
-    return {"cls": Nanny, "options": {**options, "env": {**WORKER_ENVIRONMENT, **shape.environment}}}
+    environment = {**WORKER_ENVIRONMENT, **shape.environment}
+    return {"cls": Nanny, "options": {**options, "env": environment, "preload": [PRELOAD]}}
 
 
 def _remote(address: str) -> Client:

@@ -18,6 +18,9 @@ class Watcher(Protocol):
     def scored(self, tiles: int) -> None:
         """`tiles` more tiles are done."""
 
+    def note(self, text: str) -> None:
+        """Something that the user should know, and that is no error."""
+
 
 class QuietWatcher:
     """A watcher that ignores all progress."""
@@ -29,4 +32,7 @@ class QuietWatcher:
         """Ignore it."""
 
     def scored(self, tiles: int) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
         """Ignore it."""

@@ -7,6 +7,7 @@ another.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -68,6 +69,11 @@ class OpenJob:
     scorer: Scorer
     store: ScoreStore
     files: SourceFiles
+
+
+def dask_setup(_worker: Worker) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that ends the others; called by Dask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class PoolPlugin(WorkerPlugin):

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from wsi_necrosis.claims import Claim, unfinished
+from wsi_necrosis.claims import Claim, Lease, claimed, has_traces, unfinished
+from wsi_necrosis.errors import ResultsDifferError, StoreError
 from wsi_necrosis.files import remove, remove_leftovers
 from wsi_necrosis.scores.file_list import write_file_list
 from wsi_necrosis.scores.slide_folder import BLOCKS, EXPORTS, FILES, LOG, OUTPUTS, PERF, RESULT, SlideFolder
+from wsi_necrosis.settings.run import ClaimSettings
+
+
+def lease_of(settings: ClaimSettings) -> Lease:
+    """How long the owners of slides may be silent."""
+    return Lease(settings.heartbeat_s, settings.silence_s)
 
 
 def require_inputs(folder: SlideFolder, inputs: Mapping[str, Any]) -> None:
@@ -27,20 +36,20 @@ def require_inputs(folder: SlideFolder, inputs: Mapping[str, Any]) -> None:
 def begin(claim: Claim, inputs: Mapping[str, Any], *, overwrite: bool) -> SlideFolder:
     """Bring the work folder of a claimed slide into the state from which scoring can start or go on.
 
-    A result that is published already is moved back into it, and its exports stay until they are made again.
+    A result that is published already is moved back into it, and its exports stay until they are made again. Scores
+    made from the same inputs are always kept. With `overwrite`, unfinished ones made from other inputs are deleted, and
+    published ones stay in their place until `publish` replaces them.
 
     Raises
     ------
     ResultsDifferError
         There are scores made from other inputs, and `overwrite` is false.
     """
-    work = SlideFolder(claim.folder)
-    if overwrite:
+    work, published = SlideFolder(claim.folder), SlideFolder(claim.target)
+    if overwrite and not _fits(work, inputs):
         remove(work.path)
-    else:
-        require_inputs(
-            SlideFolder(claim.target), inputs
-        )  # looked at before the claim, but others may have worked
+    if not overwrite or _fits(published, inputs):
+        require_inputs(published, inputs)  # looked at before the claim, but others may have worked
         claim.take_back()
     for folder in (work.path, work.path / BLOCKS):
         remove_leftovers(folder)
@@ -64,7 +73,34 @@ def publish(claim: Claim, *, overwrite: bool) -> None:
     """
     write_file_list(claim.folder / FILES, without=LOG)
     claim.publish(replace=overwrite)
+    _keep_files_of_users(claim)
+
+
+def tidy(target: Path, lease: Lease) -> None:
+    """Delete what a process left beside a published result that was killed just before, or just after, it published.
+
+    Unfinished work that is to replace the result stays, and so does all where another process works on the slide or the
+    folder cannot be written.
+    """
+    if has_traces(target):
+        with suppress(StoreError), claimed(target, lease) as claim:
+            _keep_files_of_users(claim)
+
+
+def _fits(folder: SlideFolder, inputs: Mapping[str, Any]) -> bool:
+    """Whether a folder holds no scores but those made from these inputs."""
+    try:
+        folder.require_inputs(inputs)
+    except (ResultsDifferError, StoreError):  # or scores that cannot be read
+        return False
+    return True
+
+
+def _keep_files_of_users(claim: Claim) -> None:
+    """Move what a user has put into a result that was replaced into the new one."""
     old = claim.replaced()
-    for path in old.iterdir() if old.is_dir() else ():
+    if not claim.target.is_dir() or not old.is_dir():
+        return
+    for path in old.iterdir():
         if path.name not in OUTPUTS:
             path.rename(claim.target / path.name)

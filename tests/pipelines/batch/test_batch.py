@@ -200,6 +200,9 @@ def test_overwrite_replaces_what_differs_and_keeps_the_rest(few: Path, tmp_path:
     assert results(out)["a.tiff"]["provenance"]["slide"]["mpp_x"] == 0.4  # type: ignore[index]
     kept = {path: stamp for path, stamp in before.items() if "c.tiff" in path.parts}
     assert kept.items() <= stamps(out).items()
+    before = stamps(out)
+    assert run(few, out, where=Where(mpp_table=size), overwrite=True) == 3  # what it made is kept
+    assert stamps(out) == before
 
 
 def test_a_manifest_is_kept_and_its_change_is_written(few: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def report(*codes: str) -> SlideReport:
 
 
 def record(out: Path) -> RunRecord:
-    return RunRecord(out, load_settings(), ["wsi-necrosis", "batch"], Gathered((A, B)))
+    return RunRecord(out, load_settings().model_dump(), ["wsi-necrosis", "batch"], Gathered((A, B)))
 
 
 def slides_failed(out: Path) -> list[str]:
@@ -92,3 +92,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(StoreError, match="out cannot be written"):
         record(tmp_path / "out").write()
+
+
+def test_half_written_records_of_killed_runs_are_deleted_in_time(tmp_path: Path) -> None:
+    """Not at once: another process may be writing."""
+    (tmp_path / "runs").mkdir()
+    old, new = (tmp_path / "runs" / f".{name}.json.1.2.partial" for name in ("old", "new"))
+    for path in (old, new, tmp_path / ".run.json.1.2.partial"):
+        path.write_text("{")
+    os.utime(old, (0, 0))
+    os.utime(tmp_path / ".run.json.1.2.partial", (0, 0))
+    record(tmp_path).write("finished")
+    assert [*tmp_path.rglob(".*")] == [new]

@@ -50,9 +50,19 @@ class Told(QuietWatcher):
 
     def __init__(self) -> None:
         self.folders: list[Path] = []
+        self.notes: list[str] = []
 
     def folder_ready(self, folder: Path) -> None:
         self.folders.append(folder)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_notes_are_passed_on_without_names(tmp_path: Path) -> None:
+    told = Told()
+    BatchLog(told, tmp_path / "run.log", lambda text: text.replace("Doe", "a code")).note("Doe is lost")
+    assert told.notes == ["a code is lost"]
 
 
 def test_a_log_follows_the_folder_of_work_and_the_watcher_is_told_the_slide(tmp_path: Path) -> None:
