@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.claims import Claim, unfinished
 from wsi_necrosis.files import remove, remove_leftovers
 from wsi_necrosis.scores.file_list import write_file_list
-from wsi_necrosis.scores.slide_folder import BLOCKS, EXPORTS, FILES, LOG, OUTPUTS, PERF, RESULT, SlideFolder
+from wsi_necrosis.scores.slide_folder import (
+    BLOCKS,
+    EXPORTS,
+    FILES,
+    LOG,
+    OUTPUTS,
+    PERF,
+    RESULT,
+    SCORES,
+    SlideFolder,
+)
 
 
 def require_inputs(folder: SlideFolder, inputs: Mapping[str, Any]) -> None:
@@ -42,8 +53,7 @@ def begin(claim: Claim, inputs: Mapping[str, Any], *, overwrite: bool) -> SlideF
             SlideFolder(claim.target), inputs
         )  # looked at before the claim, but others may have worked
         claim.take_back()
-    for folder in (work.path, work.path / BLOCKS):
-        remove_leftovers(folder)
+    _remove_leftovers(work.path)
     for name in (RESULT, FILES):
         remove(work.path / name)  # from here on the folder is not complete
     if not work.has_scores:
@@ -62,9 +72,18 @@ def publish(claim: Claim, *, overwrite: bool) -> None:
     StoreError
         The folder cannot be written, or the claim was lost.
     """
+    _remove_leftovers(claim.folder)
     write_file_list(claim.folder / FILES, without=LOG)
     claim.publish(replace=overwrite)
     old = claim.replaced()
     for path in old.iterdir() if old.is_dir() else ():
         if path.name not in OUTPUTS:
             path.rename(claim.target / path.name)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what processes left half-written that were killed in an earlier run, or as workers of this one."""
+    for each in (folder, folder / BLOCKS):
+        remove_leftovers(each)
+    for leftover in list((folder / SCORES).rglob("*.partial")):  # zarr's
+        remove(leftover)
