@@ -21,6 +21,7 @@ from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.slides.tiatoolbox_reader import is_zarr
 from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
 
+from .console.locked import ending_when_locked
 from .console.signals import interruptible
 from .console.slide_log import SlideLog
 
@@ -44,7 +45,7 @@ def run(
     require_slide(slide, out)
     name = slide.resolve().name if slide.name in {"", ".."} else slide.name  # a link keeps its own name
     folder = out / SLIDES / name
-    with interruptible(), SlideLog(watcher) as logged:
+    with interruptible(), ending_when_locked(settings.cluster.block_limit_s), SlideLog(watcher) as logged:
         report = analyse(slide, folder, settings, logged, mpp=mpp, slide_id=name, overwrite=overwrite)
     write_summary(out)
     return report

@@ -28,14 +28,16 @@ class SlideChangedError(SlideError):
 
 
 class FailedBlocksError(SlideError):
-    """Blocks of a slide failed twice, for reasons that may pass; the others are kept, and the next run tries these.
+    """Blocks of a slide failed, for reasons that may pass; the others are kept, and the next run tries these.
+
+    Each was tried twice, but for those that hang in a thread, which cannot be ended.
 
     Parameters
     ----------
     message : str
         Names the slide and the first block's error.
     reason : str
-        What failed, as one word: `read_error` or `worker_lost`.
+        What failed, as one word: `read_error`, `worker_lost`, `time_limit` or `out_of_memory`.
     """
 
     def __init__(self, message: str, reason: str = "read_error") -> None:

@@ -25,6 +25,7 @@ from wsi_necrosis.settings.run import Settings
 
 from ..console.batch_log import BatchLog
 from ..console.batch_progress import BatchWatcher
+from ..console.locked import ending_when_locked
 from ..console.signals import interruptible
 from .anonymise import Anonymiser
 from .inputs import BatchSlide, Gathered, Where, gather
@@ -110,7 +111,7 @@ def batch(
         gathered, scrub = anonymiser.gathered(gathered), anonymiser.scrub
         options = replace(options, command=("wsi-necrosis", "batch", "--anonymise"))
         shown = anonymiser.scrub_tree(shown)
-    with interruptible():
+    with interruptible(), ending_when_locked(settings.cluster.block_limit_s):
         found, requests = _sort_out(gathered, chosen, options)
         require_writable(options.out)
         record = RunRecord(options.out, shown, options.command, gathered)

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from distributed import Client
 
+from wsi_necrosis.errors import FailedBlocksError
 from wsi_necrosis.inference.cluster import WorkerShape
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.inference.pool import WorkerPool
@@ -35,9 +37,11 @@ def fresh(job: Job, folder: Path) -> Job:
 
 
 def stored(job: Job) -> dict[str, bytes]:
-    """Every file of a job's store by name."""
+    """Every file of a job's store by name, but for what killed workers left half-written: publishing removes it."""
     places = (job.folder / "scores.zarr", job.folder / "blocks")
-    files = (file for place in places for file in place.rglob("*") if file.is_file())
+    files = (
+        file for place in places for file in place.rglob("*") if file.is_file() and file.suffix != ".partial"
+    )
     return {str(file.relative_to(job.folder)): file.read_bytes() for file in files}
 
 
@@ -52,6 +56,17 @@ def started(settings: ClusterSettings, device: str = "cpu") -> Iterator[WorkerPo
 def pool_of(cluster: object) -> Iterator[WorkerPool]:
     with cluster as running, Client(running) as client, WorkerPool.of(client) as pool:
         yield pool
+
+
+def until_failure(pool: WorkerPool, job: Job, blocks: list) -> tuple[list[str], FailedBlocksError]:
+    """Names of the blocks that were scored, and the error that ended the job."""
+    done = []
+    try:
+        for each in pool.score(job, blocks):
+            done.append(each.block.name)  # noqa: PERF401  # what came before the error counts
+    except FailedBlocksError as error:
+        return done, error
+    pytest.fail("no block failed")
 
 
 def held(pool: WorkerPool) -> list[list[str]]:

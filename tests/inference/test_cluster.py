@@ -2,6 +2,7 @@ import ast
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -148,6 +149,32 @@ def test_processes_of_a_gpu_each_score_the_same(
     assert stored(elsewhere) == stored(job)
 
 
+DEADLY = """
+import os
+from distributed import Client
+from distributed.nanny import WorkerProcess
+from wsi_necrosis.inference.cluster import WorkerShape, local_cluster
+
+if __name__ == "__main__":
+    WorkerProcess._init_msg_interval = 2.0  # seconds between two looks for the first message of a process
+    with local_cluster([WorkerShape(1, {})]) as cluster, Client(cluster) as client:
+        for _ in range(3):
+            print(type(client.submit(os._exit, 9, pure=False).exception()).__name__)
+        print(client.submit(int, "7").result())
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_ends_whose_processes_died_before_their_nanny_heard_of_their_start(tmp_path: Path) -> None:
+    """The wait between two looks is made long, so that this happens each time."""
+    script = tmp_path / "deadly.py"
+    script.write_text(DEADLY, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=180
+    )
+    assert (ended.returncode, ended.stdout.split()) == (0, ["KilledWorker"] * 3 + ["7"])
+
+
 # Recipes --------------------------------------------------------------------------------------------------------
 
 
@@ -214,3 +241,10 @@ def test_the_page_names_the_environment_of_workers() -> None:
     assert [
         f"{name}={value}" for name, value in WORKER_ENVIRONMENT.items() if f"{name}={value}" not in text
     ] == []
+
+
+def test_the_scheduler_keeps_nothing_where_any_user_may_have_put_it_before() -> None:
+    with local_cluster([WorkerShape(1)]) as cluster:
+        folder = Path(cluster.scheduler.local_directory)
+        assert folder.parents[1].name.startswith("wsi-necrosis-")
+    assert not folder.exists()

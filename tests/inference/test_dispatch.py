@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import Client, WorkerPlugin
+import torch
+from distributed import Client, LocalCluster, WorkerPlugin
 
 from tests.helpers.pools import (
     TWO_IN_THREADS,
@@ -21,12 +22,12 @@ from tests.helpers.pools import (
     started,
     stored,
     until,
+    until_failure,
 )
-from wsi_necrosis.errors import FailedBlocksError, ReadError, UsageError, WsiNecrosisError
+from wsi_necrosis.errors import ReadError, UsageError, WsiNecrosisError
 from wsi_necrosis.inference.cluster import WORKER_ENVIRONMENT, local_cluster
 from wsi_necrosis.inference.dispatch import BLOCKS_AHEAD
 from wsi_necrosis.inference.job import Job
-from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.inference.scorer import Scorer
 from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.scores.store import ScoreStore
@@ -75,17 +76,6 @@ def test_a_worker_that_refuses_is_left_out(
         with pytest.raises(UsageError, match="does not see the output"):
             list(pool.score(elsewhere, blocks_of(elsewhere)))
     assert stored(elsewhere) == stored(job)
-
-
-def until_failure(pool: WorkerPool, job: Job, blocks: list) -> tuple[list[str], FailedBlocksError]:
-    """Names of the blocks that were scored, and the error that ended the job."""
-    done = []
-    try:
-        for each in pool.score(job, blocks):
-            done.append(each.block.name)  # noqa: PERF401  # what came before the error counts
-    except FailedBlocksError as error:
-        return done, error
-    pytest.fail("no block failed")
 
 
 @pytest.fixture
@@ -137,6 +127,88 @@ def test_a_block_that_cannot_be_read_twice_fails_and_the_others_are_kept(
     assert stored(elsewhere) == stored(job)
 
 
+@pytest.fixture
+def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often memory is still not to be enough for blocks, by name; counts down below 0."""
+    left: Counter[str] = Counter()
+    score = Scorer.score
+
+    def failing(self: Scorer, block: Block, *others: object) -> object:
+        left[block.name] -= 1
+        if left[block.name] > 0:
+            np.empty(1 << 50)  # a MemoryError of numpy
+        if left[block.name] == 0:
+            torch.empty(1 << 50)  # a RuntimeError of torch
+        return score(self, block, *others)
+
+    monkeypatch.setattr(Scorer, "score", failing)
+    return left
+
+
+def test_a_block_without_enough_memory_is_tried_again_when_it_is_alone(
+    job: Job, tmp_path: Path, short_of_memory: Counter[str]
+) -> None:
+    elsewhere, blocks = fresh(job, tmp_path), blocks_of(job)
+    short_of_memory[blocks[0][0].name] = 1
+    with started(local(workers=2)) as pool:
+        done = [each.block.name for each in pool.score(elsewhere, blocks)]
+    assert done[-1] == blocks[0][0].name
+    assert sorted(done) == sorted(block.name for block, _ in blocks)
+    assert stored(elsewhere) == stored(job)
+
+
+def test_a_block_without_enough_memory_twice_fails_and_the_others_are_kept(
+    job: Job, tmp_path: Path, short_of_memory: Counter[str]
+) -> None:
+    elsewhere, blocks = fresh(job, tmp_path), blocks_of(job)
+    failing = blocks[1][0].name
+    short_of_memory[failing] = 2
+    with started(local(workers=2)) as pool:
+        done, error = until_failure(pool, elsewhere, blocks)
+        assert (error.reason, short_of_memory[failing]) == ("out_of_memory", 0)
+        assert f"block {failing}: out of memory (RuntimeError: " in str(error)
+        assert sorted([*done, failing]) == sorted(block.name for block, _ in blocks)
+        list(pool.score(elsewhere, [blocks[1]]))  # the next run
+    assert stored(elsewhere) == stored(job)
+
+
+def greedy(name: str) -> WorkerPlugin:
+    """A plugin with which the scoring of a block takes memory without end; a local class is pickled by value."""
+
+    class Greedy(WorkerPlugin):
+        def setup(self, worker: object) -> None:
+            from wsi_necrosis.inference.scorer import Scorer
+
+            score = Scorer.score
+
+            def taking(self: Scorer, block: Block, *others: object) -> object:
+                taken = []
+                while block.name == name:
+                    taken.append(bytearray(100 << 20))
+                    taken[-1][::4096] = b"x" * len(taken[-1][::4096])
+                return score(self, block, *others)
+
+            Scorer.score = taking
+
+    return Greedy()
+
+
+@pytest.mark.slow
+def test_a_block_that_takes_more_than_a_worker_may_costs_that_block(job: Job, tmp_path: Path) -> None:
+    """The nanny of a cluster ends the worker."""
+    elsewhere, blocks = fresh(job, tmp_path), blocks_of(job)
+    failing = blocks[1][0].name
+    with (
+        LocalCluster(1, 1, processes=True, dashboard_address=":0", memory_limit="1.5GiB") as cluster,
+        started(local(scheduler=cluster.scheduler_address)) as pool,
+    ):
+        pool.client.register_plugin(greedy(failing), name="greedy")
+        done, error = until_failure(pool, elsewhere, blocks)
+    assert error.reason == "worker_lost"
+    assert "out of memory" in str(error)
+    assert sorted([*done, failing]) == sorted(block.name for block, _ in blocks)
+
+
 def poison(name: str) -> WorkerPlugin:
     """A plugin that kills a worker's process when a block of this name starts; a local class is pickled by value."""
 
@@ -164,7 +236,7 @@ def test_a_block_that_kills_its_workers_costs_that_block(
         done, error = until_failure(pool, elsewhere, blocks)
     assert (error.reason, str(error).count(f"block {lost.name}: every worker")) == ("worker_lost", 1)
     assert sorted([lost.name, *done]) == sorted(block.name for block, _ in blocks)
-    assert [record.args[:2] for record in caplog.records if "failed twice" in record.msg] == [
+    assert [record.args[:2] for record in caplog.records if "failed: " in record.msg] == [
         (lost.name, job.slide)
     ]
     before, after = ScoreStore(job.folder), ScoreStore(elsewhere.folder)

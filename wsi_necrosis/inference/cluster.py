@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Status, Worker
 
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.memory import ENVIRONMENT
@@ -110,6 +111,23 @@ def worker_shapes(settings: ClusterSettings, gpus: tuple[str, ...] = ()) -> list
     return [WorkerShape(workers)]
 
 
+class PatientNanny(Nanny):  # type: ignore[misc]  # Dask gives no type of it
+    """A nanny that starts its worker's process again once the start before has ended.
+
+    A process that dies before Dask's nanny has heard of its start is started again while the nanny still waits for its
+    first message. The two waits take each other's messages, and the nanny can then not be closed (distributed 2026.7).
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._one_start = asyncio.Lock()
+
+    async def instantiate(self) -> Status:
+        """Start the worker's process; called by Dask."""
+        async with self._one_start:
+            return await super().instantiate()
+
+
 @contextmanager
 def local_cluster(shapes: Sequence[WorkerShape]) -> Iterator[SpecCluster]:
     """A Dask cluster on this machine, which other machines cannot reach, nor other users.
@@ -133,9 +151,11 @@ def _spec_cluster(
     scheduler = {"cls": Scheduler, "options": {**common, "port": 0, "allowed_failures": WORKER_DEATHS - 1}}
     workers = {i: _worker(shape, {**common, "local_directory": scratch}) for i, shape in enumerate(shapes)}
     dask_settings = {
+        "temporary-directory": scratch,  # else the scheduler's folder lies where any user may have put another
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,  # allocator and OpenMP read these at the start
         # Else Dask does not restart a worker that dies twice within 15 s.
         "distributed.deploy.lost-worker-timeout": "1 day",
+        "distributed.scheduler.worker-ttl": None,  # `limit` ends a worker that hangs, and knows in which block
     }
     with dask.config.set(dask_settings):
         cluster = SpecCluster(
@@ -157,7 +177,7 @@ def _worker(shape: WorkerShape, common: Mapping[str, Any]) -> dict[str, Any]:
     if shape.environment is None:
         return {"cls": Worker, "options": options}
     environment = {**WORKER_ENVIRONMENT, **shape.environment}
-    return {"cls": Nanny, "options": {**options, "env": environment, "preload": [PRELOAD]}}
+    return {"cls": PatientNanny, "options": {**options, "env": environment, "preload": [PRELOAD]}}
 
 
 def _remote(address: str) -> Client:

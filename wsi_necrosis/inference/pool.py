@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, closing, suppress
 from itertools import count
-from threading import Lock
+from threading import Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.inference.stats import ScoringStats, WorkerStats
 from wsi_necrosis.inference.watcher import Watcher
-from wsi_necrosis.settings.run import ClusterSettings
+from wsi_necrosis.settings.run import ClusterSettings, load_settings
 from wsi_necrosis.tiling.grid import Block, PixelCount
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wsi_necrosis.scores.store import ScoreStore
 
 COUNTED_EVERY_S = 5.0  # workers come and go
+PATIENCE_S = 30.0  # with workers that are told to close a slide: one that hangs does not answer
 # Errors of Dask where plugin, scheduler or client are gone.
 GONE = (ValueError, OSError, KeyError, TimeoutError, RuntimeError)
 log = logging.getLogger(__name__)
@@ -55,7 +56,10 @@ class WorkerPool:
         self._order = count()
         self._threads: dict[str, int] = {}
         self._counted = float("-inf")
+        self._scoring = self._stuck = 0  # slides, and threads that hang
+        self._is_own = False
         self.name = ""
+        self.block_limit_s = settings.block_limit_s
 
     def require_scheduler(self) -> None:
         """Refuse an address at which no scheduler with workers answers; local workers are not started.
@@ -82,19 +86,20 @@ class WorkerPool:
         with self._starting:
             if self._client is None:
                 self._use(self._stack.enter_context(connected(self._settings, device)))
+                self._is_own = not self._settings.scheduler
 
     @classmethod
     def of(cls, client: Client) -> Self:
         """The workers of an existing client, which stays open when the pool's context ends."""
-        pool = cls(ClusterSettings(workers=0, processes=False, scheduler=""))
+        pool = cls(load_settings().cluster)
         pool._use(client)
         return pool
 
     def _use(self, client: Client) -> None:
         from wsi_necrosis.inference.worker import PoolPlugin  # as in `start`
 
-        self._stack.callback(self._unregister)
         self._client, self.name = client, f"wsi-necrosis-{client.id}"
+        self._stack.callback(self._unregister, client, self.name)
         client.register_plugin(PoolPlugin(self.name))
 
     @property
@@ -138,13 +143,19 @@ class WorkerPool:
         dispatcher = BlockDispatcher(
             self, job, (PendingBlock(*block) for block in blocks), priority=-next(self._order)
         )
+        client = self.client
+        with self._starting:
+            self._scoring += 1
         try:
             yield from dispatcher.results()
         finally:
-            # Where workers are gone there is nothing left to close, and the error that ended scoring matters more.
-            with suppress(*GONE):
-                dispatcher.cancel()
-                self.client.run(close_job, self.name, job.key, on_error="ignore")
+            with self._starting:
+                self._scoring -= 1
+                self._stuck += dispatcher.stuck
+            _patiently(dispatcher.cancel)
+            _patiently(client.run, close_job, self.name, job.key, on_error="ignore")
+            if self._stuck and self._is_own and not self._scoring:
+                self._leave()
 
     def threads(self) -> Mapping[str, int]:
         """Number of threads by address of worker, as of a few seconds ago."""
@@ -152,10 +163,15 @@ class WorkerPool:
             self._threads, self._counted = self.client.nthreads(), time.monotonic()
         return self._threads
 
-    def _unregister(self) -> None:
+    def _leave(self) -> None:
+        """Leave threads that hang to themselves; the next slide gets new ones."""
+        left, self._stack = self._stack, ExitStack()
+        self._client, self._stuck, self._counted = None, 0, float("-inf")
+        Thread(target=left.close, name="close of threads that hang", daemon=True).start()
+
+    def _unregister(self, client: Client, name: str) -> None:
         """Remove the plugin from the workers, which closes the slides and drops the model of this pool."""
-        with suppress(*GONE):
-            self.client.unregister_worker_plugin(self.name)
+        _patiently(client.unregister_worker_plugin, name)
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +181,21 @@ class WorkerPool:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
         self._client = None
+
+
+def _patiently(call: Callable[..., object], *arguments: object, **options: object) -> None:
+    """Call in a thread of its own, and leave it after a while.
+
+    Where workers are gone there is nothing left to do, and the error that ended scoring matters more.
+    """
+
+    def calling() -> None:
+        with suppress(*GONE):
+            call(*arguments, **options)
+
+    thread = Thread(target=calling, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
 
 
 def score_slide(

@@ -35,6 +35,16 @@ from wsi_necrosis.slides.slide import Slide, open_slide
 from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.tiling.grid import Block, PixelCount
 
+PATIENCE_S = 10.0  # with a slide that is being opened, when it is to be closed
+# Words of torch and OpenVINO.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "t allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+)
+
 
 @dataclass(frozen=True)
 class BlockDone:
@@ -48,10 +58,11 @@ class BlockDone:
 
 @dataclass(frozen=True)
 class BlockFailed:
-    """A block whose pixels the system failed to read, and the error in words."""
+    """A block that failed for a reason that may pass: `read_error` or `out_of_memory`, and the error in words."""
 
     block: Block
     error: str
+    reason: str = "read_error"
 
 
 @dataclass(frozen=True)
@@ -111,9 +122,16 @@ class PoolPlugin(WorkerPlugin):
         return sorted(self._open_jobs)
 
     def close(self, key: str) -> None:
-        """Close a job's slide, once reads under way have ended; nothing where the job is not open."""
-        with self._lock:
+        """Close a job's slide, once reads under way have ended; nothing where the job is not open.
+
+        A slide that hangs, in a read or while it is opened, stays open.
+        """
+        if not self._lock.acquire(timeout=PATIENCE_S):
+            return
+        try:
             open_job = self._open_jobs.pop(key, None)
+        finally:
+            self._lock.release()
         if open_job is not None:
             open_job.scorer.slide.close()
 
@@ -202,18 +220,31 @@ def score_block(
         from torch import set_num_threads  # takes three seconds, and OpenVINO does not need it
 
         set_num_threads(1)  # one intra-op thread per block: bit-equal for any number of workers
+    try:
+        return _opened_and_scored(pool, job, block, px)
+    except ReadError as error:
+        return BlockFailed(block, str(error))
+    except (MemoryError, RuntimeError) as error:  # torch and OpenVINO raise the latter
+        if not is_out_of_memory(error):
+            raise
+        return BlockFailed(block, f"out of memory ({type(error).__name__}: {error})", "out_of_memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was not enough; libraries in C++ say so in words."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def _opened_and_scored(pool: str, job: Job, block: Block, px: NDArray[np.uint32]) -> BlockDone | Refusal:
     worker, stats = get_worker(), WorkerStats()
     try:
         with stats.stage("open"):
             opened = worker.plugins[pool].open(job)
-    except ReadError as error:
-        return BlockFailed(block, str(error))
+    except ReadError:
+        raise
     except (WsiNecrosisError, OSError, ImportError) as error:
         return Refusal(worker.address, error)
-    try:
-        found = _scored(opened, block, px, stats)
-    except ReadError as error:
-        return BlockFailed(block, str(error))
+    found = _scored(opened, block, px, stats)
     with stats.stage("write"):
         opened.store.write_block(block, found)
     return BlockDone(block, tiles_of(px), stats, {this_process(): peak_memory_mb()})

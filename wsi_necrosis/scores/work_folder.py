@@ -11,7 +11,17 @@ from wsi_necrosis.claims import Claim, Lease, claimed, has_traces, unfinished
 from wsi_necrosis.errors import ResultsDifferError, StoreError
 from wsi_necrosis.files import remove, remove_leftovers
 from wsi_necrosis.scores.file_list import write_file_list
-from wsi_necrosis.scores.slide_folder import BLOCKS, EXPORTS, FILES, LOG, OUTPUTS, PERF, RESULT, SlideFolder
+from wsi_necrosis.scores.slide_folder import (
+    BLOCKS,
+    EXPORTS,
+    FILES,
+    LOG,
+    OUTPUTS,
+    PERF,
+    RESULT,
+    SCORES,
+    SlideFolder,
+)
 from wsi_necrosis.settings.run import ClaimSettings
 
 
@@ -51,8 +61,7 @@ def begin(claim: Claim, inputs: Mapping[str, Any], *, overwrite: bool) -> SlideF
     if not overwrite or _fits(published, inputs):
         require_inputs(published, inputs)  # looked at before the claim, but others may have worked
         claim.take_back()
-    for folder in (work.path, work.path / BLOCKS):
-        remove_leftovers(folder)
+    _remove_leftovers(work.path)
     for name in (RESULT, FILES):
         remove(work.path / name)  # from here on the folder is not complete
     if not work.has_scores:
@@ -71,6 +80,7 @@ def publish(claim: Claim, *, overwrite: bool) -> None:
     StoreError
         The folder cannot be written, or the claim was lost.
     """
+    _remove_leftovers(claim.folder)
     write_file_list(claim.folder / FILES, without=LOG)
     claim.publish(replace=overwrite)
     _keep_files_of_users(claim)
@@ -104,3 +114,11 @@ def _keep_files_of_users(claim: Claim) -> None:
     for path in old.iterdir():
         if path.name not in OUTPUTS:
             path.rename(claim.target / path.name)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what processes left half-written that were killed in an earlier run, or as workers of this one."""
+    for each in (folder, folder / BLOCKS):
+        remove_leftovers(each)
+    for leftover in list((folder / SCORES).rglob("*.partial")):  # zarr's
+        remove(leftover)

@@ -56,6 +56,7 @@ class ClusterSettings(Section):
     workers: Annotated[int, Field(ge=0)]
     processes: bool
     scheduler: str
+    block_limit_s: NotNegative
 
 
 class ClaimSettings(Section):

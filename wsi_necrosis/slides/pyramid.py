@@ -26,6 +26,7 @@ from wsi_necrosis.slides.window import TileSet, Window
 
 WHITE = (255, 255, 255)
 LEVEL_TOLERANCE = 1e-3  # a level this much coarser than asked still counts as fine enough
+PATIENCE_S = 10.0  # with a read under way, when the file is to be closed
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,16 @@ class Pyramid:
         self._condition = threading.Condition()  # guards all four
 
     def close(self) -> None:
-        """Close the file when the reads under way have ended; closing twice does no harm."""
+        """Close the file when the reads under way have ended; closing twice does no harm.
+
+        A file that a read hangs in stays open, since OpenSlide aborts the process otherwise.
+        """
         with self._condition:
             if self._closed:
                 return
             self._closed = True
-            self._condition.wait_for(lambda: not self._readers)
-            self._levels.close()
+            if self._condition.wait_for(lambda: not self._readers, PATIENCE_S):
+                self._levels.close()
 
     def read(
         self,
