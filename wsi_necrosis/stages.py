@@ -16,7 +16,6 @@ from wsi_necrosis.inference.plan import Plan, make_plan
 from wsi_necrosis.inference.pool import WorkerPool, score_slide
 from wsi_necrosis.inference.stats import ScoringStats, WorkerStats, perf_of
 from wsi_necrosis.inference.watcher import Watcher
-from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.provenance import versions
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.radiomics.extraction import prepare as prepare_radiomics
@@ -103,7 +102,7 @@ def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Worke
         from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
 
         with stats.stage("model"):
-            load_model(plan.model, plan.backend)  # refuses a damaged model here, not in the workers
+            pool.require_model(plan)
             prepare_radiomics(plan.spec.recipe, plan.grid.mpp.side, plan.engine)
         require_writable(request.folder)
         pool.require_scheduler()
