@@ -18,6 +18,8 @@ from wsi_necrosis.memory import keep_freed_memory
 
 from .printout import duration
 
+BAR, NAME = 10, 20  # widths in letters: beside both, the line of a batch fits into 80
+
 
 class BatchWatcher(Watcher, Protocol):
     """Receives the progress of a batch."""
@@ -82,15 +84,15 @@ class BarBatch(QuietBatch):
 
     def __init__(self, console: Console) -> None:
         columns = (
-            TextColumn("{task.description}", markup=False, table_column=Column(max_width=40, no_wrap=True)),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[said]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=BAR),
+            TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True)),
         )
         self._bar = Progress(*columns, console=console)
         self._all: TaskID = self._bar.add_task("slides", total=None, said="")
-        self._slide: TaskID = self._bar.add_task("opening the first slide", total=None, said="")
+        self._slide: TaskID = self._bar.add_task("opening slides", total=None, said="")
         self._slides = self._kept = self._done = self._failed = self._new = 0
-        self._batch_s = self._slide_s = time.monotonic()
+        self._batch_s = self._first_s = self._slide_s = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -121,7 +123,7 @@ class BarBatch(QuietBatch):
 
     def folder_ready(self, folder: Path) -> None:
         """Name the slide that is scored from now on."""
-        self._bar.reset(self._slide, description=folder.name, total=None, said="")
+        self._bar.reset(self._slide, description=_cut(folder.name), total=None, said="")
 
     def scoring(self, tiles: int, done: int) -> None:
         """Start the bar of the slide at the tiles kept from an earlier run."""
@@ -139,13 +141,25 @@ class BarBatch(QuietBatch):
         self._bar.update(self._slide, said=f"{done} of {total} tiles, {speed:.1f} tiles/s{left}")
 
     def _of_batch(self) -> str:
-        """Slides done, failed and left; the time left, once a slide has shown how long one takes."""
+        """Slides done, failed and left; the time left, once slides have shown how long they take."""
         left, new = self._slides - self._done - self._failed, self._done - self._kept + self._failed
-        said = f"{self._done} of {self._slides} done, {self._failed} failed, {left} left"
-        took = time.monotonic() - self._batch_s
-        if not new:
+        said, now = (
+            f"{self._done} of {self._slides} done, {self._failed} failed, {left} left",
+            time.monotonic(),
+        )
+        if new == 1:
+            self._first_s = now
+        if not left:
+            return f"{said}, after {duration(now - self._batch_s)}"
+        if new < 2:  # the first one waits for the workers to start, and says little of the others
             return said
-        return f"{said}, about {duration(left * took / new)}" if left else f"{said}, after {duration(took)}"
+        return f"{said}, about {duration(left * (now - self._first_s) / (new - 1))}"
+
+
+def _cut(name: str) -> str:
+    """A name without its middle, where it is too long."""
+    half = NAME // 2
+    return name if len(name) <= NAME else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
 @contextmanager
