@@ -15,7 +15,7 @@ from wsi_necrosis.analysis import analyse_all, finished_report
 from wsi_necrosis.claims import Lease, claimed, claimed_by, unfinished
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, SlideError, UnexpectedError
 from wsi_necrosis.export import export_slide
-from wsi_necrosis.inference import cluster
+from wsi_necrosis.inference import cluster, pool
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.inference.stats import ScoringStats
@@ -53,13 +53,14 @@ def requests(slides: list[Path], out: Path) -> list[Request]:
 def test_results_are_those_of_single_runs_and_a_bad_slide_ends_no_other(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called = []
-    connected = cluster.connected
+    called, loaded = [], []
+    connected, load_model = cluster.connected, pool.load_model
     monkeypatch.setattr(cluster, "connected", lambda *given: called.append(given) or connected(*given))
+    monkeypatch.setattr(pool, "load_model", lambda *given: loaded.append(given) or load_model(*given))
     found = list(analyse_all(requests(slides, tmp_path), settings, QuietWatcher()))
     assert [request.slide for request, _ in found] == slides
     assert isinstance(found[1][1], SlideError)
-    assert len(called) == 1
+    assert len(called) == len(loaded) == 1
     for slide, (_, report) in zip(slides[2:], found[2:], strict=True):
         alone = run(slide, tmp_path / "alone" / slide.name)
         assert isinstance(report, SlideReport)
@@ -216,9 +217,9 @@ def test_a_slide_that_another_process_works_on_comes_last_and_its_result_is_take
 def fail_for(slide: Path, score: Callable[..., ScoringStats]) -> Callable[..., ScoringStats]:
     """Score slides, but not this one."""
 
-    def scored(pool: WorkerPool, job: Job, *given: object) -> ScoringStats:
+    def scored(workers: WorkerPool, job: Job, *given: object) -> ScoringStats:
         assert job.slide != slide
-        return score(pool, job, *given)
+        return score(workers, job, *given)
 
     return scored
 

@@ -49,7 +49,7 @@ class Options:
     overwrite : bool
         Replace results that were made from other inputs.
     fail_fast : bool
-        Stop at the first slide that fails.
+        Stop at the first slide that fails; one that is all scored by then is finished.
     command : sequence of str
         As it was typed; kept in the record.
     key : Path or None
