@@ -18,14 +18,17 @@ from wsi_necrosis.scores.slide_folder import FILES, PERF, RESULT
 from wsi_necrosis.settings.run import Settings
 
 MOST_READ = 200  # finished slides
-# Where no slide is finished. On an AMD EPYC with 2 cores, 2026-11-29: `perf.json` of 200 montages of 73 tiles
-# (benchmarks/batch_of_slides.py), and the files of such slides.
-READ_S = 0.01  # reading and cutting a tile, in one thread
-FINISH_S = 1.5  # measuring and exporting a slide, which no tile is scored faster than
+# Where no slide is finished: the quickest of 200 montages of 73 tiles on a shared machine, an AMD EPYC with 2 cores,
+# 2026-11-29 (`perf.json` of benchmarks/batch_of_slides.py), and the files of such slides.
+READ_S = 0.003  # reading and cutting a tile, in one thread
+FINISH_S = 2.0  # measuring and exporting a slide, while others are scored
 CELL_BYTES, FEATURE_BYTES = 120, 4  # scores, tables and heatmap of a cell; each of its features
 MASK_BYTES = 2.0  # overview and mask, for each pixel of the overview
 PICTURE_BYTES = 1.1  # overlay and thumbnail, for each pixel of a square of their longer side
-ASSUMED = "the speed of the model here, just measured, and the files of other slides (AMD EPYC, 2 cores, 2026-11-29)"
+ASSUMED = (
+    "the speed of the model here, just measured, and on constants for all else (AMD EPYC, 2 cores, 2026-11-29), as no "
+    "slide is finished here by this model"
+)
 
 Timer = Callable[[str, Backend, int], float]
 

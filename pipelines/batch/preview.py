@@ -98,7 +98,7 @@ def _line(facts: SlidePreview) -> str:
     said = (
         f"{facts.slide}: {width} x {height} px of {facts.mpp[0]:g} x {facts.mpp[1]:g} um ({facts.mpp_source}), "
         f"tissue {facts.tissue_mm2:.2f} mm2, {facts.tiles} tiles, about {duration(facts.seconds or 0)}, "
-        f"{facts.disk_mb:.0f} MB"
+        f"{_size(facts.disk_mb or 0)}"
     )
     return f"{said}; {facts.problem}" if facts.problem else said
 
@@ -110,5 +110,9 @@ def _sum(previews: Sequence[SlidePreview]) -> str:
     )
     return (
         f"{len(previews)} slides, {len(previews) - len(good)} of which would fail: {tiles} tiles, about "
-        f"{duration(seconds)} and {disk_mb / 1e3:.1f} GB"
+        f"{duration(seconds)} and {_size(disk_mb)}"
     )
+
+
+def _size(mb: float) -> str:
+    return f"{mb:.0f} MB" if mb < 1000 else f"{mb / 1e3:.1f} GB"
