@@ -23,16 +23,24 @@ class MemoryWatch(threading.Thread):
     def __init__(self, pids: Sequence[int]) -> None:
         super().__init__(daemon=True)
         self._roots, self._over = [psutil.Process(pid) for pid in pids], threading.Event()
-        self.peak_mb = 0
+        self._peaks_mb = {"client": 0, "workers": 0, "all": 0}
 
     def run(self) -> None:
         while not self._over.wait(EVERY_S):
-            self.peak_mb = max(self.peak_mb, sum(map(_shared_out_bytes, family(self._roots))) >> 20)
+            client = sum(map(_shared_out_bytes, self._roots)) >> 20
+            everyone = sum(map(_shared_out_bytes, family(self._roots))) >> 20
+            seen = {"client": client, "workers": everyone - client, "all": everyone}
+            self._peaks_mb = {name: max(mb, seen[name]) for name, mb in self._peaks_mb.items()}
 
-    def stop(self) -> int:
+    def peaks(self) -> dict[str, int]:
+        """Largest memory until now in MiB: of the given processes, of those that they started, and of all."""
+        return dict(self._peaks_mb)
+
+    def stop(self) -> dict[str, int]:
+        """End the sampling, and give the peaks."""
         self._over.set()
         self.join()
-        return self.peak_mb
+        return self.peaks()
 
 
 def family(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -76,7 +84,7 @@ def measure(script: str, *arguments: object, others: Sequence[int] = ()) -> dict
     watch = MemoryWatch([child.pid, *others])
     watch.start()
     out, _ = child.communicate()
-    total, peak = time.perf_counter() - start, watch.stop()
+    total, peak = time.perf_counter() - start, watch.stop()["all"]
     if child.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
     facts: dict[str, Any] = json.loads(out.splitlines()[-1])

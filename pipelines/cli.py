@@ -125,7 +125,7 @@ def batch(
     if dry_run:
         from .batch.preview import preview_batch
 
-        for line in preview_batch(slides, settings, where, as_json=as_json):
+        for line in preview_batch(slides, settings, where, out, as_json=as_json):
             typer.echo(line)
         return
     asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)

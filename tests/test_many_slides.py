@@ -4,18 +4,19 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
-from wsi_necrosis import analysis
+from wsi_necrosis import stages
 from wsi_necrosis.analysis import analyse, analyse_all, finished_report
-from wsi_necrosis.claims import claimed
+from wsi_necrosis.claims import Lease, claimed, claimed_by, unfinished
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, SlideError, UnexpectedError
-from wsi_necrosis.inference import cluster
+from wsi_necrosis.export import export_slide
+from wsi_necrosis.inference import cluster, pool
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.inference.stats import ScoringStats
@@ -23,6 +24,7 @@ from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.request import Request
+from wsi_necrosis.scores.slide_folder import SlideFolder
 from wsi_necrosis.settings.run import ClaimSettings, Settings, load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.tiling import tissue
@@ -53,13 +55,14 @@ def requests(slides: list[Path], out: Path) -> list[Request]:
 def test_results_are_those_of_single_runs_and_a_bad_slide_ends_no_other(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called = []
-    connected = cluster.connected
+    called, loaded = [], []
+    connected, load_model = cluster.connected, pool.load_model
     monkeypatch.setattr(cluster, "connected", lambda *given: called.append(given) or connected(*given))
+    monkeypatch.setattr(pool, "load_model", lambda *given: loaded.append(given) or load_model(*given))
     found = list(analyse_all(requests(slides, tmp_path), settings, QuietWatcher()))
     assert [request.slide for request, _ in found] == slides
     assert isinstance(found[1][1], SlideError)
-    assert len(called) == 1
+    assert len(called) == len(loaded) == 1
     for slide, (_, report) in zip(slides[2:], found[2:], strict=True):
         alone = run(slide, tmp_path / "alone" / slide.name)
         assert isinstance(report, SlideReport)
@@ -89,7 +92,7 @@ class WaitForNextSlide(QuietWatcher):
 def test_the_next_slide_is_prepared_while_one_is_scored(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = [slides[0], *slides[2:]]
+    good = [slides[0], *slides[2:], Path(shutil.copyfile(slides[0], tmp_path / "e.tiff"))]
     watcher, taken, under_way = WaitForNextSlide(len(good)), [], []
     find_tissue, first = tissue.find_tissue, threading.Event()
 
@@ -101,7 +104,7 @@ def test_the_next_slide_is_prepared_while_one_is_scored(
         return mask
 
     def one_by_one() -> Iterator[Request]:
-        for request in requests(good, tmp_path):
+        for request in requests(good, tmp_path / "out"):
             taken.append(request)
             yield request
 
@@ -110,7 +113,77 @@ def test_the_next_slide_is_prepared_while_one_is_scored(
         assert isinstance(report, SlideReport)
         under_way.append(len(taken) - at)
     assert not watcher.waits
-    assert under_way == [2, 2, 1]  # the one that is done, and one ahead
+    assert under_way == [3, 3, 2, 1]  # the one that is done, one that is scored, and one ahead
+
+
+class Began(QuietWatcher):
+    """Says when the scoring of the second slide begins."""
+
+    def __init__(self) -> None:
+        self.slides, self.second = 0, threading.Event()
+
+    def scoring(self, tiles: int, done: int) -> None:
+        self.slides += 1
+        if self.slides == 2:
+            self.second.set()
+
+
+def hold_exports(patch: pytest.MonkeyPatch, until: threading.Event) -> None:
+    """Exports begin when the event comes."""
+    export = export_slide.export_slide
+
+    def held(*given: object) -> object:
+        assert until.wait(TIMEOUT_S)
+        return export(*given)  # type: ignore[arg-type]  # passed on as they came
+
+    patch.setattr(export_slide, "export_slide", held)
+
+
+def test_a_slide_is_exported_while_the_next_one_is_scored(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Began()
+    hold_exports(monkeypatch, watcher.second)
+    found = list(analyse_all(requests([slides[0], *slides[2:]], tmp_path), settings, watcher))
+    assert all(isinstance(report, SlideReport) for _, report in found)
+
+
+class StopInSecond(Began):
+    """Interrupts the second slide at its first block."""
+
+    def scored(self, tiles: int) -> None:
+        if self.second.is_set():
+            raise InterruptedRunError("stopped")
+
+
+def test_an_interruption_loses_no_slide_whose_blocks_are_all_done(
+    slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first slide waits for its export; it is published, and the claim on the second is given up."""
+    watcher = StopInSecond()
+    hold_exports(monkeypatch, watcher.second)
+    with pytest.raises(InterruptedRunError):
+        list(analyse_all(requests([slides[0], slides[2]], tmp_path), settings, watcher))
+    published, stopped = (tmp_path / slides[at].name for at in (0, 2))
+    assert SlideFolder(published).is_complete
+    assert not stopped.exists()
+    assert unfinished(stopped) is not None
+    assert claimed_by(stopped, Lease(20, 180)) is None
+
+
+def test_who_asks_for_no_more_slides_ends_the_scoring_after_a_block(
+    slides: list[Path], tmp_path: Path
+) -> None:
+    """The second slide has many blocks, and its scoring has begun."""
+    watcher, settings = (
+        Began(),
+        load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "grid.block_cells=2"]),
+    )
+    with closing(analyse_all(requests([slides[0], slides[2]], tmp_path), settings, watcher)) as outcomes:
+        next(outcomes)
+        assert watcher.second.wait(TIMEOUT_S)
+    assert not (tmp_path / slides[2].name).exists()
+    assert claimed_by(tmp_path / slides[2].name, Lease(20, 180)) is None
 
 
 def test_nothing_to_do_starts_no_workers(
@@ -137,7 +210,7 @@ def test_a_slide_that_another_process_works_on_comes_last_and_its_result_is_take
         held.close()
 
     monkeypatch.setattr("wsi_necrosis.analysis.time.sleep", finish)
-    monkeypatch.setattr("wsi_necrosis.analysis.score_slide", fail_for(slides[0], analysis.score_slide))
+    monkeypatch.setattr("wsi_necrosis.stages.score_slide", fail_for(slides[0], stages.score_slide))
     found = list(analyse_all(requests([slides[0], slides[2]], tmp_path), settings))
     assert [request.slide for request, _ in found] == [slides[2], slides[0]]
     assert all(isinstance(report, SlideReport) for _, report in found)
@@ -174,9 +247,9 @@ def test_who_lost_a_slide_while_publishing_says_so_and_takes_the_result_of_the_o
 def fail_for(slide: Path, score: Callable[..., ScoringStats]) -> Callable[..., ScoringStats]:
     """Score slides, but not this one."""
 
-    def scored(pool: WorkerPool, job: Job, *given: object) -> ScoringStats:
+    def scored(workers: WorkerPool, job: Job, *given: object) -> ScoringStats:
         assert job.slide != slide
-        return score(pool, job, *given)
+        return score(workers, job, *given)
 
     return scored
 
@@ -184,13 +257,13 @@ def fail_for(slide: Path, score: Callable[..., ScoringStats]) -> Callable[..., S
 def test_an_error_that_nobody_expected_ends_its_slide_alone(
     slides: list[Path], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = analysis.measure
+    measure = stages.measure
 
     def fail_once(*given: object) -> object:
-        monkeypatch.setattr(analysis, "measure", measure)
+        monkeypatch.setattr(stages, "measure", measure)
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(analysis, "measure", fail_once)
+    monkeypatch.setattr(stages, "measure", fail_once)
     found = [outcome for _, outcome in analyse_all(requests(slides[:3], tmp_path), settings)]
     assert isinstance(found[0], UnexpectedError)
     assert isinstance(found[0].__cause__, ZeroDivisionError)

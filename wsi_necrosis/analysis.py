@@ -1,17 +1,18 @@
-"""Analyse slides: find tissue, score tiles, measure, export and report."""
+"""Analyse slides: one, or many that follow one another through the same stages on the same workers."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from threading import Event
+from typing import SupportsFloat
 
-from wsi_necrosis.claims import claimed, claimed_by
 from wsi_necrosis.errors import (
     ClaimedError,
     ClaimLostError,
@@ -19,36 +20,19 @@ from wsi_necrosis.errors import (
     UnexpectedError,
     WsiNecrosisError,
 )
-from wsi_necrosis.export.result_json import result_of
-from wsi_necrosis.files import require_writable, write_json
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.inference.job import make_job
-from wsi_necrosis.inference.plan import Plan, make_plan
-from wsi_necrosis.inference.pool import WorkerPool, score_slide
-from wsi_necrosis.inference.stats import WorkerStats, perf_of
+from wsi_necrosis.inference.plan import make_plan
+from wsi_necrosis.inference.pool import WorkerPool
+from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.inference.watcher import QuietWatcher, Watcher
-from wsi_necrosis.model.loading import load_model
-from wsi_necrosis.provenance import versions
-from wsi_necrosis.quantify.percentage import measure
-from wsi_necrosis.radiomics.extraction import prepare
 from wsi_necrosis.report.slide_report import SlideReport
-from wsi_necrosis.request import Request, working_on
-from wsi_necrosis.scores.slide_folder import PERF, RESULT, SlideFolder
-from wsi_necrosis.scores.work_folder import begin, lease_of, publish, require_inputs, tidy
+from wsi_necrosis.request import Request
 from wsi_necrosis.settings.run import Settings, load_settings
-from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
-from wsi_necrosis.slides.source_files import SourceFiles
-from wsi_necrosis.tiling.grid import cell_pixels
-from wsi_necrosis.tiling.mask import Tissue
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.stages import Prepared, Scored, finish, finished_result, prepare, score
 
 LOOK_AGAIN_S = 2.0  # after slides that another process works on
+STAGES = 3  # of a slide, and slides under way at a time: one is prepared, one scored, one finished
 log = logging.getLogger(__name__)
 
 
@@ -119,8 +103,8 @@ def analyse(
     settings = settings or load_settings()
     request = Request(slide, out, slide_id, mpp, overwrite=overwrite)
     with WorkerPool(settings.cluster) as pool:
-        prepared = _prepare(request, settings, pool, WorkerStats())
-        return _complete(prepared, settings, watcher or QuietWatcher(), pool)
+        prepared = prepare(request, settings, pool, WorkerStats())
+        return finish(score(prepared, settings, watcher or QuietWatcher(), pool), settings)
 
 
 def analyse_all(
@@ -128,19 +112,20 @@ def analyse_all(
 ) -> Generator[tuple[Request, SlideReport | WsiNecrosisError], None, None]:
     """Analyse slides one after another, on the same workers, which keep the model loaded.
 
-    While one slide is scored the next one is opened and its tissue found, so that no worker waits for it; no
-    more than these two are in memory. Several processes may analyse the same slides into the same folders: each
-    slide is scored once. Slides that another process works on are waited for at the end, and taken over from a process
-    that has ended or is silent. A slide that this process lost in this way, because it was silent, is waited for, too.
+    While one slide is scored the next one is opened and its tissue found, and the one before is measured and exported,
+    so that no worker waits; no more than these three are in memory. Several processes may analyse the same slides into
+    the same folders: each slide is scored once. Slides that another process works on are waited for at the end, and
+    taken over from a process that has ended or is silent. A slide that this process lost in this way, because it was
+    silent, is waited for, too.
 
     Parameters
     ----------
     requests : iterable of Request
-        Each is taken while the slide before it is scored.
+        Each is taken when the third slide before it has come out.
     settings : Settings, optional
         The same for all slides; by default the shipped ones.
     watcher : Watcher, optional
-        Receives the progress of each slide in turn.
+        Receives the progress of each slide in turn, in a thread of its own.
 
     Yields
     ------
@@ -159,40 +144,26 @@ def analyse_all(
     none.tiff SlideError
     """
     settings, watcher = settings or load_settings(), watcher or QuietWatcher()
-    with WorkerPool(settings.cluster) as pool, ThreadPoolExecutor(1) as ahead:
+    with WorkerPool(settings.cluster) as pool:
         pool.require_scheduler()
         waited_for = 0
         while True:
             elsewhere = []
-            for request, stats, preparing in _one_ahead(ahead, requests, settings, pool):
-                outcome = _outcome(request, preparing, settings, watcher, pool)
-                if isinstance(outcome, ClaimLostError):
-                    watcher.note(str(outcome))
-                if isinstance(outcome, ClaimedError | ClaimLostError):
-                    elsewhere.append(request)
-                    continue
-                if isinstance(outcome, WsiNecrosisError):
-                    outcome.stage = list(stats.seconds)[-1] if stats.seconds else "open"
-                yield request, outcome
+            with closing(_streamed(requests, settings, watcher, pool)) as slides:
+                for slide in slides:
+                    outcome = slide.outcome()
+                    if isinstance(outcome, ClaimLostError):
+                        watcher.note(str(outcome))
+                    if isinstance(outcome, ClaimedError | ClaimLostError):
+                        elsewhere.append(slide.request)
+                    else:
+                        yield slide.request, outcome
             if not elsewhere:
                 return
             if len(elsewhere) != waited_for:
                 watcher.note(f"waiting for slides that other processes work on: {len(elsewhere)}")
             requests, waited_for = elsewhere, len(elsewhere)
             time.sleep(min(LOOK_AGAIN_S, settings.claims.heartbeat_s))
-
-
-def _outcome(
-    request: Request, preparing: Future[Prepared], settings: Settings, watcher: Watcher, pool: WorkerPool
-) -> SlideReport | WsiNecrosisError:
-    try:
-        return _complete(preparing.result(), settings, watcher, pool)
-    except InterruptedRunError:
-        raise
-    except WsiNecrosisError as error:
-        return error
-    except Exception as error:  # noqa: BLE001  # the boundary of a batch: one slide must not end the others
-        return UnexpectedError.of(error, str(request.slide))
 
 
 def finished_report(request: Request, settings: Settings) -> SlideReport | None:
@@ -219,131 +190,88 @@ def finished_report(request: Request, settings: Settings) -> SlideReport | None:
     """
     with open_slide(request.slide, request.mpp) as slide:
         plan = make_plan(slide, settings)
-    result = _finished(request, plan)
+    result = finished_result(request, plan)
     return None if result is None else SlideReport(request.folder, result, settings)
 
 
-def _finished(request: Request, plan: Plan) -> dict[str, Any] | None:
-    """The result of a slide that is up to date; scores of other inputs are refused, unless they may be replaced."""
-    folder = SlideFolder(request.folder)
-    result = folder.finished_with(plan.fingerprints)
-    if result is None and not request.overwrite:
-        require_inputs(folder, plan.inputs)
-    return result if result is not None and result.get("manifest", {}) == request.manifest else None
-
-
 @dataclass(frozen=True)
-class Prepared:
-    """A checked slide whose folder is still unchanged; `tissue` is None where its results are up to date."""
+class _UnderWay:
+    """A slide of a batch: its request, its times so far, and its report, which is there when all is done."""
 
     request: Request
-    files: SourceFiles
-    plan: Plan
     stats: WorkerStats
-    tissue: Tissue | None = None
+    report: Future[SlideReport]
+
+    def outcome(self) -> SlideReport | WsiNecrosisError:
+        """What became of the slide, which is waited for; an interruption is raised."""
+        try:
+            return self.report.result()
+        except InterruptedRunError:
+            raise
+        except WsiNecrosisError as error:
+            found = error
+        except Exception as error:  # noqa: BLE001  # the boundary of a batch: one slide must not end the others
+            found = UnexpectedError.of(error, str(self.request.slide))
+        found.stage = list(self.stats.seconds)[-1] if self.stats.seconds else "open"
+        return found
 
 
-def _prepare(request: Request, settings: Settings, pool: WorkerPool, stats: WorkerStats) -> Prepared:
-    """Open a slide, check all that can be checked, and find its tissue unless its results are up to date."""
-    with stats.stage("open"):
-        slide = open_slide(request.slide, request.mpp)
-    with slide, working_on(request):
-        with stats.stage("plan"):
-            files = SourceFiles.of(slide.info.files)
-            plan = make_plan(slide, settings)
-            if _finished(request, plan) is not None:
-                return Prepared(request, files, plan, stats)
-        SlideFolder(request.folder).require_own()
-        claimed_elsewhere = claimed_by(request.folder, lease_of(settings.claims))
-        if claimed_elsewhere is not None:
-            raise claimed_elsewhere
-        from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
+class _Going:
+    """A watcher that passes progress on, and ends the scoring once it is told to stop."""
 
-        with stats.stage("model"):
-            load_model(plan.model, plan.backend)  # refuses a damaged model here, not in the workers
-            prepare(plan.spec.recipe, plan.grid.mpp.side, plan.engine)
-        require_writable(request.folder)
-        pool.require_scheduler()
-        with stats.stage("tissue"):
-            overview = read_overview(slide, settings.tissue.mpp_um)
-            tissue = Tissue(overview, find_tissue(overview, settings.tissue))
-    return Prepared(request, files, plan, stats, tissue)
+    def __init__(self, watcher: Watcher) -> None:
+        self.folder_ready, self.scoring, self.note = watcher.folder_ready, watcher.scoring, watcher.note
+        self._scored = watcher.scored
+        self._stopped = Event()
 
+    def scored(self, tiles: int) -> None:
+        """Pass on; or raise what `require` does."""
+        self.require()
+        self._scored(tiles)
 
-def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: WorkerPool) -> SlideReport:
-    """Score, measure and export in a folder that only this process works on, and publish it."""
-    request, plan, stats, tissue = prepared.request, prepared.plan, prepared.stats, prepared.tissue
-    if tissue is None:
-        tidy(request.folder, lease_of(settings.claims))
-        log.info("results of %s are up to date", request.slide)
-        return SlideReport(request.folder, SlideFolder(request.folder).result(), settings)
-    # imports zarr, pyarrow and shapely, which results that are up to date do not need
-    from wsi_necrosis.export.export_slide import export_slide
+    def require(self) -> None:
+        """Refuse to go on after `stop`.
 
-    with working_on(request), claimed(request.folder, lease_of(settings.claims)) as claim:
-        done = _finished(request, plan)
-        if done is not None:  # by another process meanwhile
-            return SlideReport(request.folder, done, settings)
-        px = cell_pixels(plan.grid, tissue.mask)
-        work = begin(claim, plan.inputs, overwrite=request.overwrite)
-        store = _open_store(work, plan, tissue, px)
-        watcher.folder_ready(work.path)
-        _log_plan(request, plan, tissue)
-        with stats.stage("score"):
-            job = make_job(plan, work.path, tissue.overview, tissue.mask)
-            scoring = score_slide(pool, job, store, px, watcher)
-        with stats.stage("measure"):
-            scores = store.read_whole(px)
-            score = measure(scores, plan.quantify, plan.spec.quantity)
-        result = result_of(request, plan, tissue.mask, scores, score)
-        with stats.stage("export"):
-            failed = export_slide(work.path, result, tissue, scores, settings)
-        result["warnings"] += [asdict(each) for each in failed]
-        write_json(work.path / PERF, perf_of(stats.seconds, scoring), durable=False)
-        prepared.files.require_same(plan.inputs["slide"]["fingerprint"])
-        write_json(work.path / RESULT, result, durable=False)
-        publish(claim, overwrite=request.overwrite)
-    codes = [each["code"] for each in result["warnings"]]
-    log.info("%s: percent viable %s, %s", request.name, result["percent_viable"], codes)
-    return SlideReport(request.folder, result, settings)
+        Raises
+        ------
+        InterruptedRunError
+            Nobody waits for the slides any more.
+        """
+        if self._stopped.is_set():
+            raise InterruptedRunError("stopped; finished blocks are kept, the same command resumes")
+
+    def stop(self) -> None:
+        """End the scoring at the next block."""
+        self._stopped.set()
 
 
-def _one_ahead(
-    ahead: ThreadPoolExecutor, requests: Iterable[Request], settings: Settings, pool: WorkerPool
-) -> Iterator[tuple[Request, WorkerStats, Future[Prepared]]]:
-    """Requests, their times and their preparation; each is yielded once preparation of the next one has begun."""
-    current: tuple[Request, WorkerStats, Future[Prepared]] | None = None
-    for request in requests:
-        stats = WorkerStats()
-        upcoming = request, stats, ahead.submit(_prepare, request, settings, pool, stats)
-        if current is not None:
-            yield current
-        current = upcoming
-    if current is not None:
-        yield current
+def _streamed(
+    requests: Iterable[Request], settings: Settings, watcher: Watcher, pool: WorkerPool
+) -> Generator[_UnderWay]:
+    """Slides in the order of their requests, to be waited for; each stage has a thread that takes one after another.
 
+    When the iterator is closed, a slide whose blocks are all done is finished, and one that is scored stops after its
+    next block.
+    """
+    going, under_way = _Going(watcher), deque[_UnderWay]()
 
-def _open_store(work: SlideFolder, plan: Plan, tissue: Tissue, px: NDArray[np.uint32]) -> ScoreStore:
-    """The store to fill: the one that is there, or a new one."""
-    # imports zarr, as in `_complete`
-    from wsi_necrosis.scores.store import ScoreStore
-    from wsi_necrosis.scores.tissue_store import write_tissue
+    def scored(prepared: Future[Prepared]) -> Scored | SlideReport:
+        ready = prepared.result()
+        going.require()
+        return score(ready, settings, going, pool)
 
-    if work.has_scores:
-        store = ScoreStore(work.path)
-    else:
-        facts = {"inputs": plan.inputs, "features": plan.spec.recipe.names}
-        store = ScoreStore.create(work.path, plan.grid, px, tissue.mask.px_mm2, facts)
-    write_tissue(work.path, tissue.overview, tissue.mask)
-    return store
+    def finished(found: Future[Scored | SlideReport]) -> SlideReport:
+        return finish(found.result(), settings)
 
-
-def _log_plan(request: Request, plan: Plan, tissue: Tissue) -> None:
-    info, mask = plan.info, tissue.mask
-    log.info(
-        "slide %s, %s, %s um per pixel (%s)", request.slide, info.vendor, info.known_mpp, info.mpp_source
-    )
-    log.info("grid of %d x %d cells, working mpp %s", *plan.grid.shape, plan.grid.mpp)
-    log.info("mask in mm2: %s", {kind: round(area, 3) for kind, area in mask.area_mm2().items()})
-    log.info("inputs of the scores: %s", json.dumps(plan.inputs))
-    log.info("versions: %s", json.dumps(versions()))
+    with ExitStack() as threads:
+        opening, scoring, finishing = (threads.enter_context(ThreadPoolExecutor(1)) for _ in range(STAGES))
+        threads.callback(going.stop)  # comes first, before the threads are waited for
+        for request in requests:
+            stats = WorkerStats()
+            ready = opening.submit(prepare, request, settings, pool, stats)
+            report = finishing.submit(finished, scoring.submit(scored, ready))
+            under_way.append(_UnderWay(request, stats, report))
+            if len(under_way) == STAGES:
+                yield under_way.popleft()
+        while under_way:
+            yield under_way.popleft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
 from typing import Any
@@ -22,7 +23,13 @@ NUMERIC_EXTRAS = ("openvino",)
 def versions() -> dict[str, str]:
     """Versions of this package and of those that its numbers depend on."""
     installed = [name for name in NUMERIC_EXTRAS if find_spec(name) is not None]
-    return {name: package_version(name) for name in (*NUMERIC_PACKAGES, *installed)}
+    return {name: _version(name) for name in (*NUMERIC_PACKAGES, *installed)}
+
+
+@cache
+def _version(name: str) -> str:
+    """Version of a package as it was first asked for: reading it takes milliseconds, and slides ask for each twice."""
+    return package_version(name)
 
 
 def digest(facts: Any) -> str:

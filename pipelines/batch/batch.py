@@ -14,7 +14,7 @@ from wsi_necrosis.analysis import analyse_all, finished_report
 from wsi_necrosis.claims import unfinished
 from wsi_necrosis.dataset.manifest import read_mpp_table
 from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreError, WsiNecrosisError
-from wsi_necrosis.export.summary import write_summary
+from wsi_necrosis.export.summary import SUMMARY, write_summary
 from wsi_necrosis.files import require_writable
 from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.report.slide_report import SlideReport
@@ -29,7 +29,7 @@ from ..console.locked import ending_when_locked
 from ..console.signals import interruptible
 from .anonymise import Anonymiser
 from .inputs import BatchSlide, Gathered, Where, gather
-from .records import FAILED, FINISHED, INTERRUPTED, RUNS, RunRecord, failures_of
+from .records import FAILED, FAILURES, FINISHED, INTERRUPTED, RUNS, RunRecord, failures_of
 
 ALL_DONE, SOME_FAILED, NONE_SUCCEEDED = 0, 3, 4  # exit codes
 SHOWN = 20
@@ -52,7 +52,7 @@ class Options:
     overwrite : bool
         Replace results that were made from other inputs; those made from the same inputs are kept, finished or not.
     fail_fast : bool
-        Stop at the first slide that fails.
+        Stop at the first slide that fails; one that is all scored by then is finished.
     command : sequence of str
         As it was typed; kept in the record.
     key : Path or None
@@ -231,6 +231,8 @@ class _Reporter:
             self.watcher.slide_ended(f"{slide.name}: failed ({outcome.stage}): {outcome}", failed=True)
         else:
             self.watcher.slide_ended(str(outcome), failed=False)
+            for failure in failures_of(slide, outcome):  # of exports
+                self.watcher.note(f"{slide.name}: {failure.message}; {failure.way_out}")
         self._tell(slide, outcome)
         if self.record.is_due():
             try:
@@ -242,6 +244,8 @@ class _Reporter:
         """The batch is over: write record and tables."""
         self.record.write(state)
         write_summary(self.record.out)
+        failures = f"; what failed is in {self.record.out / FAILURES}" if self.record.has_failures else ""
+        self.watcher.note(f"results are in {self.record.out / SUMMARY}{failures}")
 
     def _tell(self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> None:
         if self.tell is not None:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from wsi_necrosis.errors import WsiNecrosisError
 from wsi_necrosis.inference.cluster import count_workers
-from wsi_necrosis.inference.plan import Plan
-from wsi_necrosis.inference.speed import faster_model, seconds_per_tile
+from wsi_necrosis.inference.speed import faster_model
 from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.settings.run import Settings
 
+from ..console.printout import duration
 from ..run import preview
+from .forecast import Forecast
 from .inputs import Where, gather
-
-SPARE_S = 2.0  # opening, tissue, measuring and exports of a slide without tiles
-READ_S = 0.01  # reading and cutting a tile, in one thread
-CELL_BYTES, FEATURE_BYTES = 120, 4  # scores, tables and heatmap of a cell; each of its features
-MASK_BYTES = 2.0  # overview and mask, for each pixel of the overview
-PICTURE_BYTES = 1.5  # overlay and thumbnail, for each pixel of a square of their longer side
 
 
 @dataclass(frozen=True)
@@ -36,35 +32,12 @@ class SlidePreview:
     tiles: int | None = None
     seconds: float | None = None
     disk_mb: float | None = None
+    based_on: str = ""
     problem: str = ""
 
 
-class Forecast:
-    """Time and disk of slides; the model's speed is measured once, with the first slide."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._tile_s: float | None = None
-
-    def seconds(self, plan: Plan, tiles: int) -> float:
-        """Expected time of a slide."""
-        if self._tile_s is None:
-            self._tile_s = seconds_per_tile(plan.model, plan.backend, plan.batch_tiles) + READ_S
-        at_once = count_workers(self._settings.cluster) if plan.backend.device == "cpu" else 1
-        return SPARE_S + tiles * self._tile_s / at_once
-
-    def disk_mb(self, plan: Plan) -> float:
-        """Expected size of a slide's results."""
-        rows, cols = plan.grid.shape
-        cells = rows * cols * (CELL_BYTES + FEATURE_BYTES * len(plan.spec.recipe.names))
-        mpp, plane = plan.info.known_mpp, plan.info.plane
-        area_um2 = plane.width_l0 * mpp.x * plane.height_l0 * mpp.y
-        overview = MASK_BYTES * area_um2 / self._settings.tissue.mpp_um**2
-        return (cells + overview + PICTURE_BYTES * self._settings.export.overlay_px**2) / 1e6
-
-
 def preview_batch(
-    named: Sequence[str], settings: Settings, where: Where, *, as_json: bool = False
+    named: Sequence[str], settings: Settings, where: Where, out: Path, *, as_json: bool = False
 ) -> Iterator[str]:
     """Lines that say what a batch would do with each slide, then the sum and what is wrong.
 
@@ -76,6 +49,8 @@ def preview_batch(
         Of the batch.
     where : Where
         How slides are looked for, and their pixel sizes.
+    out : Path
+        Folder of results: finished slides in it say how long others will take.
     as_json : bool
         A line of JSON for each slide, and nothing else.
 
@@ -86,7 +61,7 @@ def preview_batch(
     """
     gathered = gather(named, where)
     choose_backend(settings.model)
-    forecast = Forecast(settings)
+    forecast = Forecast(settings, out)
     previews, last = [], None
     for slide in gathered.slides:
         facts = SlidePreview(slide.name, str(slide.path))
@@ -100,7 +75,7 @@ def preview_batch(
             facts = SlidePreview(
                 slide.name, str(slide.path), info.size_l0, (mpp.x, mpp.y), info.mpp_source,
                 round(found.tissue_mm2, 2), found.tiles, round(forecast.seconds(plan, found.tiles), 1),
-                round(forecast.disk_mb(plan), 1), "" if found.tiles else "no tissue found",
+                round(forecast.disk_mb(plan), 1), forecast.basis(), "" if found.tiles else "no tissue found",
             )  # fmt: skip
         previews.append(facts)
         yield json.dumps(asdict(facts)) if as_json else _line(facts)
@@ -109,6 +84,7 @@ def preview_batch(
         tiles = sum(each.tiles or 0 for each in previews)
         hint = last and faster_model(last, settings.model, tiles, count_workers(settings.cluster))
         notes = [
+            f"times and sizes are based on {forecast.basis()}",
             *gathered.warnings,
             *(f"{each.path} is left out: {each.reason}" for each in gathered.skipped),
         ]
@@ -121,8 +97,8 @@ def _line(facts: SlidePreview) -> str:
     width, height = facts.size_px
     said = (
         f"{facts.slide}: {width} x {height} px of {facts.mpp[0]:g} x {facts.mpp[1]:g} um ({facts.mpp_source}), "
-        f"tissue {facts.tissue_mm2:.2f} mm2, {facts.tiles} tiles, about {_duration(facts.seconds or 0)}, "
-        f"{facts.disk_mb:.0f} MB"
+        f"tissue {facts.tissue_mm2:.2f} mm2, {facts.tiles} tiles, about {duration(facts.seconds or 0)}, "
+        f"{_size(facts.disk_mb or 0)}"
     )
     return f"{said}; {facts.problem}" if facts.problem else said
 
@@ -134,11 +110,9 @@ def _sum(previews: Sequence[SlidePreview]) -> str:
     )
     return (
         f"{len(previews)} slides, {len(previews) - len(good)} of which would fail: {tiles} tiles, about "
-        f"{_duration(seconds)} and {disk_mb / 1e3:.1f} GB"
+        f"{duration(seconds)} and {_size(disk_mb)}"
     )
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _size(mb: float) -> str:
+    return f"{mb:.0f} MB" if mb < 1000 else f"{mb / 1e3:.1f} GB"

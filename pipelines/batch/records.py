@@ -99,6 +99,11 @@ class RunRecord:
         """Slides with results, those found up to date among them."""
         return len(self._slides) - self.failed
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether `failures.csv` has a row of this run, of a slide or an export."""
+        return any(each["failures"] for each in self._slides.values())
+
     def add(
         self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError, *, was_done: bool = False
     ) -> None:

@@ -10,10 +10,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from wsi_necrosis.inference.watcher import QuietWatcher, Watcher
 from wsi_necrosis.memory import keep_freed_memory
+
+from .printout import duration
+
+BAR, NAME = 10, 20  # widths in letters: beside both, the line of a batch fits into 80
 
 
 class BatchWatcher(Watcher, Protocol):
@@ -66,20 +71,22 @@ class PlainBatch(QuietBatch):
 
 
 class BarBatch(QuietBatch):
-    """A line for the batch over the bar of the slide, on a terminal."""
+    """A line for the batch over the bar of the slide that is scored, on a terminal.
+
+    The batch's line is moved when a slide ends, which is while the next one is scored.
+    """
 
     def __init__(self, console: Console) -> None:
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[said]}", markup=False),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=BAR),
+            TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True)),
         )
         self._bar = Progress(*columns, console=console)
         self._all: TaskID = self._bar.add_task("slides", total=None, said="")
-        self._slide: TaskID = self._bar.add_task("opening slide", total=None, said="")
-        self._failed = self._new = 0
+        self._slide: TaskID = self._bar.add_task("opening slides", total=None, said="")
+        self._slides = self._kept = self._done = self._failed = self._new = 0
+        self._batch_s = self._first_s = self._slide_s = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -92,7 +99,8 @@ class BarBatch(QuietBatch):
 
     def starting(self, slides: int, done: int) -> None:
         """Start the line of the batch at the slides that are up to date."""
-        self._bar.reset(self._all, total=slides, completed=done, said="")
+        self._slides, self._kept, self._done, self._batch_s = slides, done, done, time.monotonic()
+        self._bar.update(self._all, total=slides, completed=done, said=self._of_batch())
 
     def note(self, text: str) -> None:
         """Print it over the bars."""
@@ -100,27 +108,52 @@ class BarBatch(QuietBatch):
 
     def slide_ended(self, said: str, *, failed: bool) -> None:
         """Move the line of the batch, and print what failed over the bars."""
-        self._failed += failed
         if failed:
+            self._failed += 1
             self._bar.console.print(said, highlight=False, markup=False)
-        failures = f"{self._failed} failed" if self._failed else ""
-        self._bar.update(self._all, advance=1, said=failures)
-        self._bar.reset(self._slide, description="opening slide", total=None, said="")
+        else:
+            self._done += 1
+        self._bar.update(self._all, completed=self._done + self._failed, said=self._of_batch())
 
     def folder_ready(self, folder: Path) -> None:
-        """Name the slide."""
-        self._bar.update(self._slide, description=folder.name)
+        """Name the slide that is scored from now on."""
+        self._bar.reset(self._slide, description=_cut(folder.name), total=None, said="")
 
     def scoring(self, tiles: int, done: int) -> None:
         """Start the bar of the slide at the tiles kept from an earlier run."""
-        self._began_s, self._new = time.monotonic(), 0
-        self._bar.update(self._slide, total=tiles, completed=done)
+        self._slide_s, self._new = time.monotonic(), 0
+        self._bar.update(self._slide, total=tiles, completed=done, said=f"{done} of {tiles} tiles")
 
     def scored(self, tiles: int) -> None:
         """Move the bar of the slide."""
         self._new += tiles
-        speed = f"{self._new / max(time.monotonic() - self._began_s, 1e-3):.1f} tiles/s"
-        self._bar.update(self._slide, advance=tiles, said=speed)
+        self._bar.advance(self._slide, tiles)
+        task = self._bar.tasks[self._slide]
+        done, total = round(task.completed), round(task.total or 0)
+        speed = self._new / max(time.monotonic() - self._slide_s, 1e-3)
+        left = f", {duration((total - done) / speed)} left" if done < total else ""
+        self._bar.update(self._slide, said=f"{done} of {total} tiles, {speed:.1f} tiles/s{left}")
+
+    def _of_batch(self) -> str:
+        """Slides done, failed and left; the time left, once slides have shown how long they take."""
+        left, new = self._slides - self._done - self._failed, self._done - self._kept + self._failed
+        said, now = (
+            f"{self._done} of {self._slides} done, {self._failed} failed, {left} left",
+            time.monotonic(),
+        )
+        if new == 1:
+            self._first_s = now
+        if not left:
+            return f"{said}, after {duration(now - self._batch_s)}"
+        if new < 2:  # the first one waits for the workers to start, and says little of the others
+            return said
+        return f"{said}, about {duration(left * (now - self._first_s) / (new - 1))}"
+
+
+def _cut(name: str) -> str:
+    """A name without its middle, where it is too long."""
+    half = NAME // 2
+    return name if len(name) <= NAME else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The result of a run as text or JSON."""
+"""The result of a run as text or JSON, and durations in words."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def describe(report: SlideReport) -> str:
     facts = [*_headline(result), *_areas(result), ("results", str(report.folder))]
     lines = [result["slide_id"], *(f"  {name:<17} {value}" for name, value in facts)]
     return "\n".join([*lines, *(f"  {line}" for line in warning_lines(result))])
+
+
+def duration(seconds: float) -> str:
+    """A duration in its largest unit: `80 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.devices import needs_gpu
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.backend import Backend
 from wsi_necrosis.model.torch_runner import TorchRunner
@@ -93,8 +94,7 @@ def test_the_dtype_is_that_of_the_backend() -> None:
     assert 0 < np.abs(rough - exact).max() < 0.1
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_gpu
 def test_a_gpu_gives_what_the_processor_gives() -> None:
     tiles, z = tiles_and_features(16)
     network = Small(16)

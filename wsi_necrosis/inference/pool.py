@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.inference.stats import ScoringStats, WorkerStats
 from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.model.backend import Backend
+from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.settings.run import ClusterSettings, load_settings
 from wsi_necrosis.tiling.grid import Block, PixelCount
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from wsi_necrosis.inference.job import Job
+    from wsi_necrosis.inference.plan import Plan
     from wsi_necrosis.inference.worker import BlockDone
     from wsi_necrosis.scores.store import ScoreStore
 
@@ -54,6 +57,7 @@ class WorkerPool:
         self._starting = Lock()
         self._client: Client | None = None
         self._order = count()
+        self._models = set[tuple[str, Backend]]()  # that can be loaded, by fingerprint
         self._threads: dict[str, int] = {}
         self._counted = float("-inf")
         self._scoring = self._stuck = 0  # slides, and threads that hang
@@ -71,6 +75,19 @@ class WorkerPool:
         """
         if self._settings.scheduler:
             self.start()
+
+    def require_model(self, plan: Plan) -> None:
+        """Refuse a model that cannot be loaded here, rather than in each worker; it is tried once.
+
+        Raises
+        ------
+        ModelError, UsageError
+            As `loading.load_model`.
+        """
+        key = plan.spec.fingerprint, plan.backend
+        if key not in self._models:
+            load_model(plan.model, plan.backend)
+            self._models.add(key)
 
     def start(self, device: str = "cpu") -> None:
         """Start the workers, or connect to those of the scheduler; once.

@@ -74,6 +74,8 @@ class ScoreReader:
         try:
             record = json.loads(self._record(block).read_text(encoding="utf-8"))
             return bool(record == self._facts(self.read_block(block)))
+        except FileNotFoundError:
+            return False
         except (OSError, ValueError, RuntimeError) as error:  # zarr's codecs raise these on damaged chunks
             log.info("block %s of %s is scored again: %s", block.name, self.folder, error)
             return False

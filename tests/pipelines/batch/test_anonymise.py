@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.command import in_process
-from wsi_necrosis import analysis
+from wsi_necrosis import stages
 from wsi_necrosis.errors import StoreError, UsageError
 from wsi_necrosis.model.spec import model_folder
 from wsi_necrosis.pipelines.batch.anonymise import Anonymiser
@@ -97,7 +97,7 @@ def test_no_name_is_in_a_traceback(folder: Path, tmp_path: Path, monkeypatch: py
     def fail(*given: object) -> None:
         raise ZeroDivisionError(f"{slide} of Xu: Li (see {sys.prefix}/x and {folder.parent}/y) in Lind")
 
-    monkeypatch.setattr(analysis, "read_overview", fail)
+    monkeypatch.setattr(stages, "read_overview", fail)
     out, key = tmp_path / "out", tmp_path / "key"
     assert in_process(*command(folder, out, key)).returncode == 4
     assert telling(out) == []

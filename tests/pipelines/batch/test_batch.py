@@ -218,17 +218,35 @@ def test_a_manifest_is_kept_and_its_change_is_written(few: Path, tmp_path: Path)
 
 
 def test_fail_fast_stops_at_the_first_failure(few: Path, tmp_path: Path) -> None:
+    """The two slides after the one that fails are under way by then; of these what is all scored is finished."""
+    for name in "defgh":
+        shutil.copyfile(few / "c.tiff", few / f"{name}.tiff")
     assert run(few, tmp_path / "out", fail_fast=True) == 3
-    assert set(results(tmp_path / "out")) == {"a.tiff"}
+    assert {"a.tiff"} <= set(results(tmp_path / "out")) <= {"a.tiff", "c.tiff", "d.tiff"}
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["counts"]["scored"] <= 1
+
+
+class Notes(QuietBatch):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
 
 
 def test_an_export_that_fails_is_a_row_and_fails_no_slide(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out, notes = tmp_path / "out", Notes()
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "write_overlay", lambda *given: 1 / 0)
-        assert run(few, out, where=Where("a.tiff")) == 0
+        assert run(few, out, where=Where("a.tiff"), watcher=notes) == 0
+    told, results_in = notes.told
+    assert told.startswith("a.tiff: overlay.png could not be written: ")
+    assert told.endswith("; run the slide again: its scores are kept")
+    assert results_in == f"results are in {out / 'summary.csv'}; what failed is in {out / 'failures.csv'}"
     (row,) = table(out / "failures.csv")
     assert (row["slide"], row["stage"], row["error"]) == ("a.tiff", "export", "export_failed")
     assert "overlay.png could not be written" in row["message"]

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from wsi_necrosis.pipelines.batch import preview as previewing
+from wsi_necrosis.pipelines.batch.forecast import ASSUMED
 from wsi_necrosis.pipelines.batch.inputs import Where
-from wsi_necrosis.pipelines.batch.preview import Forecast, preview_batch
+from wsi_necrosis.pipelines.batch.preview import preview_batch
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 
@@ -24,29 +24,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_each_slide_has_a_line_and_all_have_a_sum(folder: Path, settings: Settings) -> None:
-    good, bad, total = preview_batch([str(folder)], settings, Where())
+    good, bad, total, note = preview_batch([str(folder)], settings, Where(), folder / "out")
     assert good.startswith("a.tiff: 1000 x 1000 px of 0.5 x 0.5 um (TIFF resolution), tissue 0.")
     assert bad.startswith("b.svs: would fail: ")
     assert "not a whole-slide image" in bad
     assert total.startswith("2 slides, 1 of which would fail: ")
+    assert note == f"note: times and sizes are based on {ASSUMED}"
 
 
 def test_lines_of_json_hold_the_same(folder: Path, settings: Settings) -> None:
-    good, bad = map(json.loads, preview_batch([str(folder)], settings, Where(), as_json=True))
+    good, bad = map(json.loads, preview_batch([str(folder)], settings, Where(), folder / "out", as_json=True))
     assert (good["mpp"], good["problem"]) == ([0.5, 0.5], "")
     assert 0 < good["tiles"] < 1000
     assert 0 < good["tissue_mm2"] < 0.25
     assert good["disk_mb"] > 0
+    assert good["based_on"] == ASSUMED
     assert bad["tiles"] is None
     assert "not a whole-slide image" in bad["problem"]
-
-
-def test_time_grows_with_tiles_and_is_measured_once(
-    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measured = []
-    monkeypatch.setattr(previewing, "seconds_per_tile", lambda *given: measured.append(given) or 0.99)
-    forecast = Forecast(settings)
-    plan = previewing.preview(folder / "a.tiff", settings, None).plan
-    assert forecast.seconds(plan, 1000) - forecast.seconds(plan, 0) == pytest.approx(500)
-    assert len(measured) == 1
