@@ -285,7 +285,7 @@ def _complete(prepared: Prepared, settings: Settings, watcher: Watcher, pool: Wo
         with stats.stage("measure"):
             scores = store.read_whole(px)
             score = measure(scores, plan.quantify, plan.spec.quantity)
-        result = result_of(request, plan, tissue.mask, scores, score)
+        result = result_of(request, plan, tissue, scores, score)
         with stats.stage("export"):
             failed = export_slide(work.path, result, tissue, scores, settings)
         result["warnings"] += [asdict(each) for each in failed]

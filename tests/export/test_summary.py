@@ -20,6 +20,7 @@ RESULT = {
     "n_tiles": 12,
     "ledger": {"mm2": {"viable": 1.25, "non_viable": 3.75}},
     "ood_mm2": 0.5,
+    "defocus_mm2": 0.25,
     "percent_viable": 25.0,
     "percent_necrosis": 75.0,
     "estimator": "hard",

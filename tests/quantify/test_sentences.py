@@ -11,7 +11,8 @@ from hypothesis import given
 
 from tests.helpers.complete_scores import NON_TUMOUR, NON_VIABLE, VIABLE, scores, settings, stores, thresholds
 from wsi_necrosis.model.quantity import EndOfScale, Estimator, EstimatorFigures, Quantity
-from wsi_necrosis.quantify.percentage import Reason, measure
+from wsi_necrosis.quantify.evaluable import Reason
+from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.quantify.sentences import (
     BY,
     REASONS,
