@@ -6,14 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.complete_scores import VIABLE, scores, settings
+from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.model.quality import Quality
 from wsi_necrosis.quantify.percentage import measure
-from wsi_necrosis.quantify.quality import SAID, Check, check_slide, checks_facts, quality_warnings
+from wsi_necrosis.quantify.quality import (
+    SAID,
+    Check,
+    check_slide,
+    checks_facts,
+    dense_percent_of,
+    quality_warnings,
+)
 from wsi_necrosis.quantify.sentences import SHORT
 from wsi_necrosis.scores.block_scores import Scores
+from wsi_necrosis.slides.overview import Overview
+from wsi_necrosis.tiling.mask import MaskClass, Tissue, TissueMask
 from wsi_necrosis.tiling.quality import Measure
 
-RANGES = Quality(0.3, 1.15, (25.0, 55.0), (0.75, 1.7), (235.0, 252.0), (0.97, 1.04), (0.97, 1.03))
+RANGES = Quality(0.3, 1.15, (25.0, 55.0), (0.75, 1.7), 1.4, (235.0, 252.0), (0.97, 1.04), (0.97, 1.03))
 GLASS = (243.0, 243.0, 243.0)
 
 
@@ -30,11 +40,11 @@ def slide(
 
 
 def codes(store: Scores, glass: tuple[float, float, float] | None = GLASS) -> list[str]:
-    return [each.code for each in quality_warnings(check_slide(store, glass, RANGES, settings()))]
+    return [each.code for each in quality_warnings(check_slide(store, glass, 0.1, RANGES, settings()))]
 
 
 def test_a_slide_within_all_ranges_has_no_warning() -> None:
-    checks = check_slide(slide(), GLASS, RANGES, settings())
+    checks = check_slide(slide(), GLASS, 0.1, RANGES, settings())
     assert [check.name for check in checks] == list(SAID)
     assert not list(quality_warnings(checks))
     assert all(check.figure is not None and check.reason is None for check in checks)
@@ -60,7 +70,7 @@ def test_each_fault_has_a_warning_of_its_own(
 ) -> None:
     assert codes(store, glass) == [code]
     assert code in SHORT
-    check = next(each for each in check_slide(store, glass, RANGES, settings()) if each.name == code)
+    check = next(each for each in check_slide(store, glass, 0.1, RANGES, settings()) if each.name == code)
     said = check.warning()
     assert said is not None
     edge = check.low if check.is_low else check.high
@@ -74,7 +84,7 @@ def test_few_cells_out_of_focus_are_usual() -> None:
 @given(st.integers(0, 20), st.integers(0, 100))
 def test_with_few_nuclei_size_and_stain_are_not_assessed(per_cell: int, defocused: int) -> None:
     store = slide(um2=500, od=9, nuclei=per_cell, defocused=defocused)
-    found = {check.name: check for check in check_slide(store, GLASS, RANGES, settings(min_nuclei=1000))}
+    found = {check.name: check for check in check_slide(store, GLASS, 0.1, RANGES, settings(min_nuclei=1000))}
     known = per_cell >= 10  # in each of 100 cells
     for name in ("pixel_size", "stain_strength"):
         assert (found[name].warning() is not None) == known
@@ -92,10 +102,10 @@ def test_nuclei_of_few_cells_tell_nothing() -> None:
 
 
 def test_without_glass_or_ranges_nothing_is_assessed() -> None:
-    reasons = {check.name: check.reason for check in check_slide(slide(), None, RANGES, settings())}
+    reasons = {check.name: check.reason for check in check_slide(slide(), None, 0.1, RANGES, settings())}
     assert reasons["glass_brightness"] == reasons["white_balance_red"] == "no bare glass"
     assert reasons["stain_strength"] is None
-    unknown = check_slide(slide(od=9, defocused=50), GLASS, None, settings())
+    unknown = check_slide(slide(od=9, defocused=50), GLASS, None, None, settings())
     assert {check.reason for check in unknown} == {"this model has no ranges to compare with"}
     assert not list(quality_warnings(unknown))
     assert checks_facts(unknown)["focus"] == {
@@ -124,3 +134,21 @@ def test_a_slide_that_is_mostly_out_of_focus_is_not_evaluable(share: float, reas
 def test_ranges_that_make_no_sense_are_refused(change: dict) -> None:
     with pytest.raises(ValueError, match=r"above 0|lower end"):
         replace(RANGES, **change)
+
+
+def test_very_dense_tissue_is_told() -> None:
+    checks = check_slide(slide(), GLASS, 1.2, RANGES, settings())
+    assert [each.code for each in quality_warnings(checks)] == ["dense_tissue"]
+
+
+def test_tissue_is_dense_by_its_optical_density() -> None:
+    kind = np.full((4, 4), MaskClass.GLASS, np.uint8)
+    kind[:2] = MaskClass.TISSUE
+    rgb = np.full((4, 4, 3), 10, np.uint8)  # dark glass counts for nothing
+    rgb[:2] = 120
+    rgb[0, 0] = 30
+    plane, mpp = Box(0, 0, 32, 32), Mpp(4.0, 4.0)
+    overview = Overview(rgb, np.zeros((4, 4), bool), plane, (8, 8), mpp)
+    tissue = Tissue(overview, TissueMask(kind, plane, (8, 8), mpp))
+    assert dense_percent_of(tissue, RANGES) == pytest.approx(12.5)
+    assert dense_percent_of(tissue, None) is None

@@ -15,7 +15,9 @@ from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import defocused_cells
 from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.tiling.density import tissue_density
 from wsi_necrosis.tiling.grid import PixelCount
+from wsi_necrosis.tiling.mask import MaskClass, Tissue
 from wsi_necrosis.tiling.quality import Measure
 
 FEWEST_IN_CELL = 3  # nuclei, of whose size and stain a cell tells
@@ -42,6 +44,7 @@ SAID: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "stained weakly, faded, over-decalcified or scanned too brightly",
             "stained strongly, cut thickly or scanned too darkly",
         ),
+        "dense_tissue": ("{figure:.1f} % of the tissue is very dense", "", "folded, cut thickly or stained strongly"),
         "glass_brightness": (
             "bare glass has a brightness of {figure:.0f}", "scanned too darkly", "scanned too brightly"
         ),
@@ -50,7 +53,7 @@ SAID: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     }
 )  # fmt: skip
 DIGITS: Mapping[str, str] = MappingProxyType(
-    {"focus": ".0f", "pixel_size": ".0f", "glass_brightness": ".0f", "white_balance_red": ".3f",
+    {"focus": ".0f", "dense_tissue": ".0f", "pixel_size": ".0f", "glass_brightness": ".0f", "white_balance_red": ".3f",
      "white_balance_blue": ".3f"}
 )  # fmt: skip
 
@@ -98,7 +101,7 @@ class Check:
     def _range(self) -> str:
         digits = DIGITS.get(self.name, ".2f")
         low, high = (None if edge is None else format(edge, digits) for edge in (self.low, self.high))
-        unit = " %" if self.name == "focus" else ""
+        unit = " %" if self.name in {"focus", "dense_tissue"} else ""
         if low is None:
             return f"at most {high}{unit} is usual"
         return f"{low} to {high}{unit} on the training tiles"
@@ -107,6 +110,7 @@ class Check:
 def check_slide(
     scores: Scores,
     glass: Sequence[float] | NDArray[np.floating[Any]] | None,
+    dense_percent: float | None,
     quality: Quality | None,
     settings: QuantifySettings,
 ) -> tuple[Check, ...]:
@@ -118,10 +122,12 @@ def check_slide(
         Scores of each cell.
     glass : three numbers, or None
         Grey levels of red, green and blue of its bare glass (`tiling.tissue.bare_glass`); None where it shows none.
+    dense_percent : float or None
+        Percent of the tissue that is denser than the model's training tiles (`dense_percent_of`).
     quality : Quality or None
         The model's ranges.
     settings : QuantifySettings
-        `max_defocus`, `usual_defocus_share` and `min_nuclei`.
+        `max_defocus`, `usual_defocus_share`, `usual_dense_share` and `min_nuclei`.
 
     Returns
     -------
@@ -134,6 +140,7 @@ def check_slide(
         _focus(scores, settings),
         _blocks(scores, quality),
         *_nuclei(scores, quality, settings),
+        _dense(dense_percent, settings),
         *_glass(glass, quality),
     )
 
@@ -157,6 +164,20 @@ def _focus(scores: Scores, settings: QuantifySettings) -> Check:
         return Check("focus", reason=NO_TISSUE)
     share = 100 * int(tissue[defocused_cells(scores, settings)].sum()) / total
     return Check("focus", share, None, 100 * settings.usual_defocus_share)
+
+
+def dense_percent_of(tissue: Tissue, quality: Quality | None) -> float | None:
+    """Percent of a slide's tissue that is denser than `quality.density`; None without tissue or ranges."""
+    pixels = tissue.overview.rgb[tissue.mask.kind == MaskClass.TISSUE]
+    if quality is None or not len(pixels):
+        return None
+    return 100 * float((tissue_density(pixels) > quality.density).mean())
+
+
+def _dense(percent: float | None, settings: QuantifySettings) -> Check:
+    if percent is None:
+        return Check("dense_tissue", reason=NO_TISSUE)
+    return Check("dense_tissue", percent, None, 100 * settings.usual_dense_share)
 
 
 def _blocks(scores: Scores, quality: Quality) -> Check:

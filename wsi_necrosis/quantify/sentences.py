@@ -30,6 +30,7 @@ SHORT: Mapping[str, str] = MappingProxyType(
         "jpeg_blocks": "compressed too strongly",
         "pixel_size": "unusual size of nuclei",
         "stain_strength": "unusual strength of stain",
+        "dense_tissue": "very dense tissue",
         "glass_brightness": "unusual brightness",
         "white_balance_red": "unusual red",
         "white_balance_blue": "unusual blue",

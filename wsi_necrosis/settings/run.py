@@ -84,6 +84,7 @@ class QuantifySettings(Section):
     max_defocus: Positive
     max_defocus_share: Fraction
     usual_defocus_share: Fraction
+    usual_dense_share: Fraction
     min_nuclei: Count
     max_unreadable_share: Fraction
     max_estimator_gap: NotNegative

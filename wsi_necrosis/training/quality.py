@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from PIL import Image
 
 from wsi_necrosis.model.quality import Quality, Range
 from wsi_necrosis.quantify.quality import glass_figures, nuclei_figures
+from wsi_necrosis.tiling.density import tissue_density
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.tiling.glass import bare_glass
 from wsi_necrosis.tiling.quality import Measure, tile_quality
@@ -28,6 +30,7 @@ USUAL_JPEG = (
 )
 FEWEST_NUCLEI, FEWEST_CROPS = 100, 20  # of one class of a case, whose nuclei then tell a range
 SIZE_MARGIN, STAIN_MARGIN = 1.05, 1.02
+DENSE = 0.995  # quantile of the density of the tissue of one class of a case
 GLASS_MARGIN = 1.03  # glass of other scanners; a white balance that is wrong by 5 % is beyond it
 
 
@@ -58,8 +61,7 @@ def quality_ranges(samples: Samples, mpp: float, workers: int) -> Quality | None
     classes = samples.truth.argmax(axis=1)
     nuclei = [
         figures
-        for case in np.unique(cases)
-        for label in np.unique(classes)
+        for case, label in product(np.unique(cases), np.unique(classes))
         if (figures := _nuclei(measures[(cases == case) & (classes == label)]))
     ]
     glass = list(_glass(samples, cases, mpp))
@@ -76,6 +78,7 @@ def quality_ranges(samples: Samples, mpp: float, workers: int) -> Quality | None
         blocks=_rounded(max(blocks)),
         nucleus_um2=_range(um2, SIZE_MARGIN),
         nucleus_od=_range(od, STAIN_MARGIN),
+        density=_rounded(max(_densities(samples, cases, classes, mpp))),
         brightness=_range(brightness, GLASS_MARGIN),
         red=_range(red, GLASS_MARGIN),
         blue=_range(blue, GLASS_MARGIN),
@@ -116,11 +119,26 @@ def _by_case(values: NDArray[np.floating], cases: NDArray[np.str_]) -> Iterator[
             yield known
 
 
+def _densities(
+    samples: Samples, cases: NDArray[np.str_], classes: NDArray[np.int64], mpp: float
+) -> Iterator[float]:
+    """A density that hardly any tissue of a class of a case exceeds, for each that has tissue."""
+    for case, label in product(np.unique(cases), np.unique(classes)):
+        crops = _overview(samples.pixels[(cases == case) & (classes == label)], mpp)
+        tissue = crops[foreground(crops)]
+        if len(tissue):
+            yield float(np.quantile(tissue_density(tissue), DENSE))
+
+
+def _overview(crops: NDArray[np.uint8], mpp: float) -> NDArray[np.uint8]:
+    """Crops at the pixel size of a run's overview."""
+    return coarser(crops, max(1, round(OVERVIEW_UM / mpp)))
+
+
 def _glass(samples: Samples, cases: NDArray[np.str_], mpp: float) -> Iterator[NDArray[np.float32]]:
     """Colour of the clear spaces in the crops of each case that has some."""
-    side = max(1, round(OVERVIEW_UM / mpp))
     for case in np.unique(cases):
-        colour = bare_glass(np.concatenate(list(coarser(samples.pixels[cases == case], side))))
+        colour = bare_glass(np.concatenate(list(_overview(samples.pixels[cases == case], mpp))))
         if colour is not None:
             yield colour
 
