@@ -32,7 +32,7 @@ def test_ranges_of_real_tiles_hold_what_is_known_of_them(real: Samples) -> None:
     assert found is not None
     assert 0.25 < found.focus < 0.5
     assert 20 < found.nucleus_um2[0] < 30 < found.nucleus_um2[1] < 80
-    assert 0.6 < found.nucleus_od[0] < 0.9 < found.nucleus_od[1] < 2
+    assert 0.6 < found.nucleus_od[0] < 0.8 < found.nucleus_od[1] < 2  # necrosis has pale nuclei
     assert found.brightness[0] < 243 < found.brightness[1]  # the glass of montages
     assert found.red[0] < 1 < found.red[1]
     assert found.blue[0] < 1 < found.blue[1]
