@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from typing import Any
 
 VERSION = package_version("wsi-necrosis")
-RESULT_VERSION = 4  # schema of result.json
-SCORE_VERSION = 6  # raised by hand whenever the same slide and model would get other scores
+RESULT_VERSION = 5  # schema of result.json
+SCORE_VERSION = 7  # raised by hand whenever the same slide and model would get other scores
 NUMERIC_PACKAGES = (
     "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "numba", "pyradiomics-bhklab",
     "openslide-python", "openslide-bin", "pillow",

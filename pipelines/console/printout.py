@@ -74,6 +74,8 @@ def _abstained(result: Mapping[str, Any]) -> str:
     """Area that abstained, and what it would change."""
     area, bounds = result["ledger"]["mm2"]["abstained"], result["percent_viable_if_abstained"]
     said = f"{area:.2f} mm2, of which {result['ood_mm2']:.2f} unlike the training tiles"
+    if result["defocus_mm2"]:
+        said += f" and {result['defocus_mm2']:.2f} out of focus"
     if not area or bounds is None:
         return said
     low, high = bounds["all_non_viable"], bounds["all_viable"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.helpers.complete_scores import no_quality
 from wsi_necrosis.export.picture import Layers
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.heatmap import Heatmap, stitch
@@ -20,6 +21,7 @@ from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
+from wsi_necrosis.tiling.quality import Measure
 
 PX_L0 = (8, 4)  # of the mask; 4 um each way at the mpp below
 MPP = Mpp(0.5, 1.0)
@@ -105,4 +107,6 @@ def _scores(grid: TileGrid, mask: TissueMask, fill: str, rng: np.random.Generato
     prob = np.where((state == CellState.SCORED)[..., None], prob, np.nan).astype(np.float32)
     uncertainty = -(prob * np.log(np.maximum(prob, 1e-9))).sum(axis=-1) / np.log(np.float32(3))
     ood = np.where(state == CellState.SCORED, rng.exponential(0.3, scored.shape), np.nan).astype(np.float32)
-    return Scores(grid, mask.px_mm2, prob, uncertainty.astype(np.float32), ood, px, state)
+    quality = no_quality(scored.shape)
+    quality[..., Measure.DEFOCUS] = np.where(np.isfinite(ood), rng.exponential(0.3, scored.shape), np.nan)
+    return Scores(grid, mask.px_mm2, prob, uncertainty.astype(np.float32), ood, quality, px, state)

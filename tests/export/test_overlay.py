@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.complete_scores import no_quality
 from wsi_necrosis.export.layout import FACTS_HIGH, LEGEND_WIDE, lay_out
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
@@ -160,7 +161,7 @@ def test_a_real_slide(data_dir: Path, tmp_path: Path) -> None:
     prob = np.where(scored[..., None], np.float32([0.1, 0.2, 0.7]), np.float32(np.nan))
     state = np.where(scored, CellState.SCORED, CellState.NO_TISSUE).astype(np.uint8)
     uncertainty, ood = (np.where(scored, np.float32(value), np.float32(np.nan)) for value in (0.7, 0.2))
-    scores = Scores(grid, mask.px_mm2, prob, uncertainty, ood, px, state)
+    scores = Scores(grid, mask.px_mm2, prob, uncertainty, ood, no_quality(scored.shape), px, state)
     layers = Layers(overview, mask, stitch(scores, settings.quantify))
     path = tmp_path / "overlay.png"
     write_overlay(path, layers, measure(scores, settings.quantify).to_dict(), CAPTION, settings.export)

@@ -8,10 +8,11 @@ import pytest
 
 from wsi_necrosis.export.tiles_table import tiles_table, write_tiles_table
 from wsi_necrosis.scores.block_scores import CellState
+from wsi_necrosis.tiling.quality import Measure
 
 COLUMNS = ["row", "col", "minx", "miny", "width", "height"]
 COLUMNS += ["prob_NonTumor", "prob_NonViableTumor", "prob_ViableTumor"]
-COLUMNS += ["uncertainty", "ood", "tissue_px", "tissue_mm2", "state"]
+COLUMNS += ["uncertainty", "ood", "defocus", "tissue_px", "tissue_mm2", "state"]
 
 
 def test_one_row_for_each_scored_or_unreadable_cell(made_up: Callable[..., Any]) -> None:
@@ -41,6 +42,8 @@ def test_values_are_those_of_the_store(made_up: Callable[..., Any]) -> None:
         np.testing.assert_array_equal(values, getattr(scores, name)[row, col])
         assert table[name].null_count == (~scored).sum()
     assert max(v for v in table["ood"].to_pylist() if v is not None) > 1
+    defocus = np.array([np.nan if v is None else v for v in table["defocus"].to_pylist()], np.float32)
+    np.testing.assert_array_equal(defocus, scores.quality[row, col, Measure.DEFOCUS])
     np.testing.assert_array_equal(table["tissue_px"].to_numpy(), scores.px[row, col, 1])
     assert sum(table["tissue_mm2"].to_pylist()) == pytest.approx(scores.px[..., 1].sum() * scores.px_mm2)
 

@@ -15,6 +15,7 @@ from wsi_necrosis.quantify.percentage import NecrosisScore, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import TileGrid
+from wsi_necrosis.tiling.quality import Measure
 
 SHIPPED = load_settings().quantify
 ANY_AMOUNT = SHIPPED.model_copy(update={"min_tumour_mm2": 0.0, "max_unreadable_share": 1.0})
@@ -34,6 +35,7 @@ def scores(
     px_mm2: float = 0.001,
     cell_mm: tuple[float, float] = (0.5, 0.5),
     ood: NDArray[np.float32] | float = 0.0,
+    defocus: NDArray[np.float32] | float = np.nan,
 ) -> Scores:
     """A complete store; cells are scored where `prob` is a number."""
     prob = np.asarray(prob, np.float32)
@@ -48,7 +50,14 @@ def scores(
     grid = TileGrid(Box(0, 0, shape[1] * 100, shape[0] * 100), (1.0, 1.0), mpp, 100, 100, 8)
     state = np.where(scored, CellState.SCORED, CellState.NO_TISSUE).astype(np.uint8)
     distance = np.where(scored, ood, np.nan).astype(np.float32)
-    return Scores(grid, px_mm2, prob, entropy.astype(np.float32), distance, px, state)
+    quality = no_quality(shape)
+    quality[..., Measure.DEFOCUS] = np.where(scored, defocus, np.nan)
+    return Scores(grid, px_mm2, prob, entropy.astype(np.float32), distance, quality, px, state)
+
+
+def no_quality(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Measures of cells (rows, cols, 5) of a model that has nothing to compare with."""
+    return np.full((*shape, len(Measure)), np.nan, np.float32)
 
 
 def random_prob(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -68,7 +77,12 @@ def stores(draw: st.DrawFn) -> Scores:
     uncertainty = np.where(state == CellState.SCORED, rng.random(shape), np.nan).astype(np.float32)
     distance = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from(DISTANCES)))
     ood = np.where(state == CellState.SCORED, distance, np.float32(np.nan))
-    return replace(store, prob=prob.astype(np.float32), uncertainty=uncertainty, ood=ood, px=px, state=state)
+    quality = no_quality(shape)
+    quality[..., Measure.DEFOCUS] = draw(
+        hnp.arrays(np.float32, shape, elements=st.sampled_from((*DISTANCES, np.nan)))
+    )
+    prob = prob.astype(np.float32)
+    return replace(store, prob=prob, uncertainty=uncertainty, ood=ood, quality=quality, px=px, state=state)
 
 
 def bounds(score: NecrosisScore) -> tuple[float, float]:
@@ -83,6 +97,8 @@ thresholds = st.builds(
     max_uncertainty=st.sampled_from([0.0, 0.3, 1.0]),
     max_ood=st.sampled_from([0.1, 1.0, 2.0, np.inf]),
     max_ood_share=st.sampled_from([0.0, 0.5, 1.0]),
+    max_defocus=st.sampled_from([0.1, 1.0, np.inf]),
+    max_defocus_share=st.sampled_from([0.0, 0.5, 1.0]),
     max_unreadable_share=st.sampled_from([0.2, 1.0]),
     min_tumour_mm2=st.sampled_from([0.0, 0.001]),
     estimator=st.sampled_from(["auto", "soft", "hard"]),

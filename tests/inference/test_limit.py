@@ -95,10 +95,18 @@ def test_exactly_what_ran_without_a_break_for_longer_than_the_limit(
 
 
 @pytest.fixture
-def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """Names of blocks whose scoring does not return before the end of the test; each try takes one away and is kept."""
+def released() -> Iterator[threading.Event]:
+    """What ends all that hangs, at the end of the test at the latest."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch, released: threading.Event) -> set[str]:
+    """Names of blocks whose scoring does not return; each try takes one away."""
     names: set[str] = set()
-    released, score = threading.Event(), Scorer.score
+    score = Scorer.score
     monkeypatch.setattr(pyramid, "PATIENCE_S", 0.5)
 
     def hanging(self: Scorer, block: Block, *others: object) -> object:
@@ -109,8 +117,7 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
         return score(self, block, *others)
 
     monkeypatch.setattr(Scorer, "score", hanging)
-    yield names
-    released.set()
+    return names
 
 
 def warm(pool: WorkerPool, job: Job, folder: Path) -> None:
@@ -120,7 +127,7 @@ def warm(pool: WorkerPool, job: Job, folder: Path) -> None:
 
 
 def test_a_thread_that_hangs_costs_its_block_and_the_next_slide_gets_new_threads(
-    job: Job, tmp_path: Path, hangs: set[str]
+    job: Job, tmp_path: Path, hangs: set[str], released: threading.Event
 ) -> None:
     one, two = fresh(job, tmp_path / "one"), fresh(job, tmp_path / "two")
     blocks = blocks_of(one)
@@ -143,6 +150,7 @@ def test_a_thread_that_hangs_costs_its_block_and_the_next_slide_gets_new_threads
         pool.block_limit_s = 60.0  # the model is loaded again
         list(pool.score(two, blocks_of(two)))
         assert sum(pool.threads().values()) == 2
+        released.set()  # else the end of the pool waits for the thread for half a minute
     assert stored(two) == stored(job)
 
 

@@ -7,6 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.helpers.complete_scores import no_quality
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.heatmap import CHANNELS, Heatmap, Level, pyramid, stitch
@@ -31,7 +32,7 @@ def scores(shape: tuple[int, int], seed: int = 0) -> Scores:
     grid = TileGrid(plane, (4.0, 2.0), Mpp(1.0, 1.0), 100, 50, 8)
     uncertainty = np.where(scored, rng.random(shape), np.nan).astype(np.float32)
     ood = np.where(scored, rng.random(shape), np.nan).astype(np.float32)
-    return Scores(grid, 1e-5, prob, uncertainty, ood, px, state)
+    return Scores(grid, 1e-5, prob, uncertainty, ood, no_quality(shape), px, state)
 
 
 def test_each_cell_has_its_own_probabilities() -> None:

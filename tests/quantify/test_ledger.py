@@ -18,6 +18,7 @@ from tests.helpers.complete_scores import (
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.tiling.quality import Measure
 
 
 @given(stores(), thresholds)
@@ -26,9 +27,15 @@ def test_ledger_adds_up_to_the_plane_exactly(store: Scores, wanted: QuantifySett
     ledger = score.ledger
     scored = store.state == CellState.SCORED
     is_ood = scored & (store.ood > wanted.max_ood)
-    abstained = is_ood | (scored & (store.uncertainty > wanted.max_uncertainty))
+    defocused = scored & ~is_ood & (store.quality[..., Measure.DEFOCUS] > wanted.max_defocus)
+    abstained = is_ood | defocused | (scored & (store.uncertainty > wanted.max_uncertainty))
     assert ledger.abstained == store.px[abstained][:, 1].sum(dtype=int)
-    assert score.ood_mm2 == store.px[is_ood][:, 1].sum(dtype=int) * store.px_mm2
+    by_reason = ledger.abstained_by
+    assert by_reason["ood"] == store.px[is_ood][:, 1].sum(dtype=int)
+    assert by_reason["defocus"] == store.px[defocused][:, 1].sum(dtype=int)
+    assert sum(by_reason.values()) == ledger.abstained
+    assert score.ood_mm2 == by_reason["ood"] * store.px_mm2
+    assert score.defocus_mm2 == by_reason["defocus"] * store.px_mm2
     terms = store.px.reshape(-1, 4).sum(axis=0, dtype=int)
     classed = ledger.non_tumour + ledger.non_viable + ledger.viable
     assert ledger.total == terms.sum()

@@ -29,6 +29,7 @@ from wsi_necrosis.quantify.percentage import leading_estimator, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import PixelCount
+from wsi_necrosis.tiling.quality import Measure
 
 
 @given(stores(), thresholds)
@@ -46,16 +47,16 @@ def test_results_are_consistent_and_finite(store: Scores, wanted: QuantifySettin
 
 
 @given(stores(), st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.5]))
-def test_bounds_hold_the_percentage_whatever_the_ood_cells_are(
-    store: Scores, seed: int, spread: float
-) -> None:
+def test_bounds_hold_the_percentage_whatever_unfit_cells_are(store: Scores, seed: int, spread: float) -> None:
     always = settings(min_tumour_mm2=0.0, not_evaluable_top_prob=0.0, max_unreadable_share=1.0)
-    found = measure(store, always.model_copy(update={"max_ood_share": 1.0}))
+    found = measure(store, always.model_copy(update={"max_ood_share": 1.0, "max_defocus_share": 1.0}))
     assume(found.percent_viable_if_abstained is not None)
     rng = np.random.default_rng(seed)
     other = rng.dirichlet((spread,) * 3, size=store.state.shape).astype(np.float32)
-    prob = np.where((store.ood > 1)[..., None], other, store.prob)
-    truth = measure(replace(store, prob=prob), always.model_copy(update={"max_ood": np.inf}))
+    unfit = (store.ood > 1) | (store.quality[..., Measure.DEFOCUS] > 1)
+    prob = np.where(unfit[..., None], other, store.prob)
+    trusting = always.model_copy(update={"max_ood": np.inf, "max_defocus": np.inf})
+    truth = measure(replace(store, prob=prob), trusting)
     low, high = bounds(found)
     assert low - 1e-6 <= truth.percent_viable <= high + 1e-6
     assert low - 1e-9 <= found.percent_viable <= high + 1e-9

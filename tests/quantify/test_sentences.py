@@ -11,7 +11,9 @@ from hypothesis import given
 
 from tests.helpers.complete_scores import NON_TUMOUR, NON_VIABLE, VIABLE, scores, settings, stores, thresholds
 from wsi_necrosis.model.quantity import EndOfScale, Estimator, EstimatorFigures, Quantity
-from wsi_necrosis.quantify.percentage import Reason, measure
+from wsi_necrosis.quantify.evaluable import Reason
+from wsi_necrosis.quantify.percentage import measure
+from wsi_necrosis.quantify.quality import SAID
 from wsi_necrosis.quantify.sentences import (
     BY,
     REASONS,
@@ -56,14 +58,16 @@ def test_every_reason_and_estimator_has_words() -> None:
 
 
 def test_every_code_of_a_warning_has_short_words() -> None:
-    """Codes are the first argument of each `ResultWarning` that the package makes."""
+    """Codes are the first argument of each `ResultWarning` that the package makes, and the names of checks."""
     calls = [
         node
         for path in (ROOT / "wsi_necrosis").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ResultWarning" and node.args
     ]
-    assert {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)} == set(SHORT)
+    assert {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)} | set(
+        SAID
+    ) == set(SHORT)
 
 
 def test_a_number_is_said_with_how_it_was_found() -> None:

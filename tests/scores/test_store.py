@@ -64,11 +64,11 @@ def test_a_missing_or_foreign_store_is_refused(tmp_path: Path) -> None:
     ScoreStore.create(tmp_path, GRID, mask_pixels(), 1.6e-5, PLAN)
     path = tmp_path / "scores.zarr" / "zarr.json"
     for version in ("1", "2", '"3"'):
-        path.write_text(path.read_text().replace('"store_version": 3', f'"store_version": {version}'))
-        said = rf"scores\.zarr has store version {version}, this program reads 3; run with --overwrite"
+        path.write_text(path.read_text().replace('"store_version": 4', f'"store_version": {version}'))
+        said = rf"scores\.zarr has store version {version}, this program reads 4; run with --overwrite"
         with pytest.raises(StoreError, match=said.replace('"', "'")):
             ScoreStore(tmp_path)
-        path.write_text(path.read_text().replace(f'"store_version": {version}', '"store_version": 3'))
+        path.write_text(path.read_text().replace(f'"store_version": {version}', '"store_version": 4'))
     ScoreStore(tmp_path)
 
 

@@ -24,8 +24,9 @@ from wsi_necrosis.slides.overview import Overview, read_overview
 from wsi_necrosis.slides.phantom import write_phantom
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling import tissue
+from wsi_necrosis.tiling.glass import DEFAULT_GLASS, glass_colour
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
-from wsi_necrosis.tiling.tissue import find_tissue, glass_colour
+from wsi_necrosis.tiling.tissue import find_tissue
 
 SETTINGS = load_settings().tissue
 SHRINK = 8  # level-0 pixels of 0.5 um per mask pixel of 4 um
@@ -185,7 +186,7 @@ def test_tiny_slides_of_one_colour(shape: tuple[int, int], grey: int) -> None:
 
 def test_slide_without_glass_is_measured_against_usual_glass() -> None:
     rgb = scanned(flat((246, 228, 238)), 3, 80)
-    assert glass_colour(overview(rgb)).tolist() == list(tissue.DEFAULT_GLASS)
+    assert glass_colour(overview(rgb)).tolist() == list(DEFAULT_GLASS)
     assert share(rgb) == 1
 
 

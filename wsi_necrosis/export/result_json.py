@@ -12,13 +12,14 @@ from wsi_necrosis.model.quantity import quantity_facts
 from wsi_necrosis.provenance import RESULT_VERSION, versions
 from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.percentage import NecrosisScore
+from wsi_necrosis.quantify.quality import check_slide, checks_facts, dense_percent_of, quality_warnings
 from wsi_necrosis.request import Request
 from wsi_necrosis.scores.block_scores import CellState, Scores
-from wsi_necrosis.tiling.mask import TissueMask
+from wsi_necrosis.tiling.mask import Tissue
 
 
 def result_of(
-    request: Request, plan: Plan, mask: TissueMask, scores: Scores, score: NecrosisScore
+    request: Request, plan: Plan, tissue: Tissue, scores: Scores, score: NecrosisScore
 ) -> dict[str, Any]:
     """The content of `result.json`; it holds no times, so equal runs give equal files.
 
@@ -28,17 +29,23 @@ def result_of(
         The slide, its name in tables, and what a manifest says of it.
     plan : Plan
         Everything that determined its scores.
-    mask : TissueMask
-        Its tissue mask.
+    tissue : Tissue
+        Its overview and tissue mask.
     scores : Scores
         Scores of each cell.
     score : NecrosisScore
         Percent viable and areas.
     """
     info, mpp = plan.info, plan.info.known_mpp
+    from wsi_necrosis.tiling.glass import bare_glass  # imports scipy, which reading results does not need
+
+    glass = bare_glass(tissue.overview.rgb, tissue.overview.unreadable)
+    dense = dense_percent_of(tissue, plan.spec.quality)
+    checks = check_slide(scores, glass, dense, plan.spec.quality, plan.quantify)
     warnings = [
         ResultWarning("model_notice", plan.spec.notice),
         *_of_slide(plan, scores, score),
+        *quality_warnings(checks),
         *score.warnings,
     ]
     return {
@@ -48,7 +55,8 @@ def result_of(
         "manifest": dict(request.manifest),
         **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),
-        "mask_mm2": mask.area_mm2(),
+        "mask_mm2": tissue.mask.area_mm2(),
+        "quality": checks_facts(checks),
         "warnings": [asdict(each) for each in warnings],
         "provenance": {
             "fingerprints": dict(plan.fingerprints),

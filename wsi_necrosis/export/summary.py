@@ -117,6 +117,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "n_tiles": result["n_tiles"],
         **{f"{term}_mm2": round(area, 6) for term, area in result["ledger"]["mm2"].items()},
         "ood_mm2": round(result["ood_mm2"], 6),
+        "defocus_mm2": round(result["defocus_mm2"], 6),
         "percent_viable": result["percent_viable"],
         "estimator": result["estimator"],
         "percent_viable_soft": result["percent_viable_soft"],

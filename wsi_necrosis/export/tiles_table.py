@@ -13,6 +13,7 @@ from wsi_necrosis.classes import TUMOUR_CLASSES
 from wsi_necrosis.files import atomic_write
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.tiling.grid import PixelCount
+from wsi_necrosis.tiling.quality import Measure
 
 
 def tiles_table(scores: Scores) -> pa.Table:
@@ -27,13 +28,15 @@ def tiles_table(scores: Scores) -> pa.Table:
     -------
     pyarrow.Table
         `row`, `col` of the cell; `minx`, `miny`, `width`, `height` of its tile in whole pixels of level 0
-        (not cut at the slide's edge, bounds not subtracted); `prob_<Class>`, `uncertainty` and `ood`
-        (above 1: unlike the training tiles), null where unreadable; `tissue_px` and `tissue_mm2` of the cell; `state`.
+        (not cut at the slide's edge, bounds not subtracted); `prob_<Class>`, `uncertainty`, `ood`
+        (above 1: unlike the training tiles) and `defocus` (above 1: out of focus), null where unreadable or
+        not known; `tissue_px` and `tissue_mm2` of the cell; `state`.
     """
     row, col = np.nonzero(np.isin(scores.state, (CellState.SCORED, CellState.UNREADABLE)))
     state = scores.state[row, col]
     scored = state == CellState.SCORED
     prob = scores.prob[row, col]
+    defocus = scores.quality[row, col, Measure.DEFOCUS]
     tissue = scores.px[row, col, PixelCount.TISSUE]
     columns: dict[str, pa.Array] = {
         "row": pa.array(row.astype(np.int32)),
@@ -42,6 +45,7 @@ def tiles_table(scores: Scores) -> pa.Table:
         **{each.column: _known(prob[:, k], scored) for k, each in enumerate(TUMOUR_CLASSES)},
         "uncertainty": _known(scores.uncertainty[row, col], scored),
         "ood": _known(scores.ood[row, col], scored),
+        "defocus": _known(defocus, scored & np.isfinite(defocus)),
         "tissue_px": pa.array(tissue),
         "tissue_mm2": pa.array(tissue * scores.px_mm2),
         "state": pa.array([CellState(value).name.lower() for value in state], pa.string()),

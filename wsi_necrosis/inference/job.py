@@ -39,6 +39,7 @@ class Job:
     folder: Path
     engine: Engine = "compiled"
     normaliser: Normaliser | None = None
+    focus_limit: float | None = None
     version: str = VERSION
 
     @property
@@ -67,6 +68,7 @@ def make_job(plan: Plan, folder: Path, overview: Overview, mask: TissueMask) -> 
         folder=folder.resolve(),
         engine=plan.engine,
         normaliser=slide_normaliser(plan.spec, overview, mask),
+        focus_limit=plan.inputs["model"]["focus_limit"],
     )
 
 

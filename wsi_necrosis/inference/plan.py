@@ -9,6 +9,7 @@ from typing import Any
 from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.model.backend import Backend
 from wsi_necrosis.model.loading import choose_backend
+from wsi_necrosis.model.quality import quality_facts
 from wsi_necrosis.model.quantity import quantity_facts
 from wsi_necrosis.model.spec import ModelSpec, load_spec, portable_name
 from wsi_necrosis.provenance import SCORE_VERSION, digest
@@ -90,14 +91,19 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
             "mpp_x": mpp.x,
             "mpp_y": mpp.y,
         },
-        "model": {"name": spec.name, "fingerprint": spec.fingerprint},
+        "model": {
+            "name": spec.name,
+            "fingerprint": spec.fingerprint,
+            "focus_limit": None if spec.quality is None else spec.quality.focus,
+        },
         "tissue": settings.tissue.model_dump(),
         "grid": settings.grid.model_dump(),
         "radiomics": settings.radiomics.model_dump(),
         "backend": {**asdict(backend), "batch_tiles": batch_tiles},
     }
     scoring = digest(inputs)
-    measuring = [scoring, settings.quantify.model_dump(), quantity_facts(spec.quantity)]
+    known = [quantity_facts(spec.quantity), quality_facts(spec.quality)]
+    measuring = [scoring, settings.quantify.model_dump(), *known]
     fingerprints = {
         "scoring": scoring,
         "measuring": digest(measuring),

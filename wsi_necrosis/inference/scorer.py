@@ -21,6 +21,7 @@ from wsi_necrosis.stain.normalise import Normaliser
 from wsi_necrosis.tiling.blocks import TileBatch, read_block
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
+from wsi_necrosis.tiling.quality import tile_quality
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Scorer:
         Engine of the radiomics.
     normaliser : Normaliser, optional
         Brings the slide's stains to the standard that the model was trained on, before anything else.
+    focus_limit : float, optional
+        Least focus of a tile; without it, quality is not measured.
     """
 
     slide: Slide
@@ -49,6 +52,7 @@ class Scorer:
     batch_tiles: int
     engine: Engine = "compiled"
     normaliser: Normaliser | None = None
+    focus_limit: float | None = None
 
     def score(self, block: Block, px: NDArray[np.uint32], stats: WorkerStats) -> BlockScores:
         """Score every cell of a block that holds tissue.
@@ -60,7 +64,7 @@ class Scorer:
         px : uint32 array (rows, cols, 4)
             Mask pixels of the block's cells by `grid.PixelCount`.
         stats : WorkerStats
-            Receives the seconds of reading, normalising, radiomics and network, and the areas read.
+            Receives the seconds of reading, normalising, quality, radiomics and network, and the areas read.
 
         Returns
         -------
@@ -91,10 +95,12 @@ class Scorer:
             with stats.stage("normalise"):
                 pixels = self.normaliser.apply(pixels)
                 masks = foreground(pixels)
+        mpp = self.grid.mpp.side
+        if self.focus_limit is not None:
+            with stats.stage("quality"):
+                found.quality[cells] = tile_quality(pixels, masks, mpp, self.focus_limit)
         with stats.stage("radiomics"):
-            features, _ = extract(
-                pixels, masks, self.model.spec.recipe, self.grid.mpp.side, engine=self.engine
-            )
+            features, _ = extract(pixels, masks, self.model.spec.recipe, mpp, engine=self.engine)
         with stats.stage("network"):
             prediction = predict_padded(self.model, pixels, features, self.batch_tiles)
         found.prob[cells] = prediction.prob

@@ -146,7 +146,9 @@ class PoolPlugin(WorkerPlugin):
         try:
             model = self._loaded(job)
             prepare(model.spec.recipe, job.grid.mpp.side, job.engine)
-            scorer = Scorer(slide, model, job.grid, job.batch_tiles, job.engine, job.normaliser)
+            scorer = Scorer(
+                slide, model, job.grid, job.batch_tiles, job.engine, job.normaliser, job.focus_limit
+            )
             return OpenJob(scorer, ScoreStore(job.folder), files)
         except BaseException:
             slide.close()

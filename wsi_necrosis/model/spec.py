@@ -14,6 +14,7 @@ from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError, SettingsError
 from wsi_necrosis.model.calibration import FORBID, Temperature
 from wsi_necrosis.model.ood import OodDetector
+from wsi_necrosis.model.quality import Quality
 from wsi_necrosis.model.quantity import Quantity
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.provenance import digest
@@ -25,7 +26,7 @@ WEIGHTS_FILE = "model.safetensors"
 SHIPPED = Path(__file__).parents[1] / "weights"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
 PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
-WITHOUT_SCORES = PROSE | {"quantity"}  # fields that do not change the scores of a tile
+WITHOUT_SCORES = PROSE | {"quantity", "quality"}  # fields that do not change the scores of a tile
 
 
 def _parse_recipe(tree: Any) -> Recipe:
@@ -92,6 +93,8 @@ class ModelSpec:
         Which estimator of percent viable leads, and how far it is off; None where that was not measured.
     ood : OodDetector or None
         How tiles unlike the training tiles are recognised; None where the model cannot.
+    quality : Quality or None
+        What slides must look like to be fit for it; None where that was not measured.
     trained_on : TrainingData
         Source, licence, cases and centre of the training tiles.
     training : dict
@@ -125,6 +128,7 @@ class ModelSpec:
     calibration: Temperature = field(default_factory=Temperature)
     quantity: Quantity | None = None
     ood: OodDetector | None = None
+    quality: Quality | None = None
     classes: tuple[str, ...] = CLASSES
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -10,17 +10,21 @@ from numpy.typing import NDArray
 from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
 from wsi_necrosis.model.quantity import Estimator
 from wsi_necrosis.scores.block_scores import CellState, Scores
-from wsi_necrosis.scores.labels import CellLabel, cell_class, ood_cells
+from wsi_necrosis.scores.labels import CellLabel, cell_class, defocused_cells, ood_cells
 from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import PixelCount
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells as flat arrays; probabilities are 0 where not scored, `ood` marks those unlike the training tiles."""
+    """Cells as flat arrays; probabilities are 0 where not scored, `ood` marks those unlike the training tiles.
+
+    `defocused` marks those out of focus and not unlike; of neither do the probabilities say anything.
+    """
 
     label: NDArray[np.uint8]
     ood: NDArray[np.bool_]
+    defocused: NDArray[np.bool_]
     tissue: NDArray[np.int64]
     prob: NDArray[np.float64]
     centre_mm: NDArray[np.float64]
@@ -29,6 +33,11 @@ class Cells:
     def classed(self) -> NDArray[np.bool_]:
         """Cells that have a class."""
         return (self.label > 0) & (self.label < CellLabel.ABSTAINED)
+
+    @property
+    def unfit(self) -> NDArray[np.bool_]:
+        """Cells unlike the training tiles or out of focus."""
+        return self.ood | self.defocused
 
     @property
     def likely_tumour(self) -> NDArray[np.bool_]:
@@ -62,7 +71,11 @@ def cells_of(scores: Scores, settings: QuantifySettings) -> Cells:
     row, col = np.indices((rows, cols))
     centre_mm = np.stack([(col + 0.5) * side_mm[0], (row + 0.5) * side_mm[1]], axis=-1)
     tissue = scores.px[..., PixelCount.TISSUE].astype(np.int64)
-    ood = ood_cells(scores, settings)
     return Cells(
-        label.ravel(), ood.ravel(), tissue.ravel(), prob.reshape(-1, len(CLASSES)), centre_mm.reshape(-1, 2)
+        label.ravel(),
+        ood_cells(scores, settings).ravel(),
+        defocused_cells(scores, settings).ravel(),
+        tissue.ravel(),
+        prob.reshape(-1, len(CLASSES)),
+        centre_mm.reshape(-1, 2),
     )

@@ -56,10 +56,10 @@ class Decision:
 def decision_of(cells: Cells) -> Decision | None:
     """How decided the model is on the tissue of a slide's cells; None where no tissue was scored.
 
-    Cells count by their tissue. Those unlike the training tiles are left out, as their probabilities say nothing of
-    the rest, unless there are no others.
+    Cells count by their tissue. Those unlike the training tiles or out of focus are left out, as their probabilities
+    say nothing of the rest, unless there are no others.
     """
-    weight = np.where(cells.ood, 0, cells.tissue)
+    weight = np.where(cells.unfit, 0, cells.tissue)
     if not weight.any():
         weight = cells.tissue
     if not weight.any():

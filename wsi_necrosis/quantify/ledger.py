@@ -14,6 +14,8 @@ from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.tiling.grid import PixelCount
 
+ABSTAINED_FOR = ("ood", "defocus", "uncertainty")
+
 
 @dataclass(frozen=True)
 class AreaLedger:
@@ -27,6 +29,8 @@ class AreaLedger:
         Area of one mask pixel in mm2.
     soft_mm2 : tuple of float
         The class terms' tissue split by probability, in the order of `classes.CLASSES`, in mm2.
+    abstained_px : tuple of int
+        `abstained` by the first reason that applies, in the order of `ABSTAINED_FOR`.
     """
 
     outside_region: int
@@ -38,16 +42,22 @@ class AreaLedger:
     viable: int
     pixel_mm2: float
     soft_mm2: tuple[float, float, float]
+    abstained_px: tuple[int, int, int]
 
     @property
     def px(self) -> dict[str, int]:
         """The terms in mask pixels."""
-        return {f.name: getattr(self, f.name) for f in fields(self)[:-2]}
+        return {f.name: getattr(self, f.name) for f in fields(self)[:-3]}
 
     @property
     def total(self) -> int:
         """Mask pixels of the slide's plane."""
         return sum(self.px.values())
+
+    @property
+    def abstained_by(self) -> dict[str, int]:
+        """Mask pixels that abstained, by reason."""
+        return dict(zip(ABSTAINED_FOR, self.abstained_px, strict=True))
 
     def class_mm2(self, estimator: Estimator) -> tuple[float, float, float]:
         """Area of each class in mm2, in the order of `classes.CLASSES`, by sums of probability or by class."""
@@ -68,14 +78,17 @@ def ledger_of(scores: Scores, cells: Cells) -> AreaLedger:
     # float64 weights are exact up to 2**53 pixels
     tissue = np.bincount(cells.label, weights=cells.tissue, minlength=len(CellLabel)).astype(np.int64)
     soft_mm2 = cells.soft.sum(axis=0) * scores.px_mm2
+    ood, defocused = int(cells.tissue[cells.ood].sum()), int(cells.tissue[cells.defocused].sum())
+    abstained = int(tissue[CellLabel.ABSTAINED])
     return AreaLedger(
         outside_region=int(px[PixelCount.OUTSIDE_REGION]),
         unreadable=int(px[PixelCount.UNREADABLE]),
         background=int(px[PixelCount.BACKGROUND]),
-        abstained=int(tissue[CellLabel.ABSTAINED]),
+        abstained=abstained,
         non_tumour=int(tissue[CellLabel.NON_TUMOUR]),
         non_viable=int(tissue[CellLabel.NON_VIABLE]),
         viable=int(tissue[CellLabel.VIABLE]),
         pixel_mm2=float(scores.px_mm2),
         soft_mm2=cast(tuple[float, float, float], tuple(soft_mm2.tolist())),
+        abstained_px=(ood, defocused, abstained - ood - defocused),
     )

@@ -20,6 +20,7 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.model.quantity import EndOfScale, Estimator, Quantity
 from wsi_necrosis.quantify.cells import Cells, cells_of
 from wsi_necrosis.quantify.doubt import Decision, ResultWarning, decision_of, doubts
+from wsi_necrosis.quantify.evaluable import Reason, reason_against
 from wsi_necrosis.quantify.intervals import (
     NO_NON_VIABLE,
     NO_VIABLE,
@@ -36,7 +37,6 @@ from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.tiling.grid import PixelCount
 
 Status = Literal["scored", "not_evaluable"]
-Reason = Literal["unreadable", "no_tissue", "out_of_domain", "undecided", "no_tumour", "too_little_tumour"]
 Finding = Literal["no_viable", "no_non_viable"]
 
 NO_PERCENTAGE = "interval: not available (no percentage)"
@@ -45,7 +45,6 @@ NO_INTERVAL: Mapping[Finding, str] = MappingProxyType(
     {"no_viable": NO_VIABLE, "no_non_viable": NO_NON_VIABLE}
 )
 
-PLENTY = 3  # times the least tumour: tissue enough to say that it holds none
 PROB_TOLERANCE = 1e-2  # of a sum of probabilities; half-precision networks stay well within it
 
 
@@ -70,9 +69,10 @@ class NecrosisScore:
         `scored`, or `not_evaluable` with a `reason` and without a percentage.
     reason : str or None
         `unreadable` (too much of the tissue is damaged in the file), `no_tissue` (no tissue was scored),
-        `out_of_domain` (too much of it is unlike the training tiles), `undecided` (the model is close to guessing),
-        `too_little_tumour` (by the leading estimator, or no cell is tumour by its likeliest class), or `no_tumour` (the
-        same, though there is tissue enough that has a class: hardly any of it is tumour).
+        `out_of_domain` (too much of it is unlike the training tiles), `out_of_focus` (too much of it is so),
+        `undecided` (the model is close to guessing), `too_little_tumour` (by the leading estimator, or no cell is
+        tumour by its likeliest class), or `no_tumour` (the same, though there is tissue enough that has a class: hardly
+        any of it is tumour).
     policy : str
         Denominator: `tumour` is viable + non-viable tumour.
     percent_viable, percent_necrosis : float or None
@@ -85,12 +85,14 @@ class NecrosisScore:
         `no_viable` or `no_non_viable`: no cell's likeliest class is that one, so it was not found. The percentage then
         says no more than that, and there is no interval: resampled tissue has no such cell either.
     percent_viable_if_abstained : IfAbstained or None
-        Bounds of what the abstained tissue could change: cells unlike the training tiles count in full, uncertain
-        ones where they are at least as likely tumour as not.
+        Bounds of what the abstained tissue could change: cells unlike the training tiles or out of focus count in full,
+        uncertain ones where they are at least as likely tumour as not.
     tumour_mm2, viable_mm2 : float
         Areas by the leading estimator.
     ood_mm2 : float
         Tissue that abstained because it is unlike the training tiles; part of the ledger's `abstained`.
+    defocus_mm2 : float
+        Other tissue that abstained because it is out of focus; part of the same term.
     viable_upper_mm2 : float or None
         Upper limit of the viable area, or None with the reason in `viable_upper_reason`.
     interval : Interval or None
@@ -119,6 +121,7 @@ class NecrosisScore:
     tumour_mm2: float
     viable_mm2: float
     ood_mm2: float
+    defocus_mm2: float
     viable_upper_mm2: float | None = None
     viable_upper_reason: str | None = NO_UPPER_LIMIT
     interval: Interval | None = None
@@ -146,6 +149,7 @@ class NecrosisScore:
             "total_px": self.ledger.total,
             "px": self.ledger.px,
             "mm2": self.ledger.area_mm2(),
+            "abstained_px": self.ledger.abstained_by,
         }
         facts["limit_of_blank_text"] = limit_of_blank_text(facts["limit_of_blank"])
         facts["limit_of_full_text"] = limit_of_full_text(facts["limit_of_full"])
@@ -195,23 +199,20 @@ def measure(
     ledger = ledger_of(scores, cells)
     estimator = leading_estimator(settings, quantity)
     figures = None if quantity is None else quantity.of(estimator)
-    areas, ood_px, decision = (
-        ledger.class_mm2(estimator),
-        int(cells.tissue[cells.ood].sum()),
-        decision_of(cells),
-    )
+    areas, abstained, decision = ledger.class_mm2(estimator), ledger.abstained_by, decision_of(cells)
     score = NecrosisScore(
         policy=settings.policy,
         estimator=estimator,
         tumour_mm2=areas[NON_VIABLE] + areas[VIABLE],
         viable_mm2=areas[VIABLE],
-        ood_mm2=ood_px * ledger.pixel_mm2,
+        ood_mm2=abstained["ood"] * ledger.pixel_mm2,
+        defocus_mm2=abstained["defocus"] * ledger.pixel_mm2,
         limit_of_blank=None if figures is None else figures.blank,
         limit_of_full=None if figures is None else figures.full,
         decision=decision,
         ledger=ledger,
     )
-    reason = _reason(score, ood_px, settings)
+    reason = reason_against(ledger, score.tumour_mm2, decision, settings)
     percents = _percents(ledger) if reason is None else {}
     said = tuple(doubts(percents, estimator, figures, decision, settings))
     score = replace(score, reason=reason, warnings=said)
@@ -226,28 +227,6 @@ def leading_estimator(settings: QuantifySettings, quantity: Quantity | None) -> 
     if settings.estimator != "auto":
         return settings.estimator
     return "hard" if quantity is None else quantity.estimator
-
-
-def _reason(score: NecrosisScore, ood_px: int, settings: QuantifySettings) -> Reason | None:
-    """Why a slide is not evaluable; None if it is."""
-    ledger = score.ledger
-    tumour_px = ledger.non_viable + ledger.viable
-    tissue_px = ledger.abstained + ledger.non_tumour + tumour_px
-    # what an overview could not read may be tissue
-    if ledger.unreadable > settings.max_unreadable_share * (ledger.unreadable + tissue_px):
-        return "unreadable"
-    if tissue_px == 0:
-        return "no_tissue"
-    if ood_px > settings.max_ood_share * tissue_px:
-        return "out_of_domain"
-    if score.decision is not None and score.decision.rules_out(settings):
-        return "undecided"
-    if score.tumour_mm2 < settings.min_tumour_mm2 or tumour_px == 0:
-        classed_mm2 = (ledger.non_tumour + tumour_px) * ledger.pixel_mm2
-        plenty = classed_mm2 > 0 and classed_mm2 >= PLENTY * settings.min_tumour_mm2
-        hardly = score.tumour_mm2 < settings.no_tumour_share * classed_mm2
-        return "no_tumour" if plenty and hardly else "too_little_tumour"
-    return None
 
 
 def _percents(ledger: AreaLedger) -> dict[Estimator, float]:
@@ -307,12 +286,12 @@ def _check(scores: Scores) -> None:
 def _if_abstained(cells: Cells, estimator: Estimator) -> IfAbstained:
     """V / (V + X + U) and (V + U) / (V + X + U) in percent.
 
-    V is viable, X non-viable tumour, and U the tissue of abstained cells: of those unlike the training tiles, whose
-    probabilities carry no information, and of those that are likely tumour.
+    V is viable, X non-viable tumour, and U the tissue of abstained cells: of those unlike the training tiles or out
+    of focus, whose probabilities carry no information, and of those that are likely tumour.
     """
     area = cells.by(estimator).sum(axis=0)
     viable, non_viable = float(area[VIABLE]), float(area[NON_VIABLE])
-    counted = (cells.label == CellLabel.ABSTAINED) & (cells.ood | cells.likely_tumour)
+    counted = (cells.label == CellLabel.ABSTAINED) & (cells.unfit | cells.likely_tumour)
     abstained = float(cells.tissue[counted].sum())
     return IfAbstained(
         percent_viable(viable, non_viable + abstained), percent_viable(viable + abstained, non_viable)

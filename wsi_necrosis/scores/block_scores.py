@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.tiling.grid import PixelCount, TileGrid
+from wsi_necrosis.tiling.quality import Measure
 
 
 class CellState(IntEnum):
@@ -38,6 +39,9 @@ class BlockScores:
         Entropy over ln 3 of the probabilities calibrated by the model's temperature; NaN where not scored.
     ood : float32 array (rows, cols)
         Distance from the training tiles over the model's own limit; NaN where not scored.
+    quality : float32 array (rows, cols, 5)
+        How fit the cell's tile is to be scored, by `tiling.quality.Measure`; NaN where not scored, or where the model
+        has nothing to compare with.
     px : uint32 array (rows, cols, 4)
         Mask pixels of the cell by `grid.PixelCount`.
     radiomics : float32 array (rows, cols, features)
@@ -52,6 +56,7 @@ class BlockScores:
     prob: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
     ood: NDArray[np.float32]
+    quality: NDArray[np.float32]
     px: NDArray[np.uint32]
     radiomics: NDArray[np.float32]
     gate: NDArray[np.float32]
@@ -77,6 +82,7 @@ class Scores:
     prob: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
     ood: NDArray[np.float32]
+    quality: NDArray[np.float32]
     px: NDArray[np.uint32]
     state: NDArray[np.uint8]
 
@@ -91,7 +97,10 @@ def empty_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:
     state = np.where(px[..., PixelCount.TISSUE] > 0, CellState.NOT_LOOKED, CellState.NO_TISSUE).astype(
         np.uint8
     )
-    return BlockScores(nans(len(CLASSES)), nans(), nans(), px.copy(), nans(n_features), nans(2), state)
+    quality = nans(len(Measure))
+    return BlockScores(
+        nans(len(CLASSES)), nans(), nans(), quality, px.copy(), nans(n_features), nans(2), state
+    )
 
 
 def failed_block(px: NDArray[np.uint32], n_features: int) -> BlockScores:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import QuantifySettings
+from wsi_necrosis.tiling.quality import Measure
 
 
 class CellLabel(IntEnum):
@@ -30,7 +31,7 @@ def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
     scores : Scores
         The slide's scores.
     settings : QuantifySettings
-        Cells above `max_ood` or `max_uncertainty` abstain.
+        Cells above `max_ood`, `max_defocus` or `max_uncertainty` abstain.
 
     Returns
     -------
@@ -39,7 +40,8 @@ def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
     scored = scores.state == CellState.SCORED
     best = np.argmax(np.where(scored[..., None], scores.prob, 0), axis=-1).astype(np.uint8) + 1
     uncertainty = np.fmin(scores.uncertainty, 1)  # rounding may raise an entropy just above its maximum
-    abstained = ood_cells(scores, settings) | (scored & (uncertainty > settings.max_uncertainty))
+    unfit = ood_cells(scores, settings) | defocused_cells(scores, settings)
+    abstained = unfit | (scored & (uncertainty > settings.max_uncertainty))
     label = np.where(scored, np.where(abstained, CellLabel.ABSTAINED, best), CellLabel.NONE)
     return np.where(scores.state == CellState.UNREADABLE, CellLabel.UNREADABLE, label).astype(np.uint8)
 
@@ -47,3 +49,10 @@ def cell_class(scores: Scores, settings: QuantifySettings) -> NDArray[np.uint8]:
 def ood_cells(scores: Scores, settings: QuantifySettings) -> NDArray[np.bool_]:
     """Scored cells (rows, cols) that are farther from the training tiles than `settings.max_ood` allows."""
     return np.asarray((scores.state == CellState.SCORED) & (scores.ood > settings.max_ood))
+
+
+def defocused_cells(scores: Scores, settings: QuantifySettings) -> NDArray[np.bool_]:
+    """Scored cells (rows, cols) that are not `ood_cells` and more out of focus than `settings.max_defocus` allows."""
+    defocus = scores.quality[..., Measure.DEFOCUS]
+    scored = scores.state == CellState.SCORED
+    return np.asarray(scored & (defocus > settings.max_defocus) & ~ood_cells(scores, settings))

@@ -28,7 +28,7 @@ from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, emp
 from wsi_necrosis.scores.slide_folder import BLOCKS, SCORES
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 log = logging.getLogger(__name__)
 
 
@@ -94,7 +94,7 @@ class ScoreReader:
         StoreError
             A finished block differs from what was written.
         """
-        names = ("prob", "uncertainty", "ood", "px", "state")
+        names = ("prob", "uncertainty", "ood", "quality", "px", "state")
         try:
             arrays = {name: np.asarray(self._array(name)[...]) for name in names}
         except (OSError, ValueError, RuntimeError) as error:  # zarr's codecs raise these on damaged chunks

@@ -82,6 +82,11 @@ class QuantifySettings(Section):
     max_uncertainty: Fraction
     max_ood: Positive
     max_ood_share: Fraction
+    max_defocus: Positive
+    max_defocus_share: Fraction
+    usual_defocus_share: Fraction
+    usual_dense_share: Fraction
+    min_nuclei: Count
     max_unreadable_share: Fraction
     max_estimator_gap: NotNegative
     undecided_top_prob: Fraction

@@ -21,10 +21,9 @@ from scipy import ndimage
 
 from wsi_necrosis.settings.run import TissueSettings, load_settings
 from wsi_necrosis.slides.overview import Overview
+from wsi_necrosis.tiling.glass import PAINTED_WHITE, glass_colour
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
-DEFAULT_GLASS = (243.0, 243.0, 243.0)  # of slides that show no glass; usual after white balance
-PAINTED_WHITE = 252  # in all channels: filled in where nothing was scanned, or saturated glass
 SHARP_PX = 0.6  # sigma of the smoothing with which edges are put
 SMOOTH_PX = 0.8  # sigma of the further smoothing with which colour is tested: 1.0 in all
 STRONG = 3  # times `chroma_od`: stain that is left out of averages over surroundings
@@ -71,56 +70,6 @@ def find_tissue(overview: Overview, settings: TissueSettings | None = None) -> T
     kind[tissue] = MaskClass.TISSUE
     kind[overview.unreadable] = MaskClass.UNREADABLE
     return TissueMask(kind, overview.plane, overview.px_l0, overview.mpp)
-
-
-def glass_colour(overview: Overview) -> NDArray[np.float32]:
-    """Colour of the slide's bare glass.
-
-    The commonest hue of bright, even places that are not pink. Where a slide shows none,
-    `DEFAULT_GLASS`; where glass is saturated, white.
-
-    Returns
-    -------
-    float32 array (3,)
-        Grey levels of red, green and blue, 0 to 255.
-    """
-    mean, spread, white = _square_statistics(overview)
-    pink = (mean[:, 0] + mean[:, 2]) / 2 - mean[:, 1]
-    warm = mean[:, 0] - mean[:, 2]
-    bright = (mean.min(axis=1) > 180) & (spread < 2.5) & (pink < 8) & (pink > -25) & (abs(warm) < 30)
-    likely = bright & ~white
-    enough = max(1, 0.002 * len(mean))
-    if likely.sum() < max(enough, 0.02 * white.sum()):
-        return np.array((255, 255, 255) if white.sum() >= enough else DEFAULT_GLASS, np.float32)
-    return _least_pink(mean[likely], pink[likely], warm[likely])
-
-
-def _least_pink(
-    mean: NDArray[np.float32], pink: NDArray[np.float32], warm: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Median colour of the least pink of the common hues, so that large even pale tissue is not taken for glass."""
-    edges = np.arange(-25, 9.0), np.arange(-30, 31.0)
-    counts = ndimage.uniform_filter(np.histogram2d(pink, warm, bins=edges)[0], 3, mode="constant")
-    first = int(np.argmax(counts.max(axis=1) >= 0.1 * counts.max()))
-    row, col = np.unravel_index(np.argmax(counts[first : first + 4]), counts[first : first + 4].shape)
-    near = (abs(pink - edges[0][first + row] - 0.5) < 2) & (abs(warm - edges[1][col] - 0.5) < 2)
-    return np.asarray(np.median(mean[near], axis=0), np.float32)
-
-
-def _square_statistics(
-    overview: Overview, most: int = 500_000
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Mean colour, standard deviation and whiteness of small squares all over the slide."""
-    height, width = overview.rgb.shape[:2]
-    side = min(4, height, width)
-    rows, cols = height // side, width // side
-    every = max(1, round(rows * cols / most))
-    stripes = overview.rgb[: rows * side, : cols * side].reshape(rows, side, cols * side, 3)[::every]
-    squares = stripes.reshape(-1, side, cols, side, 3).swapaxes(1, 2).reshape(-1, side * side, 3)
-    lost = overview.unreadable[: rows * side, : cols * side].reshape(rows, side, cols, side)[::every]
-    squares = squares[~lost.any(axis=(1, 3)).ravel()].astype(np.float32)
-    white = squares.min(axis=(1, 2)) >= PAINTED_WHITE
-    return squares.mean(axis=1), squares.std(axis=1).max(axis=1), white
 
 
 def _candidates(

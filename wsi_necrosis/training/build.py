@@ -28,6 +28,7 @@ from wsi_necrosis.training.fit_log import write_fit_log
 from wsi_necrosis.training.fit_state import heads_of
 from wsi_necrosis.training.held_out import PICTURE_DIGITS, HeldOutSummary, summarise_held_out
 from wsi_necrosis.training.leave_case_out import FitSetup, Watch, hold_out, silent
+from wsi_necrosis.training.quality import quality_ranges
 from wsi_necrosis.training.samples import SampleCache
 
 VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
@@ -109,6 +110,8 @@ def train(
             members = fit_members(setup)
         summary = summarise_held_out(setup.samples, held, settings)
         spec = describe(tiles, setup.samples.recipe, settings, members[0].standardise, summary)
+        quality = quality_ranges(setup.samples, settings.crops.mpp_um, settings.crops.workers)
+        spec = replace(spec, quality=quality)
         claim.require()
         spec = save_checkpoint(out, spec, assembled(settings, members).tensors())
         histories = {f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)}

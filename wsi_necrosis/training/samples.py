@@ -315,14 +315,14 @@ def _tissue(
     """Each slide with the tissue pixels (k, 3) of all its tiles, averaged to the pixel size of a run's overview."""
     for slide in dict.fromkeys(slides):
         coarse = [
-            _coarser(part, max(1, round(OVERVIEW_UM / mpp)))
+            coarser(part, max(1, round(OVERVIEW_UM / mpp)))
             for of, part in zip(slides, by_tile, strict=True)
             if of == slide
         ]
         yield slide, np.concatenate([part[foreground(part)] for part in coarse])
 
 
-def _coarser(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def coarser(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Crops (k, h, w, 3) averaged over `side` x `side` pixels; incomplete blocks at the edges are left out."""
     k, height, width, _ = pixels.shape
     rows, cols = height // side, width // side
