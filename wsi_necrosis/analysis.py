@@ -250,39 +250,10 @@ def _streamed(
 ) -> Generator[_UnderWay]:
     """Slides in the order of their requests, to be waited for; each stage has a thread that takes one after another.
 
-<<<<<<< HEAD
     When the iterator is closed, a slide whose blocks are all done is finished, and one that is scored stops after its
     next block.
     """
     going, under_way = _Going(watcher), deque[_UnderWay]()
-=======
-    with working_on(request), claimed(request.folder, _lease(settings)) as claim:
-        done = None if request.overwrite else _finished(request, plan)
-        if done is not None:  # by another process meanwhile
-            return SlideReport(request.folder, done, settings)
-        px = cell_pixels(plan.grid, tissue.mask)
-        work = begin(claim, plan.inputs, overwrite=request.overwrite)
-        store = _open_store(work, plan, tissue, px)
-        watcher.folder_ready(work.path)
-        _log_plan(request, plan, tissue)
-        with stats.stage("score"):
-            job = make_job(plan, work.path, tissue.overview, tissue.mask)
-            scoring = score_slide(pool, job, store, px, watcher)
-        with stats.stage("measure"):
-            scores = store.read_whole(px)
-            score = measure(scores, plan.quantify, plan.spec.quantity)
-        result = result_of(request, plan, tissue, scores, score)
-        with stats.stage("export"):
-            failed = export_slide(work.path, result, tissue, scores, settings)
-        result["warnings"] += [asdict(each) for each in failed]
-        write_json(work.path / PERF, perf_of(stats.seconds, scoring), durable=False)
-        prepared.files.require_same(plan.inputs["slide"]["fingerprint"])
-        write_json(work.path / RESULT, result, durable=False)
-        publish(claim, overwrite=request.overwrite)
-    codes = [each["code"] for each in result["warnings"]]
-    log.info("%s: percent viable %s, %s", request.name, result["percent_viable"], codes)
-    return SlideReport(request.folder, result, settings)
->>>>>>> b8-checks
 
     def scored(prepared: Future[Prepared]) -> Scored | SlideReport:
         ready = prepared.result()

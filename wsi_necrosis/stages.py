@@ -159,7 +159,7 @@ def finish(scored: Scored | SlideReport, settings: Settings) -> SlideReport:
         with stats.stage("measure"):
             scores = scored.store.read_whole(scored.px)
             found = measure(scores, plan.quantify, plan.spec.quantity)
-        result = result_of(request, plan, tissue.mask, scores, found)
+        result = result_of(request, plan, tissue, scores, found)
         with stats.stage("export"):
             failed = export_slide(folder, result, tissue, scores, settings)
         result["warnings"] += [asdict(each) for each in failed]
