@@ -46,7 +46,7 @@ STEPS = ("open", "claim", "score", "measure", "export", "publish", "end", "table
 
 def work(slides: Path, out: Path, notes: Path, steps: Path, *settings: str) -> int:
     """Analyse all slides; blocks whose record is written and steps that begin and end are noted."""
-    from wsi_necrosis import analysis, claims
+    from wsi_necrosis import claims, stages
     from wsi_necrosis.export import export_slide
     from wsi_necrosis.pipelines.batch import batch as job
     from wsi_necrosis.pipelines.console.batch_progress import QuietBatch
@@ -62,8 +62,8 @@ def work(slides: Path, out: Path, notes: Path, steps: Path, *settings: str) -> i
 
     ScoreStore.write_block = noted  # type: ignore[method-assign]
     places = (
-        (analysis, "open_slide"), (claims, "_acquired"), (analysis, "score_slide"), (analysis, "measure"),
-        (export_slide, "export_slide"), (analysis, "publish"), (claims.Claim, "end"), (job, "write_summary"),
+        (stages, "open_slide"), (claims, "_acquired"), (stages, "score_slide"), (stages, "measure"),
+        (export_slide, "export_slide"), (stages, "publish"), (claims.Claim, "end"), (job, "write_summary"),
     )  # fmt: skip
     for step, (owner, name) in zip(STEPS, places, strict=True):
         setattr(owner, name, marked(step, getattr(owner, name), steps))
