@@ -13,14 +13,8 @@ from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.settings.loading import overlaid, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section, Seed, Seeds
 
-VARIATIONS = (
-    "jitter",
-    "jitter_od",
-    "defocus_um",
-    "brightness",
-    "white_balance",
-    "gamma",
-)  # of `CropSettings`
+# Settings of `CropSettings` that vary more than the direction of a crop.
+VARIATIONS = ("jitter", "jitter_od", "defocus_um", "brightness", "white_balance", "gamma")
 
 
 class TileDataSettings(Section):
