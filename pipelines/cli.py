@@ -249,7 +249,8 @@ def evaluate(
     out: OutPath = Path("wsi-necrosis-evaluation"),
     card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
     ood: Annotated[
-        Path | None, typer.Option("--ood", help="Table of pictures and slides that should be refused.")
+        list[Path] | None,
+        typer.Option("--ood", help="Table of pictures and slides that should be refused; may be repeated."),
     ] = None,
     within_case: Annotated[
         bool, typer.Option("--within-case", help="Take new tiles of known cases; results are marked so.")
@@ -267,7 +268,7 @@ def evaluate(
     from .evaluation import evaluate as job
 
     with interruptible(), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, ood, within_case, mpp))
+        found = job.evaluate(job.Options(model, tiles, out, card, tuple(ood or ()), within_case, mpp))
     typer.echo(found)
 
 

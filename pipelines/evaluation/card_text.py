@@ -79,13 +79,13 @@ than {mpp:g} um per pixel.
 - {branches} {heads}
 - {members}
 - Loss: {loss}; classes are weighted by inverse frequency.
-- {epochs} epochs of AdamW at {learning_rate:g}; crops are rotated and mirrored, and their stains varied by
-  {jitter:.0f} %, with radiomics computed on the result. {stopping}
+- {epochs} epochs of AdamW at {learning_rate:g}; crops are rotated and mirrored, and
+  {varied}. {stopping}
 - Calibration of single tiles, for their uncertainty: temperature {temperature:.2f}, fitted to {temperature_cases}
   left-out cases and at most {most_t:g}. Percent viable is of probabilities as they are.
-- Tiles unlike the training tiles: a tile is described by mean and spread of its colours at four scales (15 numbers).
-  The model abstains beyond {limit:.2f} from the training crops (Mahalanobis distance over the root of 15),
-  within which {keep:.0f} % of left-out cases' crops lie.
+- Tiles unlike the training tiles: a tile is described by its mean colours and by how much they vary within 2 x 2
+  pixels (6 numbers). The model abstains beyond {limit:.2f} from the views of the training crops (Mahalanobis distance
+  over the root of 6), within which {keep:.0f} % of left-out cases' crops lie.
 - Weights: float16, SHA-256 `{sha256}`.
 
 ## Percent viable
@@ -139,13 +139,14 @@ Made with {versions}. The same versions on one type of processor give the same f
 
 
 SHIPPED_COMMANDS = """\
-From a checkout after `make setup`, with the data folder in `WSI_NECROSIS_DATA`; the first makes the weights, the second
+From a checkout after `make setup`, with the data folder in `WSI_NECROSIS_DATA`; the first makes the weights, the third
 every number of this card:
 
 ```
 .venv/bin/wsi-necrosis train configs/train.yaml -o wsi_necrosis/weights/default
+.venv/bin/python benchmarks/ood_made.py -o ood-made
 .venv/bin/wsi-necrosis evaluate default --tiles $WSI_NECROSIS_DATA/tcia_os --ood benchmarks/ood_inputs.csv \\
-    -o docs/evaluation --card MODEL_CARD.md
+    --ood ood-made/ood_made.csv -o docs/evaluation --card MODEL_CARD.md
 ```"""
 OWN_COMMANDS = """\
 `wsi-necrosis train`, with the settings that stand in `model.json` under `training`, makes the weights, and

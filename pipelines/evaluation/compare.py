@@ -55,7 +55,7 @@ def compare(
     settings: TrainSettings,
     rules: EvaluationSettings,
     places: Places,
-    ood_table: Path | None = None,
+    ood_tables: Sequence[Path] = (),
 ) -> str:
     """Leave each case out in turn, under every variant; write tables, plots and the card; return a summary.
 
@@ -66,7 +66,7 @@ def compare(
     """
     spec = load_spec(model)
     _require_recipe(spec, settings)
-    inputs = None if ood_table is None else read_ood_inputs(ood_table)
+    inputs = [each for table in ood_tables for each in read_ood_inputs(table)]
     fits = places.out / "fits"
     with ProcessPoolExecutor(settings.crops.workers, get_context("spawn")) as pool:
         comparison = Comparison(SampleCache(tiles), settings, rules, pool, fits)
@@ -88,7 +88,7 @@ def compare(
         "reproduced": _reproduced(found, spec),
         "gate": _gate(main.samples, main.held),
         "importance": grown,
-        "ood": None if inputs is None else _ood_figures(inputs, model, main.samples, settings),
+        "ood": _ood_figures(inputs, model, main.samples, settings) if inputs else None,
     }
     places.out.mkdir(parents=True, exist_ok=True)
     write_json(places.out / RESULT, facts)
@@ -152,7 +152,7 @@ def _gate(samples: Samples, held: HeldOut) -> dict[str, dict[str, float]]:
 def _ood_figures(
     inputs: Sequence[OodInput], model: str, samples: Samples, settings: TrainSettings
 ) -> dict[str, Any]:
-    held = hold_out_ood(samples, settings.ood)
+    held = hold_out_ood(samples, settings.crops, settings.ood)
     familiar = held.distance[held.tissue] / held.limit(held.tissue, settings.ood)
     run_settings = load_settings(overrides=[f"model.name={json.dumps(model)}", "cluster.workers=1"])
     return summarise(list(react(inputs, run_settings)), familiar)

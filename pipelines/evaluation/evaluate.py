@@ -40,8 +40,8 @@ class Options:
         Folder of the results.
     card : Path, optional
         Where the model card is written; `out/MODEL_CARD.md` if not given.
-    ood : Path, optional
-        Table of pictures and slides that the model was not made for.
+    ood : tuple of Path
+        Tables of pictures and slides that the model was not made for.
     within_case : bool
         Accept tiles of cases that the model was trained on, if it has not seen the tiles; results are marked.
     mpp_um : float, optional
@@ -52,7 +52,7 @@ class Options:
     tiles: Path
     out: Path
     card: Path | None = None
-    ood: Path | None = None
+    ood: tuple[Path, ...] = ()
     within_case: bool = False
     mpp_um: float | None = None
 

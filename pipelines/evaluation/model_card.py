@@ -41,7 +41,7 @@ def render(spec: ModelSpec, facts: Mapping[str, Any], page: str = "docs/evaluati
         sha256=spec.weights_sha256, loss=LOSSES[fit["loss"]], page=page,
         n_tiles=data.n_tiles, n_cases=len(data.cases), centre=data.centre, note=training["data"]["note"],
         stopping=_stopping(fit["patience"], data.cases), mixed=MIXED[training["data"]["mixed"]],
-        jitter=100 * training["crops"]["jitter"],
+        varied=_varied(training["crops"]),
         count_table=_count_table(metrics["cases"]),
         source=data.source, doi=data.doi, licence=data.licence, source_mpp=_source_mpp(training["data"]["mpp_um"]),
         radiomics=_radiomics(spec), epochs=fit["epochs"], learning_rate=fit["learning_rate"],
@@ -250,9 +250,34 @@ Runs on pictures and slides that the model was not made for, in percent of their
 
 AUROC of the distance against left-out cases' crops with tissue, over cells with tissue: {auroc}. Of the cells of
 what should be refused ({refused}), {off} of {cells} are masked or abstained on; of left-out cases' crops,
-{100 * ood["familiar_abstained"]:.1f} %, as the limit is set so. Not asked to be refused: {open_}. Where pictures
-name no pixel size it is assumed.
+{100 * ood["familiar_abstained"]:.1f} %, as the limit is set so. {_unseen(ood)}Not asked to be
+refused: {open_}. Where pictures name no pixel size it is assumed.
 """
+
+
+def _varied(crops: Mapping[str, Any]) -> str:
+    """What differs between views of a crop, beside their direction."""
+    strengths = {
+        "stains by {:.0f} %": 100 * crops["jitter"],
+        "brightness by {:.0f} %": 100 * crops["brightness"],
+        "white balance by {:.0f} %": 100 * crops["white_balance"],
+        "gamma by {:.0f} %": 100 * crops["gamma"],
+        "focus by a blur of up to {:.3g} um": crops["defocus_um"],
+    }
+    parts = [text.format(strength) for text, strength in strengths.items() if strength]
+    return (
+        f"varied in {', '.join(parts)}, with radiomics computed on the result" if parts else "not varied else"
+    )
+
+
+def _unseen(ood: Mapping[str, Any]) -> str:
+    off, cells = ood["unseen_cells"]
+    if not cells:
+        return ""
+    return (
+        f"Pictures that set nothing ({_groups(ood['rows'], 'unseen')}) should be refused too: "
+        f"{off} of {cells} cells are. "
+    )
 
 
 def _groups(rows: Sequence[Mapping[str, Any]], expected: str) -> str:

@@ -25,7 +25,7 @@ from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import Settings
 
 COLUMNS = ("file", "group", "expected", "mpp")
-EXPECTED = ("ood", "open")
+EXPECTED = ("ood", "unseen", "open")
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".bmp"})
 TILE_PX = 256
 
@@ -34,6 +34,7 @@ TILE_PX = 256
 class OodInput:
     """A picture or slide; `expected` is "ood" where the model should abstain, and "open" where both are acceptable.
 
+    Where it is "unseen" the model should abstain too, and no part of the method was chosen on the picture.
     `mpp` is None where the slide states its pixel size.
     """
 
@@ -81,7 +82,7 @@ class Reaction:
 
 
 def read_ood_inputs(table: Path) -> tuple[OodInput, ...]:
-    """Rows of a CSV table with the columns file, group, expected (ood or open) and mpp (may be empty).
+    """Rows of a CSV table with the columns file, group, expected (ood, unseen or open) and mpp (may be empty).
 
     Files may name environment variables, and are relative to the table.
 
@@ -119,20 +120,32 @@ def summarise(reactions: Sequence[Reaction], familiar: NDArray[np.float64]) -> d
     dict
         `rows`; `auroc` of the distance by group and over all that are expected to be out of distribution, against the
         familiar crops; `held_off`, the share of cells of the expected ones that are masked or abstained on;
-        `familiar_abstained`, the share of familiar crops beyond the limit.
+        `unseen_cells`, how many cells of the unseen ones are so, and how many they have; `familiar_abstained`, the
+        share of familiar crops beyond the limit.
     """
     groups = dict.fromkeys(each.input.group for each in reactions)
     by_group = {group: [each for each in reactions if each.input.group == group] for group in groups}
-    expected = [each for each in reactions if each.input.expected == "ood"]
-    cells = sum(each.masked_cells + len(each.distance) for each in expected)
+    expected, unseen = (
+        [each for each in reactions if each.input.expected == kind] for kind in ("ood", "unseen")
+    )
+    held_off, cells = _held_off(expected)
     return {
         "rows": [each.row() for each in reactions],
         "auroc": {group: _auroc(some, familiar) for group, some in by_group.items()}
         | {"all that should be refused": _auroc(expected, familiar)},
-        "held_off": round(sum(each.held_off for each in expected) / cells, 4) if cells else None,
-        "held_off_cells": [sum(each.held_off for each in expected), cells],
+        "held_off": round(held_off / cells, 4) if cells else None,
+        "held_off_cells": [held_off, cells],
+        "unseen_cells": _held_off(unseen),
         "familiar_abstained": round(float((familiar > 1).mean()), 4),
     }
+
+
+def _held_off(reactions: Sequence[Reaction]) -> list[int]:
+    """Cells that are masked or abstained on, and all cells."""
+    return [
+        sum(each.held_off for each in reactions),
+        sum(each.masked_cells + len(each.distance) for each in reactions),
+    ]
 
 
 def _parsed(row: Mapping[str, str], table: Path) -> OodInput:
@@ -140,7 +153,9 @@ def _parsed(row: Mapping[str, str], table: Path) -> OodInput:
     if not path.is_file():
         raise DatasetError(f"{table} names {path}, which is not there; correct the table")
     if row["expected"] not in EXPECTED:
-        raise DatasetError(f"{table}: {row['file']} is expected to be {row['expected']!r}; write ood or open")
+        raise DatasetError(
+            f"{table}: {row['file']} is expected to be {row['expected']!r}; write ood, unseen or open"
+        )
     try:
         mpp = positive(row["mpp"]) if row["mpp"] else None
     except ValueError:

@@ -16,6 +16,7 @@ from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.settings.train import TrainSettings, load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.training.samples import Samples
+from wsi_necrosis.training.views import Views
 
 TINY = (
     "data.tiles=.", "crops.tile_px=32", "crops.per_side=2", "crops.views=2", "crops.min_tissue=0",
@@ -23,6 +24,11 @@ TINY = (
     "network.initial=random", "network.hidden=8", "network.gate_hidden=4", "network.recipe=phantom",
     "network.fusion=gate", "fit.l2=0", "fit.weight_decay=1e-2", "fit.epochs=15", "fit.batch=8",
     "fit.learning_rate=1e-2", "fit.test_seeds=[1]", "fit.device=cpu",
+)  # fmt: skip
+
+STILL = (  # views that differ in their direction alone
+    "crops.jitter=0", "crops.jitter_od=0", "crops.defocus_um=0", "crops.brightness=0", "crops.white_balance=0",
+    "crops.gamma=0",
 )  # fmt: skip
 
 
@@ -66,3 +72,8 @@ def relabelled(samples: Samples, case: str) -> Samples:
         for tile in samples.tiles
     )
     return replace(samples, tiles=tiles)
+
+
+def views_of(samples: Samples, *overrides: str) -> Views:
+    """Views of the crops of samples, under other settings."""
+    return Views(samples.tiles, samples.owner, samples.pixels, tiny(*overrides).crops)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from scipy import ndimage
 from sklearn.covariance import ShrunkCovariance
 
 from wsi_necrosis.dataset.annotated import Field
+from wsi_necrosis.dataset.crops import cut_crops
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.model.ood import NUMBERS, OodDetector
 from wsi_necrosis.model.ood_features import describe
@@ -21,7 +23,8 @@ from wsi_necrosis.training.held_out_ood import HeldOutOod, hold_out_ood
 from wsi_necrosis.training.samples import SampleCache, Samples
 
 SIDE = 40
-PUBLISHED_LIMIT = 1.829  # of the 48 tiles with the shipped settings
+TISSUES = Path(__file__).resolve().parents[2] / "benchmarks" / "crop_tissue.csv"
+PUBLISHED_LIMIT = 1.331  # of the 48 tiles with the shipped settings
 Pixels = np.ndarray
 
 
@@ -107,10 +110,10 @@ def test_two_alike_tiles_are_enough(painted: dict[str, Pixels]) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"centre": (0.0,) * (NUMBERS - 1)}, "of 15 numbers"),
-        ({"scale": (1.0,) * (NUMBERS + 1)}, "of 15 numbers"),
-        ({"precision": ((1.0,) * NUMBERS,) * (NUMBERS - 1)}, "of 15 numbers"),
-        ({"precision": ((1.0,) * NUMBERS,) * (NUMBERS - 1) + ((1.0,),)}, "of 15 numbers"),
+        ({"centre": (0.0,) * (NUMBERS - 1)}, "of 6 numbers"),
+        ({"scale": (1.0,) * (NUMBERS + 1)}, "of 6 numbers"),
+        ({"precision": ((1.0,) * NUMBERS,) * (NUMBERS - 1)}, "of 6 numbers"),
+        ({"precision": ((1.0,) * NUMBERS,) * (NUMBERS - 1) + ((1.0,),)}, "of 6 numbers"),
         ({"scale": (1.0,) * (NUMBERS - 1) + (0.0,)}, "scales and the limit above 0"),
         ({"limit": 0.0}, "scales and the limit above 0"),
         ({"limit": float("inf")}, "finite"),
@@ -139,7 +142,7 @@ def test_it_comes_back_from_json(detector: OodDetector, painted: dict[str, Pixel
 @pytest.fixture(scope="module")
 def shipped(data_dir: Path) -> TrainSettings:
     """The shipped settings, except those that the detector does not use."""
-    quick = ("network.fusion=radiomics", "network.recipe=none", "crops.views=1")
+    quick = ("network.fusion=radiomics", "network.recipe=none")
     return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))
 
 
@@ -152,7 +155,7 @@ def real(shipped: TrainSettings) -> Samples:
 
 @pytest.fixture(scope="module")
 def held(shipped: TrainSettings, real: Samples) -> HeldOutOod:
-    return hold_out_ood(real, shipped.ood)
+    return hold_out_ood(real, shipped.crops, shipped.ood)
 
 
 def test_the_limit_of_the_real_tiles_is_the_published_one(shipped: TrainSettings, held: HeldOutOod) -> None:
@@ -161,6 +164,32 @@ def test_the_limit_of_the_real_tiles_is_the_published_one(shipped: TrainSettings
     assert limit == pytest.approx(PUBLISHED_LIMIT, rel=0.01)
     assert np.mean(held.distance[held.tissue] > limit) <= 0.1
     assert held.fit(shipped.ood).limit == limit
+
+
+def test_no_case_and_no_tissue_is_left_outside(
+    real: Samples, held: HeldOutOod, shipped: TrainSettings
+) -> None:
+    """Of each case, and of each tissue that was told by eye, at most one left-out crop in ten; blood was too rare."""
+    with TISSUES.open(newline="") as handle:
+        tissues = {(row["file"], int(row["crop"])): row["tissue"] for row in csv.DictReader(handle)}
+    beyond = held.distance > held.limit(held.tissue, shipped.ood)
+    by_group: dict[str, list[bool]] = {}
+    for tile in real.tiles:
+        places = {crop.tobytes(): at for at, crop in enumerate(cut_crops(tile, shipped.crops))}
+        for row in np.flatnonzero(real.rows([tile]) & held.tissue):
+            tissue = tissues[tile.path.name, places[real.pixels[row].tobytes()]]
+            for group in (tile.case, tissue):
+                by_group.setdefault(group, []).append(bool(beyond[row]))
+    assert by_group.keys() >= {
+        "Case-48-P5",
+        "bone",
+        "cartilage",
+        "marrow",
+        "viable tumour",
+        "necrotic tumour",
+    }
+    shares = {group: np.mean(some) for group, some in by_group.items() if len(some) > 5}
+    assert max(shares.values()) <= 0.1, shares
 
 
 def test_ood_pictures_are_recognised(shipped: TrainSettings, real: Samples, held: HeldOutOod) -> None:

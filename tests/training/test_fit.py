@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from tests.helpers.training_tiles import painted_tiles, tiny
+from tests.helpers.training_tiles import STILL, painted_tiles, tiny
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import StoreError
@@ -452,8 +452,8 @@ def test_radiomics_alone_have_no_backbone_to_tune(cache: SampleCache, backbone: 
 def test_head_differs_from_frozen_only_where_crops_vary(
     cache: SampleCache, samples: Samples, backbone: Backbone
 ) -> None:
-    """Where nothing varies both are one; where crops are turned, or their stains jittered, they are not."""
-    still = ("crops.views=1", "crops.jitter=0", "crops.jitter_od=0", "fit.epochs=2", "fit.seed=1")
+    """Where nothing varies both are one; where crops are turned or varied, they are not."""
+    still = ("crops.views=1", *STILL, "fit.epochs=2", "fit.seed=1")
     frozen = fit(cache.samples(tiny(*still)), None, tiny(*still), 1)
 
     def gap(*overrides: str) -> float:
@@ -472,7 +472,7 @@ def test_head_differs_from_frozen_only_where_crops_vary(
 def test_crops_are_measured_as_they_are_varied(
     samples: Samples, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Radiomics of a batch are those of its jittered pixels, and the backbone sees the same pixels."""
+    """Radiomics of a batch are those of its varied pixels, and the backbone sees the same pixels."""
     measured, seen, measure = [], [], batches.measure
     monkeypatch.setattr(batches, "measure", lambda *args: measured.append(args[0]) or measure(*args))
     forward = Backbone.forward

@@ -9,30 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from tests.helpers.training_tiles import painted_tiles, save_tile, tiny
-from wsi_necrosis.dataset.labels import CERTAIN
+from tests.helpers.training_tiles import STILL, painted_tiles, save_tile, tiny, views_of
 from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.model.network import Backbone
 from wsi_necrosis.radiomics.extraction import extract
 from wsi_necrosis.radiomics.recipe import find_recipe
 from wsi_necrosis.slides.phantom import phantom_tiles
-from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training import samples as module
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.samples import (
     SampleCache,
     Samples,
-    Views,
     measure,
     pooled_views,
     radiomic_views,
     recipe_of,
-    vary,
 )
 
 
@@ -44,21 +38,6 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledTile, ...]:
 @pytest.fixture(scope="module")
 def samples(tiles: Sequence[LabelledTile]) -> Samples:
     return SampleCache(tiles).samples(tiny())
-
-
-@pytest.fixture(scope="module")
-def uneven(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """Three tiles as wide as one crop, two crops and three."""
-    folder, rng = tmp_path_factory.mktemp("uneven"), np.random.default_rng(5)
-    shapes = ((64, 64), (64, 96), (96, 96))
-    pictures = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
-    return SampleCache(
-        [save_tile(folder / f"{at}.png", pixels, at, "ABC"[at]) for at, pixels in enumerate(pictures)]
-    ).samples(tiny())
-
-
-def views_of(samples: Samples, *overrides: str) -> Views:
-    return Views(samples.tiles, samples.owner, samples.pixels, tiny(*overrides).crops)
 
 
 def test_samples_have_a_row_per_crop(samples: Samples, tiles: tuple[LabelledTile, ...]) -> None:
@@ -104,62 +83,6 @@ def test_the_mean_over_a_tile_is_over_its_own_crops(uneven: Samples) -> None:
     np.testing.assert_allclose(uneven.by_tile(values[:, 0]), [8, 2, 3])
 
 
-def test_pure_turns_and_mirrors_are_all_there_are(uneven: Samples) -> None:
-    """Without jitter: eight pictures of the same pixels, no two alike, and the first as it was."""
-    views = views_of(uneven, "crops.views=8", "crops.jitter=0", "crops.jitter_od=0")
-    crop = uneven.pixels[3]
-    found = [view.tobytes() for view in views.of(3)]
-    expected = [np.rot90(some, quarters) for some in (crop, crop[:, ::-1]) for quarters in range(4)]
-    assert len(set(found)) == 8
-    assert set(found) == {np.ascontiguousarray(view).tobytes() for view in expected}
-    assert found[0] == crop.tobytes()
-
-
-@given(views=st.integers(1, 8), row=st.integers(0, 6))
-def test_the_first_view_is_the_crop_as_it_is(uneven: Samples, views: int, row: int) -> None:
-    found = views_of(uneven, f"crops.views={views}").of(row)
-    assert found.shape == (views, 32, 32, 3)
-    np.testing.assert_array_equal(found[0], uneven.pixels[row])
-    assert len({view.tobytes() for view in found}) == views
-
-
-def test_jitter_is_on_top_of_a_turn(samples: Samples) -> None:
-    """Turned back, a jittered view keeps its structure and has another stain."""
-    crop, crops = samples.pixels[40], tiny().crops
-    for turn in range(8):
-        found = vary(crop, turn, np.random.default_rng(turn), crops)
-        still = vary(crop, turn, np.random.default_rng(0), tiny("crops.jitter=0", "crops.jitter_od=0").crops)
-        drawn = draw_jitter(np.random.default_rng(turn), crops.jitter, crops.jitter_od)
-        np.testing.assert_array_equal(found, jitter_stains(still, *drawn))
-        assert not np.array_equal(found, still)
-        assert found.flags.c_contiguous
-
-
-def test_each_view_has_a_jitter_of_its_own(samples: Samples) -> None:
-    means = views_of(samples, "crops.views=8").of(40).mean(axis=(1, 2))
-    assert len(np.unique(means.round(2), axis=0)) == 8
-    same = views_of(samples, "crops.views=8", "crops.jitter=0", "crops.jitter_od=0").of(40).mean(axis=(1, 2))
-    np.testing.assert_allclose(same, same[:1].repeat(8, axis=0))
-
-
-@given(data=st.data())
-def test_views_do_not_depend_on_the_tiles_beside(uneven: Samples, data: st.DataObject) -> None:
-    """A tile's own content decides: neither its neighbours, nor its place, its name, case or label."""
-    order = data.draw(st.permutations(range(3)).filter(lambda order: order != (0, 1, 2)))
-    count = data.draw(st.integers(1, 3))
-    chosen = [
-        replace(uneven.tiles[at], path=Path("moved"), case="Z", truth=CERTAIN[0]) for at in order[:count]
-    ]
-    rows = [np.flatnonzero(uneven.owner == at) for at in order[:count]]
-    owner = np.repeat(np.arange(count), [len(some) for some in rows])
-    before, after = (
-        views_of(uneven),
-        Views(tuple(chosen), owner, uneven.pixels[np.concatenate(rows)], tiny().crops),
-    )
-    for at, row in enumerate(np.concatenate(rows)):
-        np.testing.assert_array_equal(after.of(at), before.of(int(row)))
-
-
 def test_fewer_tiles_or_more_workers_change_no_features(samples: Samples) -> None:
     alone = SampleCache(samples.tiles[6:9]).samples(tiny("crops.workers=3"))
     here = samples.only(samples.tiles[6:9])
@@ -184,11 +107,11 @@ def test_radiomics_are_those_of_the_very_pixels_of_each_view(samples: Samples) -
         assert not np.allclose(direct[0], direct[1], rtol=1e-3)
 
 
-def test_radiomics_of_unjittered_views_are_computed_once(
+def test_radiomics_of_turned_views_are_computed_once(
     samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Turns do not change them: they are those of the first view, and equal to those of the others."""
-    views = views_of(samples.only(samples.tiles[:2]), "crops.views=8", "crops.jitter=0", "crops.jitter_od=0")
+    views = views_of(samples.only(samples.tiles[:2]), "crops.views=8", *STILL)
     recipe = find_recipe("fast")
     direct = np.stack([measure(views.of(row), recipe, 1.0) for row in range(8)])
     counted: list[int] = []

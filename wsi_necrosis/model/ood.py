@@ -1,7 +1,9 @@
 """Recognise tiles that are unlike all training tiles: other stains, pen, fluorescence, blank glass.
 
-A tile is described by its colours and by how much they vary at four scales, and compared with the training
-crops. Features of the network are not used: it is trained with stain jitter to ignore colour.
+A tile is described by its colours and by how much they vary between neighbouring pixels, and compared with the views
+that the model was trained on. Features of the network are not used: it is trained on varied stains and light to ignore
+colour. Nor is variation over larger distances: it differs from tissue to tissue more than from stain to stain, and
+would refuse cartilage to a model of cases without it.
 """
 
 from __future__ import annotations
@@ -13,23 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-OCTAVES = 3  # halvings of the resolution: variation within 2, 4, 8 pixels, and beyond
-NUMBERS = 3 * (1 + OCTAVES + 1)  # see `ood_features.describe`
+NUMBERS = 6  # see `ood_features.describe`
 DIGITS = 6  # significant digits that a checkpoint keeps
 LEAST_SCALE = 1e-3  # of a number that does not vary; well above what these digits round away
 
 
 @dataclass(frozen=True)
 class OodDetector:
-    """How unlike the training crops a tile is.
+    """How unlike the views of the training crops a tile is.
 
     The distance is that of Mahalanobis over the square root of the number of dimensions, with the covariance of the
-    scaled descriptions shrunk towards the identity: about 1 for a common training crop.
+    scaled descriptions shrunk towards the identity: about 1 for a common view.
 
     Attributes
     ----------
     centre, scale : tuple of float
-        Mean and standard deviation of the training crops' descriptions.
+        Mean and standard deviation of the views' descriptions.
     precision : tuple of tuples of float
         Inverse of the shrunk covariance of the scaled descriptions.
     limit : float
@@ -52,7 +53,7 @@ class OodDetector:
 
     @classmethod
     def fit(cls, points: NDArray[np.float64], limit: float, shrinkage: float) -> Self:
-        """A detector from the descriptions (m, 15) of training crops, at least two."""
+        """A detector from the descriptions (m, 6) of views of training crops, at least two."""
         centre = points.mean(axis=0)
         scale = np.maximum(points.std(axis=0), LEAST_SCALE)
         z = (points - centre) / scale
@@ -63,7 +64,7 @@ class OodDetector:
         return cls(_rounded(centre), _rounded(scale), tuple(map(_rounded, precision)), limit)
 
     def distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance (n,) of descriptions (n, 15)."""
+        """Distance (n,) of descriptions (n, 6)."""
         z = (points - np.asarray(self.centre)) / np.asarray(self.scale)
         squared = np.einsum("ni,ij,nj->n", z, np.asarray(self.precision), z)
         return np.asarray(np.sqrt(np.maximum(squared, 0) / NUMBERS))

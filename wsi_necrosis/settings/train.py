@@ -13,6 +13,9 @@ from wsi_necrosis.errors import SettingsError
 from wsi_necrosis.settings.loading import overlaid, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section, Seed, Seeds
 
+# Settings of `CropSettings` that vary more than the direction of a crop.
+VARIATIONS = ("jitter", "jitter_od", "defocus_um", "brightness", "white_balance", "gamma")
+
 
 class TileDataSettings(Section):
     """Which labelled tiles train a model, and what is known of them."""
@@ -49,11 +52,20 @@ class CropSettings(Section):
     views: Annotated[int, Field(ge=1, le=8)]
     jitter: Annotated[float, Field(ge=0, lt=1)]
     jitter_od: NotNegative
+    defocus_um: NotNegative
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    white_balance: Annotated[float, Field(ge=0, lt=1)]
+    gamma: NotNegative
     normalise: Literal["none", "macenko", "reinhard"]
     min_tissue: Fraction
     min_nuclei_per_mm2: NotNegative
     batch: Count
     workers: Count
+
+    @property
+    def varies(self) -> bool:
+        """Whether views differ in more than their direction."""
+        return any(getattr(self, name) for name in VARIATIONS)
 
 
 class NetworkSettings(Section):

@@ -13,7 +13,8 @@ from torch import Tensor
 from wsi_necrosis.model.network import Backbone
 from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.settings.train import CropSettings
-from wsi_necrosis.training.samples import TURNS, Samples, measure, vary
+from wsi_necrosis.training.samples import Samples, measure
+from wsi_necrosis.training.views import TURNS, vary
 
 
 class Batch(NamedTuple):
@@ -74,7 +75,7 @@ class Live:
         self.truth = torch.from_numpy(samples.truth.astype(np.float32)).to(device)
 
     def varied(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        """Each crop turned and jittered anew."""
+        """Each crop turned and varied anew."""
         crops = self._crops
         turns = rng.integers(TURNS if crops.views > 1 else 1, size=len(rows))
         pixels = [

@@ -44,7 +44,7 @@ def summarise_held_out(samples: Samples, held: HeldOut, settings: TrainSettings)
     members = min(settings.network.members, held.seeds)
     prob = held.ensembles(members)
     nested = calibrate_nested(prob, samples, settings.calibration)
-    ood = hold_out_ood(samples, settings.ood)
+    ood = hold_out_ood(samples, settings.crops, settings.ood)
     simulated = measure_held_out(samples, prob, rules.seed)
     metrics = {
         "protocol": "one case left out at a time, predictions pooled over the cases",

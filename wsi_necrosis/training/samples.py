@@ -1,8 +1,7 @@
 """Training samples of labelled tiles: crops in several views, with backbone features and radiomics.
 
-A view is a rotated or mirrored crop, and all but the first have their stains jittered. Radiomics do not depend
-on direction, but on the stains, so they are computed on each view. A view depends on its tile's content alone,
-never on which other tiles are there.
+All views but the first are varied (`training.views`). Radiomics do not depend on direction, but on everything else that
+varies, so they are computed on each view.
 """
 
 from __future__ import annotations
@@ -28,14 +27,13 @@ from wsi_necrosis.model.network import Backbone
 from wsi_necrosis.model.torch_runner import precision
 from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.recipe import Recipe, find_recipe
-from wsi_necrosis.settings.train import CropSettings, NetworkSettings, TrainSettings
+from wsi_necrosis.settings.train import VARIATIONS, CropSettings, NetworkSettings, TrainSettings
 from wsi_necrosis.stain.normalise import fit_normaliser
-from wsi_necrosis.stain.recolour import draw_jitter, jitter_stains
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone
 from wsi_necrosis.training.crop_labels import LeftOut, inherits, left_out_by_case, log_left_out
+from wsi_necrosis.training.views import Views
 
-TURNS = 8
 OVERVIEW_UM = 4.0  # pixel size of the overview that a run fits stains to; averaging weakens extreme colours
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -156,7 +154,7 @@ class SampleCache:
         return Samples(cut.tiles, cut.owner, cut.pixels, pooled, features, recipe, cut.left_out)
 
     def _crops(self, crops: CropSettings) -> Cut:
-        facts = crops.model_dump(exclude={"views", "jitter", "jitter_od", "batch", "workers"})
+        facts = crops.model_dump(exclude={"views", *VARIATIONS, "batch", "workers"})
         return self._once(f"crops {facts}", lambda: cut_labelled(self.tiles, crops))
 
     def _pooled(self, views: Views, settings: TrainSettings) -> NDArray[np.float32]:
@@ -169,42 +167,11 @@ class SampleCache:
         return self._kept[key]  # type: ignore[return-value]  # made by the same call
 
 
-@dataclass(frozen=True)
-class Views:
-    """Crops of tiles and how they are varied: `of(row)` gives the views (views, h, w, 3) of one crop."""
-
-    tiles: tuple[LabelledTile, ...]
-    owner: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
-    crops: CropSettings
-
-    def of(self, row: int) -> NDArray[np.uint8]:
-        """Views of a crop; the first is the crop as it is."""
-        tile = int(self.owner[row])
-        place = row - int(np.searchsorted(self.owner, tile))
-        views = [self.pixels[row]]
-        for view in range(1, self.crops.views):
-            rng = np.random.default_rng([int(self.tiles[tile].sha256[:16], 16), place, view])
-            views.append(vary(self.pixels[row], view, rng, self.crops))
-        return np.stack(views)
-
-
-def vary(
-    pixels: NDArray[np.uint8], turn: int, rng: np.random.Generator, crops: CropSettings
-) -> NDArray[np.uint8]:
-    """One crop (h, w, 3) turned (`turn` of eight: quarter turns, then their mirrors) with its stains jittered."""
-    turned = np.rot90(pixels, turn % 4)
-    turned = turned if turn < TURNS // 2 else turned[:, ::-1]
-    if crops.jitter or crops.jitter_od:
-        turned = jitter_stains(turned, *draw_jitter(rng, crops.jitter, crops.jitter_od))
-    return np.ascontiguousarray(turned)
-
-
 def radiomic_views(views: Views, recipe: Recipe) -> NDArray[np.float64]:
     """Features (m, views, F) of every view of every crop."""
     crops = views.crops
     prepare(recipe, crops.mpp_um)
-    varied = bool(recipe.features and (crops.jitter or crops.jitter_od))
+    varied = bool(recipe.features and crops.varies)
     log.info("radiomics %s of %d crops", recipe.name, len(views.owner))
 
     def of_crop(row: int) -> NDArray[np.float64]:

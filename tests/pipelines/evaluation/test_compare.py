@@ -166,7 +166,7 @@ def test_ood_inputs_are_evaluated_and_listed_in_the_card(
     colours = phantom_tiles("viable", 4, 32, np.random.default_rng(1)).reshape(128, 32, 3)
     Image.fromarray(colours[..., [1, 2, 0]]).save(tmp_path / "odd.png")
     (tmp_path / "ood_inputs.csv").write_text(OOD, encoding="utf-8")
-    evaluate(Options(str(trained), painted, tmp_path / "out", ood=tmp_path / "ood_inputs.csv"), few)
+    evaluate(Options(str(trained), painted, tmp_path / "out", ood=(tmp_path / "ood_inputs.csv",)), few)
     found = read(tmp_path / "out")["ood"]
     assert [row["file"] for row in found["rows"]] == ["odd.png"]
     assert found["auroc"]["noise"] > 0.9

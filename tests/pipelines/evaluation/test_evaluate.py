@@ -30,7 +30,7 @@ def test_the_pixel_size_of_training_tiles_is_known(trained: Path, painted: Path,
     ("given", "named"),
     [
         ({"card": Path("CARD.md")}, "--card"),
-        ({"card": Path("CARD.md"), "ood": Path("ood_inputs.csv")}, "--card, --ood"),
+        ({"card": Path("CARD.md"), "ood": (Path("ood_inputs.csv"),)}, "--card, --ood"),
     ],
     ids=str,
 )
@@ -78,7 +78,9 @@ def test_what_would_fail_at_the_end_fails_at_the_beginning(
     options = Options(str(trained), painted, tmp_path / "out")
     rules = load_evaluation_settings().model_copy(update={"variants": ()})
     with pytest.raises(WsiNecrosisError, match=message):
-        evaluate(replace(options, **{option: tmp_path / place}), rules)
+        evaluate(
+            replace(options, **{option: (tmp_path / place,) if option == "ood" else tmp_path / place}), rules
+        )
 
 
 def test_the_command_asks_for_tiles(

@@ -27,6 +27,7 @@ OOD = {
     "auroc": {"pen": 0.98765, "H&E": None, "all that should be refused": 0.98765},
     "held_off": 0.9,
     "held_off_cells": [9, 10],
+    "unseen_cells": [0, 0],
     "familiar_abstained": 0.0512,
 }  # fmt: skip
 
@@ -125,7 +126,9 @@ def test_a_changed_fact_changes_the_card(
         ({"calibration__max_temperature_few_cases": 2.5}, "and at most 2.5."),
         ({"calibration__few_cases": 1}, "and at most 10."),
         ({"network__initial": "a.safetensors"}, "First weights from `a.safetensors`."),
-        ({"crops__jitter": 0.3}, "30 %, with radiomics"),
+        ({"crops__jitter": 0.3}, "varied in stains by 30 %"),
+        ({"crops__defocus_um": 0.5}, "a blur of up to 0.5 um, with radiomics computed on the result"),
+        ({"crops__gamma": 0.1, "crops__brightness": 0}, "white balance by 10 %, gamma by 10 %"),
         ({"data__mixed": "soft"}, "Tiles of mixed label: half of each, for the fine head."),
         ({"data__mpp_um": 0.25}, "at 0.25 um per pixel"),
         ({"ood__keep": 0.9}, "within which 90 % of left-out"),
@@ -220,6 +223,14 @@ def test_ood_inputs_are_listed_with_their_shares(spec: ModelSpec, facts: dict[st
     ):
         assert part in flat(card), part
     assert "Runs on pictures" not in render(spec, facts)
+
+
+def test_pictures_that_set_nothing_are_counted_by_themselves(spec: ModelSpec, facts: dict[str, Any]) -> None:
+    row = OOD["rows"][0] | {"group": "made: pen", "expected": "unseen"}
+    found = OOD | {"rows": [*OOD["rows"], row], "unseen_cells": [7, 8]}
+    said = "Pictures that set nothing (made: pen) should be refused too: 7 of 8 cells are."
+    assert said in flat(render(spec, facts | {"ood": found}))
+    assert "set nothing" not in render(spec, facts | {"ood": OOD})
 
 
 def test_only_the_shipped_model_is_made_by_the_shipped_commands(

@@ -95,8 +95,8 @@ def test_a_table_names_pictures_and_slides(tmp_path: Path, monkeypatch: pytest.M
         ("none.png,pen,ood,1", "names .*none.png, which is not there"),
         ("$NOT_SET/a.png,pen,ood,1", "names .*NOT_SET/a.png, which is not there"),
         (",pen,ood,1", "which is not there"),
-        ("a.png,pen,strange,1", "a.png is expected to be 'strange'; write ood or open"),
-        ("a.png,pen", "a.png is expected to be ''; write ood or open"),
+        ("a.png,pen,strange,1", "a.png is expected to be 'strange'; write ood, unseen or open"),
+        ("a.png,pen", "a.png is expected to be ''; write ood, unseen or open"),
         ("a.png,pen,ood,fine", "a.png has the pixel size 'fine'"),
         ("a.png,pen,ood,-1", "a.png has the pixel size '-1'"),
         ("a.png,pen,ood,nan", "a.png has the pixel size 'nan'"),
@@ -240,7 +240,15 @@ def test_auroc_compares_groups_with_familiar_crops() -> None:
     assert found["held_off_cells"] == [1 + 1 + 0 + 4, 3 + 1 + 4]
     assert found["held_off"] == 0.75
     assert found["familiar_abstained"] == 0.0
+    assert found["unseen_cells"] == [0, 0]
     assert len(found["rows"]) == 4
+
+
+def test_unseen_pictures_are_counted_by_themselves() -> None:
+    rows = [made_up("pen", "ood", [2.0], masked=1), made_up("made", "unseen", [0.5, 2.0], masked=3)]
+    found = summarise(rows, np.array([0.5]))
+    assert (found["held_off_cells"], found["unseen_cells"]) == ([2, 2], [4, 5])
+    assert found["auroc"]["all that should be refused"] == 1.0
 
 
 def test_rows_of_one_group_are_taken_together() -> None:
