@@ -230,6 +230,9 @@ def train(
 ) -> None:
     """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
     # as in `run`
+    from wsi_necrosis.model.backend import require_torch
+
+    require_torch("train")
     from . import train as job
     from .console.signals import interruptible
     from .console.slide_log import spoken_log
@@ -263,6 +266,9 @@ def evaluate(
     if tiles is None:
         raise SettingsError("evaluate: give the labelled tiles with --tiles")
     # as in `run`
+    from wsi_necrosis.model.backend import require_torch
+
+    require_torch("evaluate")
     from .console.signals import interruptible
     from .console.slide_log import spoken_log
     from .evaluation import evaluate as job
@@ -286,6 +292,16 @@ def models_show(names: ModelNames = None) -> None:
     from . import models as job  # as in `run`
 
     typer.echo(job.show(names or []))
+
+
+@models_app.command("convert")
+def models_convert(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Checkpoint folders.")],
+) -> None:
+    """Add to models their networks as OpenVINO runs them, so that they run without torch."""
+    from . import models as job  # as in `run`
+
+    typer.echo(job.convert(names))
 
 
 @models_app.command("validate")

@@ -75,7 +75,18 @@ def check_python(_out: Path) -> Finding:
 
 
 def check_torch(_out: Path) -> Finding:
-    """PyTorch computes."""
+    """PyTorch computes, where it is installed."""
+    from wsi_necrosis.model.backend import missing_torch  # numpy, which `--help` must not import
+
+    missing = missing_torch()
+    if missing:
+        alone = importlib.util.find_spec("openvino") is not None
+        what = "GPUs, train and evaluate need it" if alone else "and OpenVINO neither: no model runs"
+        return Finding(
+            WARN if alone else FAIL,
+            f"{', '.join(missing)} not installed; {what}",
+            f"pip install {' '.join(missing)}",
+        )
     import torch  # takes three seconds
 
     if float(torch.ones(8, 8).matmul(torch.ones(8, 8)).sum()) != 512:
@@ -126,6 +137,8 @@ def check_slides(_out: Path) -> Finding:
 
 def check_gpu(_out: Path) -> Finding:
     """Whether torch can use a GPU."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding(PASS, "not asked for, as torch is not installed; the processor is used")
     import torch  # as in `check_torch`
 
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""`wsi-necrosis models`: list, describe and check models."""
+"""`wsi-necrosis models`: list, describe, check and convert models."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from wsi_necrosis.errors import ModelError
+from wsi_necrosis.model.backend import REFERENCE, Backend, has_torch, require_torch
 from wsi_necrosis.model.checkpoint import load_tensors
 from wsi_necrosis.model.loading import load_model
-from wsi_necrosis.model.spec import SPEC_FILE, WEIGHTS_FILE, ModelSpec, list_models, load_spec, model_folder
+from wsi_necrosis.model.spec import (
+    NETWORK_FILES,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelSpec,
+    list_models,
+    load_spec,
+    model_folder,
+)
 
 WHITE = 255
 
@@ -42,11 +51,35 @@ def validate(names: Sequence[str]) -> str:
     return "\n".join(_validated(name) for name in names or list_models())
 
 
+def convert(names: Sequence[str]) -> str:
+    """Add the network as OpenVINO runs it to checkpoints, so that a processor needs no torch for them.
+
+    Raises
+    ------
+    ModelError
+        A model is missing or damaged, or its network cannot be converted.
+    MissingExtraError
+        torch or OpenVINO is not installed.
+    """
+    require_torch("models convert")
+    from wsi_necrosis.model.conversion import add_network  # needs torch
+
+    lines = []
+    for name in names:
+        add_network(name)
+        size = sum((model_folder(name) / file).stat().st_size for file in NETWORK_FILES) / 1e6
+        lines.append(
+            f"{name}: converted, {size:.1f} MB added to {model_folder(name)}; it runs without torch now"
+        )
+    return "\n".join(lines)
+
+
 def _described(spec: ModelSpec, folder: Path) -> str:
-    lacking = [file for file in (SPEC_FILE, WEIGHTS_FILE) if not (folder / file).is_file()]
+    files = (SPEC_FILE, WEIGHTS_FILE, *(spec.converted.sha256 if spec.converted else ()))
+    lacking = [file for file in files if not (folder / file).is_file()]
     if lacking:
         raise ModelError(f"{folder} lacks {', '.join(lacking)}; fetch or train the model again")
-    size = sum((folder / file).stat().st_size for file in (SPEC_FILE, WEIGHTS_FILE)) / 1e6
+    size = sum((folder / file).stat().st_size for file in files) / 1e6
     data = spec.trained_on
     figure = spec.metrics.get("tile", {}).get("macro_f1")
     facts = {
@@ -62,6 +95,9 @@ def _described(spec: ModelSpec, folder: Path) -> str:
         "left-out cases": "no figures"
         if figure is None
         else f"macro-F1 {figure['mean']:.3f} +- {figure['sd']:.3f}",
+        "for OpenVINO": f"converted by openvino {spec.converted.made_with['openvino']}; runs without torch"
+        if spec.converted
+        else "converted once on each machine, which needs torch",
         "weights": f"{spec.weights_sha256}, {size:.1f} MB in {folder}",
     }
     return "\n".join([spec.name, *(f"  {name:<15} {value}" for name, value in facts.items())])
@@ -70,7 +106,8 @@ def _described(spec: ModelSpec, folder: Path) -> str:
 def _validated(name: str) -> str:
     spec = load_spec(name)
     tensors = load_tensors(name, spec)
-    model = load_model(name)
+    # Without torch a model is checked on what would run it.
+    model = load_model(name, REFERENCE if has_torch() else Backend("openvino"))
     tiles = np.full((2, spec.tile_px, spec.tile_px, 3), WHITE, np.uint8)
     prob = model.predict(tiles, np.zeros((2, len(spec.feature_names)))).prob
     if not (np.isfinite(prob).all() and np.allclose(prob.sum(axis=1), 1, atol=1e-3)):

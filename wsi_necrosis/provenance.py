@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from importlib.util import find_spec
 from typing import Any
 
 VERSION = package_version("wsi-necrosis")
 RESULT_VERSION = 5  # schema of result.json
 SCORE_VERSION = 7  # raised by hand whenever the same slide and model would get other scores
 NUMERIC_PACKAGES = (
-    "wsi-necrosis", "numpy", "scikit-image", "scipy", "torch", "timm", "numba", "pyradiomics-bhklab",
+    "wsi-necrosis", "numpy", "scikit-image", "scipy", "numba", "pyradiomics-bhklab",
     "openslide-python", "openslide-bin", "pillow",
 )  # fmt: skip
-NUMERIC_EXTRAS = ("openvino",)
+NUMERIC_EXTRAS = ("openvino", "torch", "timm")
 
 
 def versions() -> dict[str, str]:
     """Versions of this package and of those that its numbers depend on."""
-    installed = [name for name in NUMERIC_EXTRAS if find_spec(name) is not None]
-    return {name: _version(name) for name in (*NUMERIC_PACKAGES, *installed)}
+    return versions_of((*NUMERIC_PACKAGES, *NUMERIC_EXTRAS))
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = _version(name)
+    return found
 
 
 @cache

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.model.checkpoint import save_checkpoint
+from wsi_necrosis.model.conversion import add_network
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.spec import SHIPPED, ModelSpec, TrainingData
 from wsi_necrosis.model.standardise import Standardiser
@@ -73,9 +74,10 @@ def phantom_network(spec: ModelSpec) -> Network:
 
 
 def save_phantom_model(folder: Path) -> ModelSpec:
-    """Write the checkpoint."""
+    """Write the checkpoint, with its converted network."""
     spec = phantom_spec()
-    return save_checkpoint(folder, spec, phantom_network(spec).tensors())
+    save_checkpoint(folder, spec, phantom_network(spec).tensors())
+    return add_network(folder)
 
 
 def _average_colours(network: Network) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from wsi_necrosis.model.spec import SPEC_FILE, load_spec
 
-SPEC = load_spec("phantom")
+SPEC = replace(load_spec("phantom"), converted=None)
 TENSORS = {"weight": np.array([[1.0, -2.5]], np.float32), "count": np.array(7, np.int64)}
 
 

@@ -40,8 +40,9 @@ def processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    there = module.find_spec
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name in packages else there(name))
 
 
 def test_auto_finds_a_device_and_a_missing_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,13 +72,48 @@ def test_torch_is_asked_for_a_gpu_only_where_a_driver_is(
     assert bool(calls) is driver
 
 
-def test_auto_takes_openvino_where_it_is_installed_and_there_is_a_backbone(
-    processor: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_backbone", [True, False])
+def test_auto_takes_openvino_where_it_is_installed_with_torch_or_without(
+    processor: Path, monkeypatch: pytest.MonkeyPatch, has_backbone: bool
 ) -> None:
-    assert preferred_backend(model_settings(), has_backbone=True) == Backend("openvino", "cpu", "float32")
-    assert preferred_backend(model_settings(), has_backbone=False) == REFERENCE
-    without_openvino(monkeypatch)
-    assert preferred_backend(model_settings(), has_backbone=True) == REFERENCE
+    openvino = Backend("openvino", "cpu", "float32")
+    assert preferred_backend(model_settings(), has_backbone=has_backbone) == openvino
+    with monkeypatch.context() as patch:
+        without(patch, "torch", "timm")
+        assert preferred_backend(model_settings(), has_backbone=has_backbone) == openvino
+    without(monkeypatch, "openvino")
+    assert preferred_backend(model_settings(), has_backbone=has_backbone) == REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"), [(["torch"], "torch"), (["timm", "torchvision"], "torchvision, timm")]
+)
+def test_without_torch_what_needs_it_is_refused_with_the_way_out(
+    processor: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str], named: str
+) -> None:
+    without(monkeypatch, *missing)
+    install = f"pip install {named.replace(',', '')}"
+    with pytest.raises(MissingExtraError, match=rf"torch on cpu .* needs {named}, .*{install}.*=openvino"):
+        preferred_backend(model_settings("model.backend=torch"), has_backbone=True)
+    for device in ("cuda", "mps"):
+        with pytest.raises(MissingExtraError, match=f"device '{device}' needs {named}, .*{install}"):
+            choose_device(device)
+    with pytest.raises(MissingExtraError, match=f"^train needs {named}, "):
+        module.require_torch("train")
+    without(monkeypatch, "openvino", *missing)
+    with pytest.raises(MissingExtraError, match=rf"needs {named}, .*wsi-necrosis\[openvino\] installed"):
+        preferred_backend(model_settings(), has_backbone=True)
+
+
+def test_a_gpu_that_only_torch_could_use_is_said_to_be_idle(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
+    without(monkeypatch, "torch")
+    module._say_that_the_gpu_is_idle.cache_clear()
+    assert [choose_device("auto") for _ in range(3)] == ["cpu"] * 3
+    (said,) = caplog.messages
+    assert "NVIDIA driver, but its GPU needs torch" in said
 
 
 def test_what_is_asked_for_is_taken(processor: Path) -> None:
@@ -116,7 +152,7 @@ def test_what_is_not_there_is_refused_with_the_way_out(
     monkeypatch.setattr(module, "has_cuda", lambda: True)
     with pytest.raises(UsageError, match="openvino runs on the processor, not on cuda"):
         require_backend(Backend("openvino", "cuda", "float32"))
-    without_openvino(monkeypatch)
+    without(monkeypatch, "openvino")
     with pytest.raises(MissingExtraError, match=r"wsi-necrosis\[openvino\].*model.backend=torch"):
         require_backend(Backend("openvino", "cpu", "float32"))
 

@@ -35,7 +35,13 @@ def test_a_network_is_converted_once(
     (folder,) = (tmp_path / "cache").iterdir()
     recorded = json.loads((folder / DIFFERENCE_FILE).read_text())
     assert recorded["about"]["model"] == spec.fingerprint
-    assert recorded["about"]["versions"].keys() == {"wsi-necrosis", "torch", "timm", "openvino"}
+    assert recorded["about"]["versions"].keys() == {
+        "wsi-necrosis",
+        "torch",
+        "torchvision",
+        "timm",
+        "openvino",
+    }
     assert 0 <= recorded["largest_difference"] < 1e-5
 
 

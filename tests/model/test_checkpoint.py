@@ -41,7 +41,9 @@ def test_weights_of_another_hash_are_refused(folder: Path) -> None:
     data[-1] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(data)
     spec = load_spec(folder)
-    with pytest.raises(ModelError, match=r"SHA-256 .* belong to another model; fetch both files again"):
+    with pytest.raises(
+        ModelError, match=r"SHA-256 .* belongs to another model; fetch all files of the model again"
+    ):
         load_tensors(folder, spec)
 
 

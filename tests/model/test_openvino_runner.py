@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tests.helpers.phantom_model import phantom_network, phantom_spec
+from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
 from wsi_necrosis.model.openvino_convert import write_network
 from wsi_necrosis.model.openvino_runner import OpenVinoRunner
+from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.model.torch_runner import TorchRunner
 from wsi_necrosis.slides.phantom import GLASS, MATERIALS
 
@@ -22,8 +24,14 @@ SIDE, FEATURES = 32, 3
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("network")
-    write_network(phantom_network(phantom_spec()), folder, SIDE, FEATURES)
+    spec = save_checkpoint(folder, phantom_spec(), phantom_network(phantom_spec()).tensors())
+    tensors = load_tensors(folder, spec)
+    write_network(phantom_network(spec), tensors, folder, SIDE, FEATURES)
     return folder
+
+
+def runner(folder: Path) -> OpenVinoRunner:
+    return OpenVinoRunner(folder, load_tensors(folder, load_spec(folder)), "float32")
 
 
 def tiles_and_features(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +45,7 @@ def tiles_and_features(n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("n", [1, 3, 16])
 def test_any_number_of_tiles_is_taken(folder: Path, n: int) -> None:
     tiles, z = tiles_and_features(n)
-    prob, gate = OpenVinoRunner(folder, "float32")(tiles, z)
+    prob, gate = runner(folder)(tiles, z)
     expected = TorchRunner(phantom_network(phantom_spec()))(tiles, z)
     assert prob.dtype == gate.dtype == np.float32
     np.testing.assert_allclose(prob, expected[0], atol=1e-5)
@@ -45,7 +53,7 @@ def test_any_number_of_tiles_is_taken(folder: Path, n: int) -> None:
 
 
 def test_the_next_call_does_not_overwrite_the_last_result(folder: Path) -> None:
-    run = OpenVinoRunner(folder, "float32")
+    run = runner(folder)
     prob, _ = run(*tiles_and_features(4))
     before = prob.copy()
     tiles, z = tiles_and_features(4)
@@ -54,7 +62,7 @@ def test_the_next_call_does_not_overwrite_the_last_result(folder: Path) -> None:
 
 
 def test_layout_of_memory_does_not_matter(folder: Path) -> None:
-    run = OpenVinoRunner(folder, "float32")
+    run = runner(folder)
     tiles, z = tiles_and_features(4)
     strided = np.repeat(tiles, 2, axis=2)[:, :, ::2]
     fixed = tiles.copy()
@@ -64,7 +72,7 @@ def test_layout_of_memory_does_not_matter(folder: Path) -> None:
 
 
 def test_threads_and_processes_give_the_same_bits(folder: Path, tmp_path: Path) -> None:
-    run = OpenVinoRunner(folder, "float32")
+    run = runner(folder)
     tiles, z = tiles_and_features(16)
     with ThreadPoolExecutor(4) as pool:
         probs = [prob for prob, _ in pool.map(lambda _: run(tiles, z), range(24))]
@@ -73,9 +81,12 @@ def test_threads_and_processes_give_the_same_bits(folder: Path, tmp_path: Path) 
     np.savez(tmp_path / "in.npz", tiles=tiles, z=z)
     code = (
         "import sys, numpy as np; from pathlib import Path\n"
+        "from wsi_necrosis.model.checkpoint import load_tensors\n"
         "from wsi_necrosis.model.openvino_runner import OpenVinoRunner\n"
-        "found = np.load(sys.argv[2])\n"
-        "prob, _ = OpenVinoRunner(Path(sys.argv[1]), 'float32')(found['tiles'], found['z'])\n"
+        "from wsi_necrosis.model.spec import load_spec\n"
+        "folder, found = Path(sys.argv[1]), np.load(sys.argv[2])\n"
+        "run = OpenVinoRunner(folder, load_tensors(folder, load_spec(folder)), 'float32')\n"
+        "prob, _ = run(found['tiles'], found['z'])\n"
         "np.save(sys.argv[3], prob)\n"
         "print([name for name in sys.modules if name.startswith('openvino_telemetry.')])"
     )
@@ -89,7 +100,7 @@ def test_threads_and_processes_give_the_same_bits(folder: Path, tmp_path: Path) 
 
 def test_inference_releases_the_interpreter_lock(folder: Path) -> None:
     """A thread of Python counts while another computes."""
-    run = OpenVinoRunner(folder, "float32")
+    run = runner(folder)
     tiles, z = tiles_and_features(512)
     run(tiles, z)
     counted, stop = [0], threading.Event()

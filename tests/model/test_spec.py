@@ -18,6 +18,7 @@ from wsi_necrosis.model.spec import (
     SHIPPED,
     SPEC_FILE,
     WEIGHTS_FILE,
+    ConvertedNetwork,
     ModelSpec,
     list_models,
     load_spec,
@@ -64,6 +65,8 @@ def test_what_is_known_of_percent_viable_decides_no_score(tmp_path: Path) -> Non
         {"fusion": "gate"},
         {"heads": "hierarchical"},
         {"members": 1},
+        {"converted": ConvertedNetwork({"network.xml": "ab"}, ((0.2, 0.3, 0.5),), {})},
+        {"converted": ConvertedNetwork({"network.xml": "cd"}, ((0.2, 0.3, 0.5),), {})},
     ],
 )
 def test_what_decides_scores_makes_another_model(change: dict[str, object]) -> None:

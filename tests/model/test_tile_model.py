@@ -70,7 +70,7 @@ def test_borders_of_the_phantom_are_unbiased(
 
 def test_the_shipped_phantom_model_is_that_of_the_helper() -> None:
     spec = load_spec("phantom")
-    assert replace(spec, weights_sha256="") == phantom_spec()
+    assert replace(spec, weights_sha256="", converted=None) == phantom_spec()
     shipped, made = load_tensors("phantom", spec), phantom_network(phantom_spec()).tensors()
     assert shipped.keys() == made.keys()
     for name, tensor in made.items():

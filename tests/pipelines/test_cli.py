@@ -105,3 +105,16 @@ def test_a_slide_that_is_not_evaluable_is_no_error(tmp_path: Path) -> None:
 def test_config_prints_the_settings_that_apply() -> None:
     assert "# " in in_process("config").stdout
     assert "stride_tiles: 0.5" in in_process("config", "--preset", "half-stride").stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["train"], ["evaluate", "--tiles", "tiles"], ["models", "convert", "default"]]
+)
+def test_a_command_that_needs_torch_says_so_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("wsi_necrosis.model.backend.find_spec", lambda name: None)
+    done = in_process(*command)
+    assert done.returncode == 2
+    assert "needs torch, torchvision, timm, not installed" in done.stderr
+    assert "pip install torch torchvision timm" in done.stderr

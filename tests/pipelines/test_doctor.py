@@ -46,6 +46,18 @@ def test_a_missing_extra_is_a_warning_that_names_it(
     assert (found.status, found.remedy) == (WARN, f"pip install 'wsi-necrosis[{name}]'")
 
 
+@pytest.mark.parametrize(("openvino", "status"), [(True, WARN), (False, FAIL)])
+def test_without_torch_only_openvino_runs_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, openvino: bool, status: str
+) -> None:
+    monkeypatch.setattr("wsi_necrosis.model.backend.find_spec", lambda wanted: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: openvino or None)
+    found = doctor.check_torch(tmp_path)
+    assert (found.status, found.remedy) == (status, "pip install torch torchvision timm")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None)
+    assert "torch is not installed" in doctor.check_gpu(tmp_path).fact
+
+
 @pytest.mark.parametrize(("free_gb", "status"), [(100, PASS), (10, WARN), (1, FAIL)])
 def test_disk_by_what_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_gb: int, status: str

@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.helpers.models import save_random_model
+from tests.helpers.without_torch import without_torch
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.spec import SHIPPED, ModelSpec, load_spec
 from wsi_necrosis.model.tile_model import Prediction, TileModel
@@ -49,7 +52,8 @@ def test_the_description_of_a_model_is_shown(copied: Path) -> None:
         "not recognised",
         "0 tiles, cases: none; weights set by hand",
         "no figures",
-        f"{spec.weights_sha256}, 0.4 MB in {copied}",
+        f"{spec.weights_sha256}, ",
+        f" MB in {copied}",
     ):
         assert part in said, part
 
@@ -90,6 +94,20 @@ def test_a_missing_file_is_named(copied: Path) -> None:
         show([str(copied)])
     with pytest.raises(ModelError, match=r"model\.safetensors cannot be read"):
         validate([str(copied)])
+
+
+def test_a_converted_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save_random_model(folder, "gate")
+    assert "converted once on each machine, which needs torch" in show([str(folder)])
+    assert command(monkeypatch, "convert", str(folder)) == 0
+    assert f"converted by openvino {version('openvino')}; runs without torch" in show([str(folder)])
+    assert f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB in" in show([str(folder)])
+    done = without_torch("models", "validate", str(folder))
+    assert (done.returncode, done.stdout) == (0, validate([str(folder)]) + "\n")
+    (folder / "network.bin").unlink()
+    with pytest.raises(ModelError, match=r"lacks network\.bin"):
+        show([str(folder)])
 
 
 @pytest.mark.parametrize("prob", [[0.5, 0.5, 0.5], [np.nan, 0.5, 0.5]])

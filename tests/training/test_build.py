@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,9 @@ from tests.helpers.painted_tiles import paint
 from wsi_necrosis.claims import claimed
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ClaimedError, DatasetError, ModelError, SettingsError, StoreError
-from wsi_necrosis.model.checkpoint import load_tensors
-from wsi_necrosis.model.loading import load_model
+from wsi_necrosis.model.checkpoint import load_tensors, save_checkpoint
+from wsi_necrosis.model.conversion import OPENVINO
+from wsi_necrosis.model.loading import largest_difference, load_model
 from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.radiomics.extraction import extract
@@ -25,7 +27,7 @@ from wsi_necrosis.settings.train import load_train_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.training.backbones import initial_backbone
-from wsi_necrosis.training.build import check, train
+from wsi_necrosis.training.build import check, train, with_network
 from wsi_necrosis.training.fit import Epoch
 from wsi_necrosis.training.leave_case_out import Watch
 
@@ -72,6 +74,8 @@ def test_the_checkpoint_says_what_made_it(trained: Path) -> None:
     assert len(set(spec.trained_on.pictures)) == 21
     assert len(set(spec.trained_on.looks)) == 21
     assert set(spec.created_with) >= {"wsi-necrosis", "torch", "timm"}
+    assert spec.converted is not None
+    assert largest_difference(trained, OPENVINO) < 1e-5
 
 
 def test_the_figures_are_those_of_left_out_cases(trained: Path) -> None:
@@ -129,8 +133,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert not (out / "model.json").exists()
     train(config, out, [f"data.tiles={painted}"])
     assert told.total() <= 8 * 15 + 2  # nothing is done again but what came after the last state
-    assert sorted(path.name for path in out.iterdir()) == ["model.json", "model.safetensors", "training.csv"]
-    for name in ("model.json", "model.safetensors", "training.csv"):
+    files = ["model.json", "model.safetensors", "network.bin", "network.xml", "training.csv"]
+    assert sorted(path.name for path in out.iterdir()) == files
+    for name in files:
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
 
 
@@ -278,3 +283,18 @@ def test_a_second_training_in_the_same_folder_is_refused(painted: Path, config: 
     with claimed(tmp_path / "model"), pytest.raises(ClaimedError, match="another run works on"):
         train(config, tmp_path / "model", [f"data.tiles={painted}"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_cannot_be_converted_is_kept_without_a_network(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And so is one that was trained where OpenVINO is not installed; the log says what that means."""
+    shutil.copytree(trained, tmp_path / "model")
+    plain = save_checkpoint(tmp_path / "model", load_spec(trained), load_tensors(trained, load_spec(trained)))
+    monkeypatch.setattr("wsi_necrosis.model.conversion.TOLERANCE", {"float32": -1.0})
+    assert with_network(tmp_path / "model", plain) == plain == load_spec(tmp_path / "model")
+    monkeypatch.setattr("wsi_necrosis.training.build.find_spec", lambda name: None)
+    assert with_network(tmp_path / "model", plain) == plain
+    first, second = (text for text in caplog.messages if "holds no converted network" in text)
+    assert "changes probabilities" in first
+    assert "OpenVINO is not installed" in second

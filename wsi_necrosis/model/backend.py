@@ -1,14 +1,17 @@
 """The backend that runs a model: library, device and number format. Chosen by rule, never by timing.
 
-Every other backend is compared with `REFERENCE`, torch in float32 on the processor.
+Every other backend is compared with `REFERENCE`, torch in float32 on the processor. torch is needed for GPUs, for
+training, and for models without a converted network; on a processor OpenVINO runs the others without it.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import platform
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -20,6 +23,8 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 CPU_INFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+TORCH = ("torch", "torchvision", "timm")  # what a network in torch needs
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,15 @@ class Backend:
 
 
 REFERENCE = Backend()
+_INSTEAD_OF_TORCH = ", or give --set model.backend=openvino with wsi-necrosis[openvino] installed"
 
 
 def preferred_backend(settings: ModelSettings, *, has_backbone: bool) -> Backend:
     """The backend that settings ask for; on "auto", what the rule gives for this machine.
 
-    OpenVINO where it is installed and the device is the processor; bfloat16 where the device has instructions for it,
-    whether that changes a model's probabilities too much is tested by `loading.choose_backend`. Models without a
-    backbone gain by neither, and get torch in float32.
+    OpenVINO where it is installed and the device is the processor, whether or not torch is installed, so that both
+    give the same scores; bfloat16 where the device has instructions for it and the model has a backbone, which alone
+    gains by it. Whether that changes a model's probabilities too much is tested by `loading.choose_backend`.
 
     Raises
     ------
@@ -60,7 +66,7 @@ def preferred_backend(settings: ModelSettings, *, has_backbone: bool) -> Backend
         What was asked for is not available on this machine.
     """
     device = choose_device(settings.device)
-    with_openvino = has_backbone and device == "cpu" and find_spec("openvino") is not None
+    with_openvino = device == "cpu" and find_spec("openvino") is not None
     with_bfloat16 = has_backbone and has_bfloat16(device)
     name = ("openvino" if with_openvino else "torch") if settings.backend == "auto" else settings.backend
     dtype = ("bfloat16" if with_bfloat16 else "float32") if settings.dtype == "auto" else settings.dtype
@@ -76,22 +82,77 @@ def choose_device(wanted: Device | str) -> str:
     ------
     UsageError
         The device is unknown, or not available on this machine.
+    MissingExtraError
+        It is a GPU, and torch is not installed.
     """
     if wanted == "auto":
+        if has_driver() and not has_torch():
+            _say_that_the_gpu_is_idle()
         return "cuda" if has_cuda() else "mps" if has_mps() else "cpu"
     there = {"cpu": lambda: True, "cuda": has_cuda, "mps": has_mps}
     if wanted not in there:
         raise UsageError(f"there is no device {wanted!r}; take auto, cpu, cuda or mps")
+    if wanted != "cpu":
+        require_torch(f"device {wanted!r}")
     if not there[wanted]():
         raise UsageError(f"device {wanted!r} is not available on this machine; take --device auto or cpu")
     return wanted
 
 
-def has_cuda() -> bool:
-    """Whether there is a GPU that torch can use; torch is asked only where NVIDIA's driver is installed."""
+def has_torch() -> bool:
+    """Whether torch, torchvision and timm are installed."""
+    return not missing_torch()
+
+
+def require_torch(purpose: str, *, otherwise: str = "") -> None:
+    """Refuse what needs torch where it is not installed.
+
+    Parameters
+    ----------
+    purpose : str
+        What needs it; the sentence begins with it.
+    otherwise : str
+        Another way out, for the sentence's end.
+
+    Raises
+    ------
+    MissingExtraError
+        torch, torchvision or timm is not installed.
+    """
+    missing = missing_torch()
+    if missing:
+        raise MissingExtraError(
+            f"{purpose} needs {', '.join(missing)}, not installed on {platform.node()}; "
+            f"pip install {' '.join(missing)}{otherwise}"
+        )
+
+
+def missing_torch() -> list[str]:
+    """Those of `TORCH` that are not installed."""
+    return [name for name in TORCH if find_spec(name) is None]
+
+
+@cache
+def _say_that_the_gpu_is_idle() -> None:
+    """Once in a process."""
+    log.warning(
+        "there is an NVIDIA driver, but its GPU needs %s, not installed here; the processor is used",
+        ", ".join(missing_torch()),
+    )
+
+
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is installed."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
+        return False
+    return True
+
+
+def has_cuda() -> bool:
+    """Whether there is a GPU that torch can use; torch is asked only where NVIDIA's driver is installed."""
+    if not (has_driver() and has_torch()):
         return False
     import torch  # takes three seconds; not needed where there is no driver
 
@@ -100,7 +161,7 @@ def has_cuda() -> bool:
 
 def has_mps() -> bool:
     """Whether there is a GPU of Apple's that torch can use."""
-    if platform.system() != "Darwin":
+    if platform.system() != "Darwin" or not has_torch():
         return False
     import torch  # as in `has_cuda`
 
@@ -113,7 +174,7 @@ def require_backend(backend: Backend) -> None:
     Raises
     ------
     MissingExtraError
-        OpenVINO is not installed.
+        OpenVINO or torch is not installed.
     UsageError
         The device is not there, has no bfloat16, or OpenVINO was asked to use it.
     """
@@ -128,6 +189,8 @@ def require_backend(backend: Backend) -> None:
             f"OpenVINO is not installed on {here}; pip install 'wsi-necrosis[openvino]' there, or give "
             "--set model.backend=torch"
         )
+    if backend.name == "torch":
+        require_torch(f"the backend {backend}", otherwise=_INSTEAD_OF_TORCH)
     if backend.dtype == "bfloat16" and not has_bfloat16(backend.device):
         raise UsageError(
             f"{backend.device} of {here} has no instructions for bfloat16; give --set model.dtype=float32"

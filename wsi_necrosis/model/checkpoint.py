@@ -1,8 +1,8 @@
-"""The self-describing checkpoint: a folder of `model.json` and `model.safetensors`.
+"""The self-describing checkpoint: a folder of `model.json`, `model.safetensors` and the converted network.
 
 `model.json` holds everything that a run needs to know and is read without torch. The weights are
 float16 in safetensors, which holds numbers and no code; pickles are refused. The description carries
-the SHA-256 of the weights, so that the two cannot be mixed up.
+the SHA-256 of the other files, so that they cannot be mixed up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from safetensors.numpy import save as dump_safetensors
 
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.files import atomic_write, write_text
-from wsi_necrosis.model.spec import SPEC_FILE, WEIGHTS_FILE, ModelSpec, _read, model_folder, spec_adapter
+from wsi_necrosis.model.spec import (
+    NETWORK_FILES,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelSpec,
+    _read,
+    model_folder,
+    spec_adapter,
+)
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -36,13 +44,7 @@ def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArr
         The file is missing, is not the one that `spec` describes, or holds numbers that are not finite.
     """
     path = model_folder(name_or_folder) / WEIGHTS_FILE
-    data = _read(path)
-    found = hashlib.sha256(data).hexdigest()
-    if found != spec.weights_sha256:
-        raise ModelError(
-            f"{path} has SHA-256 {found[:12]}..., its {SPEC_FILE} says {spec.weights_sha256[:12]}...; "
-            "the weights are damaged or belong to another model; fetch both files again"
-        )
+    data = _described(path, spec.weights_sha256)
     try:
         tensors: dict[str, NDArray[Any]] = parse_safetensors(data)
     except SafetensorError as error:
@@ -51,8 +53,20 @@ def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArr
     return tensors
 
 
+def require_network(name_or_folder: str | Path, spec: ModelSpec) -> None:
+    """Check the files of the converted network, where the model has one.
+
+    Raises
+    ------
+    ModelError
+        A file is missing, or is not the one that `spec` describes.
+    """
+    for name, sha256 in spec.converted.sha256.items() if spec.converted else ():
+        _described(model_folder(name_or_folder) / name, sha256)
+
+
 def save_checkpoint(folder: Path, spec: ModelSpec, tensors: Tensors) -> ModelSpec:
-    """Write a checkpoint; floating-point tensors are stored as float16.
+    """Write a checkpoint without a converted network; floating-point tensors are stored as float16.
 
     Each file is written under a temporary name and renamed; a crash between the two files leaves a pair
     whose hashes disagree, which `load_tensors` refuses.
@@ -70,13 +84,33 @@ def save_checkpoint(folder: Path, spec: ModelSpec, tensors: Tensors) -> ModelSpe
     stored = {name: _as_stored(tensor) for name, tensor in tensors.items()}
     _require_finite(stored, f"the model for {folder}")
     data = dump_safetensors(stored)
-    spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
-    text = json.dumps(spec_adapter().dump_python(spec, mode="json"), indent=1, allow_nan=False)
+    spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest(), converted=None)
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / WEIGHTS_FILE) as partial:
-        partial.write_bytes(data)
-    write_text(folder / SPEC_FILE, text + "\n")
+    for name in NETWORK_FILES:  # of other weights
+        (folder / name).unlink(missing_ok=True)
+    write_files(folder, {WEIGHTS_FILE: data}, spec)
     return spec
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], spec: ModelSpec) -> None:
+    """Write files of a checkpoint by name, then the description that has their hashes."""
+    text = json.dumps(spec_adapter().dump_python(spec, mode="json"), indent=1, allow_nan=False)
+    for name, data in files.items():
+        with atomic_write(folder / name) as partial:
+            partial.write_bytes(data)
+    write_text(folder / SPEC_FILE, text + "\n")
+
+
+def _described(path: Path, sha256: str) -> bytes:
+    """A file's bytes, if they have the hash that the description gives."""
+    data = _read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ModelError(
+            f"{path} has SHA-256 {found[:12]}..., its {SPEC_FILE} says {sha256[:12]}...; "
+            "it is damaged or belongs to another model; fetch all files of the model again"
+        )
+    return data
 
 
 def _as_stored(tensor: NDArray[Any]) -> NDArray[Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.memory import keep_freed_memory
-from wsi_necrosis.model.backend import REFERENCE, Backend, preferred_backend, require_backend
+from wsi_necrosis.model.backend import REFERENCE, Backend, has_torch, preferred_backend, require_backend
 from wsi_necrosis.model.backend_check import TOLERANCE, compared, runner_on
-from wsi_necrosis.model.checkpoint import load_tensors
-from wsi_necrosis.model.spec import load_spec
+from wsi_necrosis.model.checkpoint import Tensors, load_tensors, require_network
+from wsi_necrosis.model.spec import ModelSpec, load_spec, model_folder
 from wsi_necrosis.model.tile_model import TileModel
 from wsi_necrosis.settings.run import ModelSettings
 
@@ -22,7 +22,7 @@ def choose_backend(settings: ModelSettings) -> Backend:
     """The backend that a model runs on; decided once for a slide, and the same for all workers.
 
     As `backend.preferred_backend`. On "auto", a model that bfloat16 would change too much keeps float32, and one that
-    OpenVINO cannot convert, or would change too much, stays with torch.
+    OpenVINO cannot convert, or would change too much, stays with torch, where that is installed.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def choose_backend(settings: ModelSettings) -> Backend:
     choices = [preferred]
     if settings.dtype == "auto" and preferred.dtype != "float32":
         choices.append(replace(preferred, dtype="float32"))
-    if settings.backend == "auto" and preferred.name != "torch":
+    if settings.backend == "auto" and preferred.name != "torch" and has_torch():
         choices.append(replace(choices[-1], name="torch"))
     for backend in choices[:-1]:
         reason = _reason_against(settings.name, backend)
@@ -65,16 +65,14 @@ def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> Tile
     """
     keep_freed_memory()
     require_backend(backend)
-    spec = load_spec(name_or_folder)
-    tensors = load_tensors(name_or_folder, spec)
-    if backend == REFERENCE:
+    spec, tensors = _opened(name_or_folder)
+    if backend == REFERENCE and spec.converted is None:
         return TileModel(spec, runner_on(backend, spec, tensors, Path()))
-    with compared(spec, tensors, backend) as (difference, folder):
-        if difference > TOLERANCE[backend.dtype]:
+    with compared(spec, tensors, backend, model_folder(name_or_folder)) as (difference, folder):
+        if not difference <= TOLERANCE[backend.dtype]:
             raise ModelError(
                 f"{backend} changes probabilities of model {spec.name!r} by up to {difference:.2g}, more than the "
-                f"{TOLERANCE[backend.dtype]:g} that is allowed; give --set model.backend=torch, and --set "
-                "model.dtype=float32"
+                f"{TOLERANCE[backend.dtype]:g} that is allowed; {_way_out(spec, backend)}"
             )
         return TileModel(spec, runner_on(backend, spec, tensors, folder))
 
@@ -88,9 +86,23 @@ def largest_difference(name_or_folder: str | Path, backend: Backend) -> float:
         As `load_model`, but for the difference.
     """
     require_backend(backend)
-    spec = load_spec(name_or_folder)
-    with compared(spec, load_tensors(name_or_folder, spec), backend) as (difference, _):
+    spec, tensors = _opened(name_or_folder)
+    with compared(spec, tensors, backend, model_folder(name_or_folder)) as (difference, _):
         return difference
+
+
+def _opened(name_or_folder: str | Path) -> tuple[ModelSpec, Tensors]:
+    """Description and weights of a checkpoint whose files are all whole."""
+    spec = load_spec(name_or_folder)
+    require_network(name_or_folder, spec)
+    return spec, load_tensors(name_or_folder, spec)
+
+
+def _way_out(spec: ModelSpec, backend: Backend) -> str:
+    if backend == REFERENCE and spec.converted:
+        made_with = ", ".join(f"{name} {version}" for name, version in spec.converted.made_with.items())
+        return f"install the versions that the model was made with: {made_with}"
+    return "give --set model.backend=torch, and --set model.dtype=float32"
 
 
 def _reason_against(name_or_folder: str, backend: Backend) -> str | None:

@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-NETWORK_FILE = "network.xml"
+from wsi_necrosis.model.checkpoint import Tensors
+from wsi_necrosis.model.spec import CONSTANTS_FILE, GRAPH_FILE
+
+ALIGNMENT = 64  # bytes, of numbers of any type
 PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 _FIRST_INFERENCE = Lock()  # one for the process, as OpenVINO's set-up is shared by the process
 
@@ -27,13 +30,16 @@ class OpenVinoRunner:
     ----------
     folder : Path
         Where `openvino_convert.write_network` put it.
+    tensors : mapping
+        The checkpoint's weights that it was made with.
     dtype : {"float32", "bfloat16"}
         Number format it computes in.
     """
 
-    def __init__(self, folder: Path, dtype: str) -> None:
+    def __init__(self, folder: Path, tensors: Tensors, dtype: str) -> None:
         self._core = openvino().Core()
-        self._model = self._core.read_model(folder / NETWORK_FILE)
+        numbers = weight_bytes(tensors) + (folder / CONSTANTS_FILE).read_bytes()
+        self._model = self._core.read_model((folder / GRAPH_FILE).read_bytes(), numbers)
         self._settings = {
             "INFERENCE_PRECISION_HINT": PRECISION[dtype],
             "NUM_STREAMS": 1,
@@ -73,6 +79,12 @@ class OpenVinoRunner:
             tiles, z = (tuple(port.shape) for port in model.inputs)
             request.infer((np.zeros(tiles, np.uint8), np.zeros(z, np.float32)), share_inputs=True)
         return request
+
+
+def weight_bytes(tensors: Tensors) -> bytes:
+    """All weights of a checkpoint one after another, in the order of their names."""
+    joined = b"".join(tensors[name].tobytes() for name in sorted(tensors))
+    return joined + bytes(-len(joined) % ALIGNMENT)
 
 
 def openvino() -> Any:

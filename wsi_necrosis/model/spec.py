@@ -23,6 +23,9 @@ from wsi_necrosis.radiomics.recipe import Recipe
 FORMAT_VERSION = 3
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
+GRAPH_FILE = "network.xml"  # the network as OpenVINO runs it
+CONSTANTS_FILE = "network.bin"  # its constants that are not among the weights; OpenVINO asks for this name
+NETWORK_FILES = (GRAPH_FILE, CONSTANTS_FILE)
 SHIPPED = Path(__file__).parents[1] / "weights"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
 PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
@@ -53,6 +56,26 @@ class TrainingData:
     n_tiles: int
     pictures: tuple[str, ...] = ()
     looks: tuple[str, ...] = ()
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+
+@dataclass(frozen=True)
+class ConvertedNetwork:
+    """The network as OpenVINO runs it, converted when the model was made, and torch's answers to compare it with.
+
+    Attributes
+    ----------
+    sha256 : dict of str
+        Hashes of `NETWORK_FILES`, which lie beside the weights and read them.
+    answers : tuple of (float, float, float)
+        Class probabilities of `backend_check.fixed_tiles` by torch in float32 on a processor.
+    made_with : dict of str
+        Versions of the packages that converted it and gave the answers.
+    """
+
+    sha256: dict[str, str]
+    answers: tuple[tuple[float, float, float], ...]
+    made_with: dict[str, str]
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
 
@@ -105,6 +128,8 @@ class ModelSpec:
         Versions of the packages that made the weights.
     weights_sha256 : str
         Hash of `model.safetensors`; filled in by `save_checkpoint`.
+    converted : ConvertedNetwork or None
+        Filled in by `conversion.add_network`; None where each machine converts the network, which needs torch.
     """
 
     name: str
@@ -134,12 +159,13 @@ class ModelSpec:
     metrics: dict[str, Any] = field(default_factory=dict)
     created_with: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
+    converted: ConvertedNetwork | None = None
     format_version: int = FORMAT_VERSION
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that determines scores: the weights, and the description without `WITHOUT_SCORES`."""
+        """Hash of all that determines scores: weights, converted network, and description without `WITHOUT_SCORES`."""
         facts = spec_adapter().dump_python(self, mode="json")
         return digest({key: value for key, value in facts.items() if key not in WITHOUT_SCORES})
 

@@ -23,6 +23,7 @@ from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.files import atomic_write, write_text
 from wsi_necrosis.geometry import Mpp
 
+Stream = np.random.Generator | np.random.RandomState  # of random numbers
 GLASS = (243, 243, 243)
 MATERIALS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {"non_tumour": (233, 183, 163), "non_viable": (236, 203, 231), "viable": (133, 113, 183)}
@@ -142,9 +143,7 @@ def write_phantom(
     return truth
 
 
-def phantom_tiles(
-    material: str, n: int, tile_px: int, rng: np.random.Generator, mpp_um: float = 1.0
-) -> NDArray[np.uint8]:
+def phantom_tiles(material: str, n: int, tile_px: int, rng: Stream, mpp_um: float = 1.0) -> NDArray[np.uint8]:
     """Tiles (n, tile_px, tile_px, 3) of one material or `glass`, as a slide at half the pixel size gives them."""
     side = 2 * tile_px
     label = np.full((n * side, side), (*CLASSES, "glass").index(material) + 1, np.uint8) % (len(CLASSES) + 1)
@@ -197,7 +196,7 @@ def _paint(shapes: tuple[Shape, ...], size: tuple[int, int], mpp: Mpp) -> NDArra
     return label
 
 
-def _colour(label: NDArray[np.uint8], mpp: Mpp, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _colour(label: NDArray[np.uint8], mpp: Mpp, rng: Stream) -> NDArray[np.uint8]:
     """RGB of a label raster: each class its mean colour and a repeated patch of texture."""
     rgb = np.empty((*label.shape, 3), np.uint8)
     means = np.array([GLASS, *(MATERIALS[name] for name in CLASSES)], np.int16)
@@ -212,7 +211,7 @@ def _colour(label: NDArray[np.uint8], mpp: Mpp, rng: np.random.Generator) -> NDA
     return rgb
 
 
-def _patch(rng: np.random.Generator, material: int, mpp: Mpp) -> NDArray[np.int16]:
+def _patch(rng: Stream, material: int, mpp: Mpp) -> NDArray[np.int16]:
     """Texture (PATCH_PX, PATCH_PX) in grey levels that continues across its own edges; its mean is 0."""
     grain = TEXTURE_UM[material] / 2 / np.array([mpp.y, mpp.x])
     noise = ndimage.gaussian_filter(rng.standard_normal((PATCH_PX, PATCH_PX)), grain, mode="wrap")
@@ -221,7 +220,7 @@ def _patch(rng: np.random.Generator, material: int, mpp: Mpp) -> NDArray[np.int1
     return np.asarray(grey - np.round(grey.mean()), np.int16)
 
 
-def _glass_patch(rng: np.random.Generator) -> NDArray[np.int16]:
+def _glass_patch(rng: Stream) -> NDArray[np.int16]:
     return np.round(np.clip(rng.standard_normal((PATCH_PX, PATCH_PX)), -3, 3)).astype(np.int16)
 
 

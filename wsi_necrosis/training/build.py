@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from wsi_necrosis.claims import claimed
@@ -14,9 +15,10 @@ from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.looks import look_of
 from wsi_necrosis.dataset.reading import read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
-from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.errors import ModelError, SettingsError
 from wsi_necrosis.files import remove, require_writable
 from wsi_necrosis.model.checkpoint import save_checkpoint
+from wsi_necrosis.model.conversion import add_network
 from wsi_necrosis.model.network import Network
 from wsi_necrosis.model.spec import ModelSpec, TrainingData
 from wsi_necrosis.model.standardise import Standardiser
@@ -114,6 +116,7 @@ def train(
         spec = replace(spec, quality=quality)
         claim.require()
         spec = save_checkpoint(out, spec, assembled(settings, members).tensors())
+        spec = with_network(out, spec)
         histories = {f"member-{at}": fitted.history for at, fitted in enumerate(members, 1)}
         write_fit_log(out / "training.csv", {**held.history, **histories})
         remove(out / "fits")
@@ -145,6 +148,18 @@ def check(settings: TrainSettings) -> None:
             f"fit.tune {settings.fit.tune!r} needs a backbone, and network.fusion 'radiomics' has none; "
             "set fit.tune=frozen"
         )
+
+
+def with_network(out: Path, spec: ModelSpec) -> ModelSpec:
+    """Add the converted network to a new checkpoint; the log says so where that is not possible."""
+    reason = "OpenVINO is not installed"
+    if find_spec("openvino") is not None:
+        try:
+            return add_network(out)
+        except ModelError as error:
+            reason = str(error)
+    log.warning("model %s holds no converted network, and needs torch to run: %s", spec.name, reason)
+    return spec
 
 
 def fit_members(setup: FitSetup) -> list[Fitted]:
