@@ -306,7 +306,7 @@ def models_convert(
 
 @models_app.command("validate")
 def models_validate(names: ModelNames = None) -> None:
-    """Check models: description, hash, weights, and predictions for blank tiles."""
+    """Check models: description, hashes and weights, and what they say of painted tiles."""
     from . import models as job  # as in `run`
 
     typer.echo(job.validate(names or []))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import csv
 from dataclasses import replace
 from pathlib import Path
@@ -134,9 +135,9 @@ def test_it_comes_back_from_json(detector: OodDetector, painted: dict[str, Pixel
     assert found == detector
     np.testing.assert_array_equal(found.of(painted["viable"]), detector.of(painted["viable"]))
     with pytest.raises(ValidationError):
-        adapter.validate_python(adapter.dump_python(detector) | {"mean": 1.0})
+        adapter.validate_json(json.dumps(adapter.dump_python(detector) | {"mean": 1.0}))
     with pytest.raises(ValidationError, match="limit above 0"):
-        adapter.validate_python(adapter.dump_python(detector) | {"limit": -1.0})
+        adapter.validate_json(json.dumps(adapter.dump_python(detector) | {"limit": -1.0}))
 
 
 @pytest.fixture(scope="module")

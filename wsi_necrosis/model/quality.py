@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from wsi_necrosis.model.calibration import FORBID
+from wsi_necrosis.model.calibration import STRICT
 
 Range = tuple[float, float]
 
@@ -43,7 +43,7 @@ class Quality:
     brightness: Range
     red: Range
     blue: Range
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         ranges = (self.nucleus_um2, self.nucleus_od, self.brightness, self.red, self.blue)

@@ -119,7 +119,7 @@ class CalibrationSettings(Section):
 class OodSettings(Section):
     """How tiles unlike the training tiles are recognised."""
 
-    shrinkage: Annotated[float, Field(ge=0, le=1)]
+    shrinkage: Annotated[float, Field(ge=1e-4, le=1)]
     least_tissue: Fraction
     keep: Annotated[float, Field(gt=0.5, lt=1)]
 
