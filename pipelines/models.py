@@ -23,6 +23,7 @@ from wsi_necrosis.model.spec import (
 )
 from wsi_necrosis.model.tile_model import Prediction
 
+
 def describe_all() -> str:
     """A line for each model that comes with the package."""
     return "\n".join(f"{name:<12} {load_spec(name).title}" for name in list_models())

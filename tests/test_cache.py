@@ -129,7 +129,7 @@ def test_processes_may_ask_at_once(place: Path) -> None:
     assert [path.name for path in place.iterdir()] == [ONE]
 
 
-@pytest.mark.parametrize("key", ["../../x", "/tmp/x", "default-openvino-12345678", "", "."])
+@pytest.mark.parametrize("key", ["../../x", "/x", "default-openvino-12345678", "", "."])
 def test_a_key_that_is_no_digest_could_lead_out_of_the_cache(key: str, place: Path) -> None:
     with pytest.raises(ValueError, match="is no digest"), cached_folder(key, Maker()):
         pass

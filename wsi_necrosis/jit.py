@@ -25,9 +25,10 @@ def compiled(function: F) -> F:
 
     It releases the interpreter's lock (GIL), so that threads score blocks in parallel. numba caches the
     machine code beside the module, or in the user's cache folder where the module's is read-only, or not
-    at all where neither can be written. Who may write there could run code in this process, so that a cache which other
-    users may write to, while they may not change the module, is not used. It compiles anew only when the function's own file changes: so a
-    kernel calls no kernel of another file, and after a change of this file the caches (`*.nbi`) must be deleted.
+    at all where neither can be written. Who may write there could run code in this process, so that a cache
+    which other users may write to, while they may not change the module, is not used. It compiles anew only
+    when the function's own file changes: so a kernel calls no kernel of another file, and after a change of
+    this file the caches (`*.nbi`) must be deleted.
     """
     return cast(F, _compiled(function))
 

@@ -55,11 +55,11 @@ def brief(value: object, shown: int = SHOWN) -> str:
 
 
 def shortened(message: str) -> str:
-    """The message of another library as one short line.
+    r"""The message of another library as one short line.
 
     Examples
     --------
-    >>> shortened("one\\n  two")
+    >>> shortened("one\n  two")
     'one two'
     """
     text = " ".join(message.split()) or "no reason given"

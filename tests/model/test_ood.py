@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import json
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def test_it_comes_back_from_json(detector: OodDetector, painted: dict[str, Pixel
 def shipped(data_dir: Path) -> TrainSettings:
     """The shipped settings, except those that the detector does not use."""
     quick = ("network.fusion=radiomics", "network.recipe=none")
-    return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))
+    return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick), "tcia")
 
 
 @pytest.fixture(scope="module")

@@ -61,5 +61,7 @@ def test_a_distance_or_uncertainty_that_is_no_number_abstains() -> None:
     uncertainty = np.array([[0.2, np.nan, 0.2]], np.float32)
     px = np.zeros((1, 3, 4), np.uint32)
     scores = Scores(GRID, 1.0, prob, uncertainty, ood, no_quality((1, 3)), px, state)
-    assert cell_class(scores, SHIPPED.model_copy(update={"max_ood": 1e9, "max_uncertainty": 1.0})).tolist() == [[4, 4, 3]]
+    assert cell_class(
+        scores, SHIPPED.model_copy(update={"max_ood": 1e9, "max_uncertainty": 1.0})
+    ).tolist() == [[4, 4, 3]]
     assert ood_cells(scores, SHIPPED).tolist() == [[True, False, False]]

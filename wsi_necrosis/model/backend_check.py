@@ -1,4 +1,4 @@
-"""Compare a backend with torch in float32 on the processor, on fixed tiles, whenever a model is loaded.
+"""Compare a backend with torch in float32 on the processor, on fixed tiles, whenever a process loads a model.
 
 torch's answers lie in the checkpoint. For a checkpoint without them they are computed here, and its network is
 converted; that network is kept in the user's cache, and believed only as far as it answers as torch does.
@@ -6,8 +6,10 @@ converted; that network is kept in the user's cache, and believed only as far as
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from wsi_necrosis.cache import cached_folder, forget
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError
-from wsi_necrosis.model.backend import TORCH, Backend, require_torch
+from wsi_necrosis.files import write_json
+from wsi_necrosis.model.backend import TORCH, Backend, device_name, require_torch
 from wsi_necrosis.model.checkpoint import Tensors
 from wsi_necrosis.model.openvino_runner import OpenVinoRunner
 from wsi_necrosis.model.spec import ModelSpec
@@ -30,6 +33,7 @@ from wsi_necrosis.provenance import digest, versions_of
 # of sums changes the shipped models by 2e-6. On 144 real crops bfloat16 changes `default` by .11 at most and .0009 in
 # the mean, and no class; `fast` by .05 and .001, and one class. The fixed tiles are fewer, and change less.
 TOLERANCE: Mapping[str, float] = MappingProxyType({"float32": 1e-4, "bfloat16": 0.05})
+DIFFERENCE_FILE = "agreement.json"
 CACHE_VERSION = 3  # raised whenever converted networks are written otherwise
 _MEASURED: dict[tuple[str, Backend], float] = {}  # differences of networks whose files have known hashes
 log = logging.getLogger(__name__)
@@ -69,6 +73,28 @@ def measured(
             f"{backend} cannot run the network in {checkpoint} ({shortened(str(error))}); convert it again"
         ) from None
     return _MEASURED[key], runner
+
+
+def remembered(spec: ModelSpec, tensors: Tensors, backend: Backend, checkpoint: Path) -> float:
+    """As `measured`, but once on a machine: the figure that the cache holds, by which a backend is chosen.
+
+    It may be forged; a backend that is chosen by it is measured all the same when the model is loaded.
+    """
+    about = {
+        "version": CACHE_VERSION,
+        "model": spec.fingerprint,
+        "backend": asdict(backend),
+        "device": device_name(backend.device),
+        "versions": versions_of(("wsi-necrosis", "openvino", *TORCH)),
+    }
+
+    def make(folder: Path) -> None:
+        found = measured(spec, tensors, backend, checkpoint)[0]
+        write_json(folder / DIFFERENCE_FILE, {"largest_difference": found, "about": about})
+
+    with cached_folder(digest(about), make) as folder:
+        found = json.loads((folder / DIFFERENCE_FILE).read_text(encoding="utf-8"))
+    return float(found["largest_difference"])
 
 
 def runner_on(backend: Backend, spec: ModelSpec, tensors: Tensors, folder: Path) -> Runner:
@@ -126,7 +152,9 @@ def _measured_here(spec: ModelSpec, tensors: Tensors, backend: Backend) -> tuple
     try:
         difference, runner = _from_cache(spec, tensors, backend, expected, (key, convert))
     except RuntimeError as error:  # of OpenVINO, for a graph that is none
-        log.warning("the converted network of model %s in the cache is none: %s", spec.name, shortened(str(error)))
+        log.warning(
+            "the converted network of model %s in the cache is none: %s", spec.name, shortened(str(error))
+        )
     else:
         if difference <= TOLERANCE[backend.dtype]:
             return difference, runner

@@ -48,7 +48,12 @@ def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArr
     data = _described(path, spec.weights_sha256)
     try:
         tensors: dict[str, NDArray[Any]] = parse_safetensors(data)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:  # the last three: numbers that numpy lacks
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ) as error:  # the last three: numbers that numpy lacks
         raise ModelError(
             f"{path} is not a safetensors file of numpy's numbers ({shortened(str(error))}); fetch the model again"
         ) from None

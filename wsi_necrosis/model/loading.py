@@ -9,7 +9,7 @@ from pathlib import Path
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.memory import keep_freed_memory
 from wsi_necrosis.model.backend import REFERENCE, Backend, has_torch, preferred_backend, require_backend
-from wsi_necrosis.model.backend_check import TOLERANCE, measured, runner_on
+from wsi_necrosis.model.backend_check import TOLERANCE, measured, remembered, runner_on
 from wsi_necrosis.model.checkpoint import Tensors, load_tensors, require_network
 from wsi_necrosis.model.spec import ModelSpec, load_spec, model_folder
 from wsi_necrosis.model.tile_model import TileModel
@@ -108,7 +108,8 @@ def _way_out(spec: ModelSpec, backend: Backend) -> str:
 def _reason_against(name_or_folder: str, backend: Backend) -> str | None:
     """Why a backend is unsuitable for a model; None if it is suitable."""
     try:
-        difference = largest_difference(name_or_folder, backend)
+        require_backend(backend)
+        difference = remembered(*_opened(name_or_folder), backend, model_folder(name_or_folder))
     except ModelError as error:
         return str(error)
     if difference <= TOLERANCE[backend.dtype]:

@@ -27,6 +27,7 @@ from wsi_necrosis.model.standardise import Standardiser
 from wsi_necrosis.outside import MODEL_MIB, OutsideError, brief, parse_json, read_text, shortened
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics.recipe import Recipe
+from wsi_necrosis.settings.schema import BackboneName, Fraction, Line, ModelName
 
 FORMAT_VERSION = 3
 SPEC_FILE = "model.json"
@@ -39,16 +40,11 @@ PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
 PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
 WITHOUT_SCORES = PROSE | {"quantity", "quality"}  # fields that do not change the scores of a tile
 CHECKPOINT = f"A checkpoint is a folder with {SPEC_FILE} and {WEIGHTS_FILE}"
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of a model; part of names of files
-BACKBONE = r"^[A-Za-z0-9._]{0,100}$"  # a name of timm's; no address that it would fetch a network from
 FIXED_TILES = 16  # of `backend_check.fixed_tiles`
 
-Name = Annotated[str, Field(pattern=NAME)]
-Line = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]  # it is shown on terminals
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Channel = Annotated[float, Field(ge=-10, le=10)]
 Spread = Annotated[float, Field(gt=1e-3, le=10)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=0, le=8192)]
 
 
@@ -111,7 +107,7 @@ class ConvertedNetwork:
 
     sha256: Annotated[dict[str, Sha256], AfterValidator(_files_of_network)]
     answers: Annotated[
-        tuple[tuple[Probability, Probability, Probability], ...],
+        tuple[tuple[Fraction, Fraction, Fraction], ...],
         Field(min_length=FIXED_TILES, max_length=FIXED_TILES),
     ]
     made_with: dict[Line, Line]
@@ -171,10 +167,10 @@ class ModelSpec:
         Filled in by `conversion.add_network`; None where each machine converts the network, which needs torch.
     """
 
-    name: Name
+    name: ModelName
     title: Line
     notice: Line
-    backbone: Annotated[str, Field(pattern=BACKBONE)]
+    backbone: BackboneName
     tile_px: Annotated[int, Field(ge=8, le=1024)]
     mpp: Annotated[float, Field(ge=0.05, le=20)]
     mean: tuple[Channel, Channel, Channel]
@@ -287,7 +283,9 @@ def load_spec(name_or_folder: str | Path) -> ModelSpec:
     if spec.recipe.names != spec.feature_names:
         raise ModelError(f"{path} scales other features than its recipe computes; train it again")
     if spec.classes != CLASSES:
-        raise ModelError(f"{path} has the classes {brief(spec.classes)}, not {CLASSES}; train it on these classes")
+        raise ModelError(
+            f"{path} has the classes {brief(spec.classes)}, not {CLASSES}; train it on these classes"
+        )
     _require_branches(spec, path)
     return spec
 
