@@ -244,8 +244,12 @@ class _Reporter:
         """The batch is over: write record and tables."""
         self.record.write(state)
         write_summary(self.record.out)
-        failures = f"; what failed is in {self.record.out / FAILURES}" if self.record.has_failures else ""
-        self.watcher.note(f"results are in {self.record.out / SUMMARY}{failures}")
+        summary, notes = self.record.out / SUMMARY, list[str]()
+        if summary.exists():
+            notes.append(f"results are in {summary}")
+        if self.record.has_failures:
+            notes.append(f"what failed is in {self.record.out / FAILURES}")
+        self.watcher.note("; ".join(notes) or "no slide has results yet")
 
     def _tell(self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> None:
         if self.tell is not None:
