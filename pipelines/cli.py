@@ -122,13 +122,13 @@ def batch(
     from .console.batch_progress import watching_batch
 
     where = Where(pattern, recursive, parse_mpp(mpp), mpp_table)
+    asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     if dry_run:
         from .batch.preview import preview_batch
 
-        for line in preview_batch(slides, settings, where, out, as_json=as_json):
+        for line in preview_batch(slides, settings, asked, as_json=as_json):
             typer.echo(line)
         return
-    asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     with watching_batch(quiet=quiet or as_json) as watcher:
         code = job.batch(slides, settings, asked, watcher, typer.echo if as_json else None)
     raise typer.Exit(code)
