@@ -27,6 +27,7 @@ from .options import (
     ModelNames,
     MppTable,
     MppText,
+    OodTables,
     OutPath,
     Overrides,
     Overwrite,
@@ -233,9 +234,7 @@ def train(
     ] = None,
     tiles: Tiles = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new checkpoint.")] = Path("model"),
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Shipped preset over configs/train.yaml: tcia.")
-    ] = None,
+    preset: Preset = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
@@ -261,10 +260,7 @@ def evaluate(
     tiles: Tiles = None,
     out: OutPath = Path("wsi-necrosis-evaluation"),
     card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
-    ood: Annotated[
-        list[Path] | None,
-        typer.Option("--ood", help="Table of pictures and slides that should be refused; may be repeated."),
-    ] = None,
+    ood: OodTables = None,
     within_case: Annotated[
         bool, typer.Option("--within-case", help="Take new tiles of known cases; results are marked so.")
     ] = False,

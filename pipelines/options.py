@@ -48,6 +48,10 @@ Overwrite = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
 
 Tiles = Annotated[Path | None, typer.Option("--tiles", help="Labelled tiles: a folder, or a table.")]
+OodTables = Annotated[
+    list[Path] | None,
+    typer.Option("--ood", help="Table of pictures and slides that should be refused; may be repeated."),
+]
 
 # Of `batch` alone.
 Slides = Annotated[
