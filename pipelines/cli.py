@@ -5,7 +5,11 @@ Those modules are imported when they are called, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import re
 import sys
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -13,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from wsi_necrosis.errors import SettingsError, WsiNecrosisError
+from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
+from wsi_necrosis.names import shortened
 
 from .options import (
     Anonymise,
@@ -41,6 +46,8 @@ from .options import (
     settings_of,
     where_to_run,
 )
+
+LONG_WORD = re.compile(r"\S{1000,}")  # a path or value that a message repeats
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -314,11 +321,23 @@ def models_validate(names: ModelNames = None) -> None:
 
 def main() -> None:
     """Entry point of `wsi-necrosis`: errors raised on purpose become one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names need not be text
     try:
         app()
     except WsiNecrosisError as error:
-        sys.stderr.write(f"wsi-necrosis: {error}\n")
+        sys.stderr.write(f"wsi-necrosis: {LONG_WORD.sub(lambda word: shortened(word[0]), str(error))}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        named = error.filename if isinstance(error.filename, str) else ""
+        said = (
+            f"the path {shortened(named)} ({len(os.fsencode(named))} bytes) is longer than this system takes"
+        )
+        sys.stderr.write(f"wsi-necrosis: {said}; give a shorter one\n")
+        sys.exit(UsageError.exit_code)
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ from tests.helpers.complete_scores import no_quality
 from wsi_necrosis.export.layout import FACTS_HIGH, LEGEND_WIDE, lay_out
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
+from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.quantify.intervals import COVERS, METHOD, NO_VIABLE, TARGET, Interval
 from wsi_necrosis.quantify.percentage import measure
@@ -24,7 +25,9 @@ from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
 from wsi_necrosis.tiling.tissue import find_tissue
 
 SHIPPED = load_settings().export
-CAPTION = Caption("Präparat 7.mrxs", "default", "0.5 x 1 µm per pixel (metadata)")
+CAPTION = Caption(
+    "Präparat 7.mrxs", "default", "a notice", "0.5 x 1 µm per pixel (metadata)", "0.1.0", "2026-11-29"
+)
 
 
 def sized(px: int) -> Any:
@@ -121,7 +124,12 @@ def test_the_longest_legend_fits_into_its_place(
         "warnings": [{"code": code, "text": ""} for code in SHORT],
     }
     caption = Caption(
-        "a name of forty letters, as scanners write.svs", "densenet (0123abcd)", CAPTION.pixel_size
+        "a name of forty letters, as scanners write.svs",
+        "densenet (0123abcd)",
+        load_spec("phantom").notice + ", research demonstration of 4 cases",
+        CAPTION.pixel_size,
+        "0.1.0.dev1234",
+        "2026-11-29",
     )
     write_overlay(tmp_path / "o.png", slide.layers, result, caption, sized(side))
     layout = lay_out(slide.layers.overview, side)

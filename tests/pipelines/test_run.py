@@ -65,7 +65,7 @@ def test_a_montage_gives_a_percentage_and_its_geometry(data_dir: Path, tmp_path:
     ledger = result["ledger"]
     plane_mm2 = (8 * 1024 * 0.5 / 1e3) * (8 * 1024 * 0.25 / 1e3)
     assert ledger["total_px"] * ledger["pixel_mm2"] == pytest.approx(plane_mm2, rel=1e-6)
-    tissue = sum(ledger["mm2"][name] for name in ("non_tumour", "non_viable", "viable"))
+    tissue = sum(ledger["mm2"][f"{name}_by_class"] for name in ("non_tumour", "non_viable", "viable"))
     painted = 45 * 1024**2 * 0.5 * 0.25 / 1e6  # 45 of the 64 lattice cells lie inside the ellipse
     assert tissue <= painted * 1.01
     assert tissue >= painted * 0.7  # holes of marrow fat and cracks are glass
@@ -141,10 +141,12 @@ def consistent(folder: Path, result: dict[str, Any]) -> bool:
     )
     assert len(tissue) == result["n_tiles"] > 0
     assert sum(ledger["px"].values()) == ledger["total_px"]
-    found = ledger["mm2"]["soft_viable"], ledger["mm2"]["soft_non_viable"]
+    found = ledger["mm2"]["viable_soft"], ledger["mm2"]["non_viable_soft"]
     assert found == pytest.approx((viable, non_viable), rel=1e-5)  # nothing abstains
     assert (result["viable_mm2"], result["tumour_mm2"]) == pytest.approx((found[0], sum(found)))
-    if ledger["px"]["viable"] + ledger["px"]["non_viable"] == 0:  # random weights may class all cells as one
+    if (
+        ledger["px"]["viable_by_class"] + ledger["px"]["non_viable_by_class"] == 0
+    ):  # random weights may class all cells as one
         assert result["reason"] in {"too_little_tumour", "no_tumour"}
         return True
     percent = 100 * viable / (viable + non_viable)
@@ -212,7 +214,7 @@ def test_a_slide_unlike_all_training_tiles_is_out_of_domain(small: Path, tmp_pat
     assert result["tumour_mm2"] == result["viable_mm2"] == 0
     mm2 = result["ledger"]["mm2"]
     assert mm2["abstained"] == result["ood_mm2"] > 0
-    assert mm2["viable"] == mm2["non_viable"] == mm2["non_tumour"] == 0
+    assert mm2["viable_by_class"] == mm2["non_viable_by_class"] == mm2["non_tumour_by_class"] == 0
     said = {each["code"]: each["text"] for each in result["warnings"]}
     assert said["ood_tissue"].startswith("100 % of the tissue")
     regions = json.loads((folder / "regions.geojson").read_text())["features"]
