@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
 import re
 import sys
 from importlib.metadata import version as package_version
@@ -18,7 +17,7 @@ from typing import Annotated
 import typer
 
 from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
-from wsi_necrosis.names import shortened
+from wsi_necrosis.names import shortened, too_long
 
 from .options import (
     Anonymise,
@@ -332,11 +331,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        named = error.filename if isinstance(error.filename, str) else ""
-        said = (
-            f"the path {shortened(named)} ({len(os.fsencode(named))} bytes) is longer than this system takes"
-        )
-        sys.stderr.write(f"wsi-necrosis: {said}; give a shorter one\n")
+        sys.stderr.write(f"wsi-necrosis: {too_long(error.filename)}\n")
         sys.exit(UsageError.exit_code)
 
 

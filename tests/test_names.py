@@ -44,9 +44,9 @@ def test_long_names_stay_two() -> None:
 
 
 def test_a_path_that_is_too_long_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(SlideError, match=r"5005 bytes\) cannot be looked up"):
+    with pytest.raises(SlideError, match=r"5005 bytes\) is longer than this system takes"):
         open_slide(TOO_LONG)
-    with pytest.raises(StoreError, match="choose another with -o") as raised:
+    with pytest.raises(StoreError, match="give a shorter path") as raised:
         require_writable(TOO_LONG)
     assert len(str(raised.value)) < 400
     with pytest.raises(StoreError, match="its name has 254 bytes, of at most 200"):
@@ -55,4 +55,5 @@ def test_a_path_that_is_too_long_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_message_has_both_ends_of_a_path() -> None:
     assert shortened("a.svs") == "a.svs"
-    assert shortened(TOO_LONG).startswith("x/x/") and shortened(TOO_LONG).endswith("x/s.svs")
+    assert shortened(TOO_LONG).startswith("x/x/")
+    assert shortened(TOO_LONG).endswith("x/s.svs")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.names import MOST_BYTES, shortened
+from wsi_necrosis.names import MOST_BYTES, shortened, too_long
 
 SYNCED_AT_ONCE = 16  # files
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}  # answers of file systems that have no such thing for a folder
@@ -74,9 +74,7 @@ def require_writable(folder: Path) -> None:
     try:
         nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     except OSError as error:  # a path that is too long
-        raise StoreError(
-            f"{shortened(folder)} cannot be written ({error.strerror}); choose another with -o"
-        ) from None
+        raise StoreError(too_long(folder)) from error
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise StoreError(
             f"{folder} cannot be written, as {nearest} is no writable folder; choose another with -o"

@@ -61,6 +61,12 @@ def shortened(path: str | Path) -> str:
     return text if len(text) <= MOST_BYTES else f"{text[: MOST_BYTES // 2]}...{text[-TAIL_BYTES:]}"
 
 
+def too_long(path: str | Path) -> str:
+    """What to say of a path that the system refuses for its length."""
+    n_bytes = len(os.fsencode(path))
+    return f"{shortened(path)} ({n_bytes} bytes) is longer than this system takes; give a shorter path"
+
+
 def _escaped(letter: str) -> str:
     byte = ord(letter) - 0xDC00  # by which Python stands for a byte that is no UTF-8
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else letter.encode("unicode_escape").decode()

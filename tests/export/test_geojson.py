@@ -23,7 +23,7 @@ COLOURS = {colour.qupath: list(colour.rgb) for colour in PALETTE.values()}
 
 
 def features(slide: Any, folder: Path, fingerprint: str = "f") -> list[dict[str, Any]]:
-    write_regions(folder / "regions.geojson", slide.scores, slide.heatmap, fingerprint)
+    write_regions(folder / "regions.geojson", slide.scores, slide.heatmap, slide.layers.mask, fingerprint)
     found = json.loads((folder / "regions.geojson").read_text(encoding="utf-8"))
     assert found["type"] == "FeatureCollection"
     return found["features"]

@@ -69,7 +69,7 @@ def test_nothing_lies_on_anything_else(
     layout = lay_out(made_up(cols=shape[0], rows=shape[1]).layers.overview, side)
     unit, (width, height) = layout.unit, layout.canvas
     boxes = [(*at, *layout.frame.size) for at in layout.panels]
-    boxes += [(*layout.facts, 27 * unit, 26 * unit), (*layout.table, 27 * unit, 15 * unit)]
+    boxes += [(*layout.facts, 27 * unit, round(FACTS_HIGH * unit)), (*layout.table, 27 * unit, 15 * unit)]
     for n, (x, y, wide, high) in enumerate(boxes):
         assert x >= 0 <= y
         assert x + wide <= width
@@ -90,15 +90,16 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
         "percent_viable": 88.0,
         "limit_of_full_text": "62 % and more cannot be told from all",
     }
+    far = {**slide.result, "ood_mm2": 0.4 * slide.result["tumour_mm2"]}
     other |= {"limit_of_blank_text": "up to 38 % cannot be told from none"}
     found = []
-    for n, result in enumerate((slide.result, other, none, out_of_domain, doubted, no_viable, limited)):
+    for n, result in enumerate((slide.result, other, none, out_of_domain, doubted, no_viable, limited, far)):
         write_overlay(tmp_path / f"{n}.png", slide.layers, result, CAPTION, sized(1200))
         found.append(picture(tmp_path / f"{n}.png"))
     assert len({one.shape for one in found}) == 1
     layout = lay_out(slide.layers.overview, 1200)
     (x, y), unit = layout.facts, layout.unit
-    facts = np.s_[y : y + 26 * unit, x : x + 27 * unit]
+    facts = np.s_[y : y + round(FACTS_HIGH * unit), x : x + 27 * unit]
     for one, two in combinations(range(len(found)), 2):
         assert (found[one][facts] != found[two][facts]).any()
         changed = (found[one] != found[two]).any(axis=-1)

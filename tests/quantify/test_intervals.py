@@ -45,7 +45,7 @@ def test_blocks_are_square_in_mm_where_pixels_are_not() -> None:
 def test_interval_names_its_target_and_what_it_leaves_out() -> None:
     found = measured((3, 4)).interval
     assert found is not None
-    assert found.target.startswith("T2")
+    assert found.target.startswith("expected over the tumour")
     assert "classifier error" in found.covers
     assert "not covered" in found.covers
     assert found.confidence == 0.95

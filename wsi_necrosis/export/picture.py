@@ -145,14 +145,18 @@ def _coloured(
     opacity: float,
     side_px: int,
 ) -> RGB:
-    """Class colours over a slide: blended, and opaque in outlines and the lines of hatches."""
+    """Class colours over a slide: blended, and opaque in outlines and the lines of hatches.
+
+    Between the lines of non-viable tumour there is no colour: on dark tissue they would not stand out otherwise.
+    """
     down, up = _hatches(label.shape, side_px)
     lines = ((label == CellLabel.NON_VIABLE) & up) | ((label == CellLabel.ABSTAINED) & down)
     colours = np.array([WHITE, *(PALETTE[value].rgb for value in sorted(PALETTE))], np.float32)
     above = np.where((lines & (label == CellLabel.ABSTAINED))[..., None], ABSTAINED_LINE, colours[label])
     # grey, as the stain would tint the colours, which then no longer match the legend
     grey = _blend(slide, slide.mean(axis=-1, keepdims=True), (cover > 0) * GREYNESS)
-    return _blend(grey, above, np.where(outline | lines, 1, opacity) * cover)
+    alpha = np.where(label == CellLabel.NON_VIABLE, 0, opacity)
+    return _blend(grey, above, np.where(outline | lines, 1, alpha) * cover)
 
 
 def _hatches(shape: tuple[int, ...], side_px: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

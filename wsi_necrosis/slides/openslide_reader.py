@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.names import shortened
 from wsi_necrosis.slides.info import SlideInfo, settle_mpp
 from wsi_necrosis.slides.pyramid import nominal_downsample, on_white
 from wsi_necrosis.slides.source_files import SourceFiles
@@ -148,12 +147,7 @@ def existing_file(path: Path) -> Path:
     SlideError
         Nothing is there, it is empty or may not be read, or it is a folder that is not one slide.
     """
-    try:
-        is_folder = path.is_dir()
-    except OSError as error:
-        said = f"{shortened(path)} ({len(os.fsencode(path))} bytes) cannot be looked up ({error.strerror})"
-        raise SlideError(f"{said}; check the path") from None
-    if is_folder:
+    if path.is_dir():
         return _only_dicom(path)
     if not path.exists():
         raise SlideError(f"{path} does not exist; check the path")
