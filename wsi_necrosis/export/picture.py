@@ -25,6 +25,7 @@ HEAT_COLOURS = "YlOrRd"  # ColorBrewer; evenly graded, red for viable, safe for 
 GREYNESS = 0.7  # share of the stain that is taken out under class colours
 FINEST_UM = 0.25  # side of a picture's pixel; finer ones would show nothing new
 HATCH_PX = 100  # periods of a hatch on the longer side of a picture
+HATCH_WHITE = 0.15  # opacity between the lines of non-viable tumour
 HATCH_SHARE = 0.35  # of a period is line
 ABSTAINED_LINE, ABSTAINED_GAP = (120, 120, 120), (225, 225, 225)
 FAINT_STAIN = (210, 180, 200)
@@ -147,15 +148,16 @@ def _coloured(
 ) -> RGB:
     """Class colours over a slide: blended, and opaque in outlines and the lines of hatches.
 
-    Between the lines of non-viable tumour there is no colour: on dark tissue they would not stand out otherwise.
+    Between the lines of non-viable tumour is a little white: on dark tissue they would not stand out otherwise.
     """
     down, up = _hatches(label.shape, side_px)
     lines = ((label == CellLabel.NON_VIABLE) & up) | ((label == CellLabel.ABSTAINED) & down)
     colours = np.array([WHITE, *(PALETTE[value].rgb for value in sorted(PALETTE))], np.float32)
     above = np.where((lines & (label == CellLabel.ABSTAINED))[..., None], ABSTAINED_LINE, colours[label])
+    above[(label == CellLabel.NON_VIABLE) & ~lines & ~outline] = WHITE
     # grey, as the stain would tint the colours, which then no longer match the legend
     grey = _blend(slide, slide.mean(axis=-1, keepdims=True), (cover > 0) * GREYNESS)
-    alpha = np.where(label == CellLabel.NON_VIABLE, 0, opacity)
+    alpha = np.where(label == CellLabel.NON_VIABLE, HATCH_WHITE, opacity)
     return _blend(grey, above, np.where(outline | lines, 1, alpha) * cover)
 
 
