@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.regions import areas_of
 from wsi_necrosis.errors import InterruptedRunError
 from wsi_necrosis.export import export_slide as exporting
 from wsi_necrosis.export.export_slide import caption_of, export_slide
@@ -43,6 +44,12 @@ def test_without_the_slide_the_same_bytes_come_out(job: Job, again: Path, name: 
 
 def test_nothing_else_is_written(again: Path) -> None:
     assert {path.name for path in again.iterdir()} == set(EXPORTS)
+
+
+def test_regions_of_the_phantom_have_the_areas_of_the_ledger(job: Job) -> None:
+    found, ledger = areas_of(job.folder, open_results(job.folder).result)
+    assert found == pytest.approx(ledger, rel=0.01)
+    assert sum(ledger.values()) > 0.1
 
 
 def test_a_caption_names_slide_model_and_pixel_size(job: Job) -> None:

@@ -1,5 +1,4 @@
 import json
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -16,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from tests.helpers.regions import TERMS, areas_mm2
 from wsi_necrosis.export.geojson import write_regions
-from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.geometry import Box
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.tiling.grid import cell_pixels
@@ -51,39 +51,18 @@ def labelled(slide: Any, label: Any) -> Any:
     )
 
 
-def areas_mm2(found: list[dict[str, Any]], level0: Mpp) -> dict[str, float]:
-    """Areas as QuPath measures them: those of the outlines, by class."""
-    areas: dict[str, float] = defaultdict(float)
-    for feature in found:
-        shape = shapely.from_geojson(json.dumps(feature["geometry"]))
-        assert shape.is_valid
-        areas[feature["properties"]["classification"]["name"]] += shape.area * level0.px_mm2
-    return areas
-
-
-TERMS = {
-    "Tumor": "viable",
-    "Necrosis": "non_viable",
-    "Stroma": "non_tumour",
-    "Ignore*": "abstained",
-    "Region*": "unreadable",
-}
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_areas_of_the_outlines_are_the_terms_of_the_ledger(
     made_up: Callable[..., Any], tmp_path: Path, seed: int
 ) -> None:
     slide = made_up(seed=seed, cols=300 + 17 * seed)
     found = features(slide, tmp_path)
-    ledger, areas = slide.score.ledger, areas_mm2(found, slide.info.known_mpp)
+    ledger, areas = slide.score.ledger.area_mm2(), areas_mm2(found, slide.info.known_mpp)
     for name, term in TERMS.items():
-        assert areas[name] == pytest.approx(
-            getattr(ledger, term) * ledger.pixel_mm2, rel=0.003
-        )  # the plane's edge
+        assert areas[term] == pytest.approx(ledger[term], rel=0.003)  # pixels at the plane's edge overhang it
         stated = [each for each in found if each["properties"]["classification"]["name"] == name]
         measured = sum(each["properties"]["measurements"]["Area mm^2"] for each in stated)
-        assert measured == pytest.approx(getattr(ledger, term) * ledger.pixel_mm2, rel=1e-9)
+        assert measured == pytest.approx(ledger[term], rel=1e-9)
 
 
 def test_tissue_in_pieces_is_one_region_without_the_glass(

@@ -14,6 +14,7 @@ import zarr
 from PIL import Image
 
 from tests.helpers.models import save_model_with_ood_limit, save_random_model
+from tests.helpers.regions import areas_of
 from tests.helpers.runs import FILES, WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
@@ -52,6 +53,23 @@ def test_a_real_slide_ends_with_every_file(data_dir: Path, tmp_path: Path) -> No
     for name in ("overlay.png", "thumbnail.png"):
         assert Image.open(folder / name).convert("L").getextrema()[0] < 100
     assert "scoring 28 tiles" in (folder / "log.txt").read_text()
+
+
+MONTAGES = {
+    "square": ("--cells", "5"),
+    "oblong pixels": ("--cells", "5", "--vendor", "generic", "--mpp", "0.5", "0.25"),
+    "shifted": ("--cells", "6", "--clusters", "2.5", "--offset", "300"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MONTAGES)
+def test_areas_measured_on_regions_are_those_of_the_ledger(data_dir: Path, tmp_path: Path, kind: str) -> None:
+    slide = montage(data_dir, tmp_path / "m.tiff", *MONTAGES[kind])
+    result = measure(slide, tmp_path / "out", "model.name=fast", "quantify.max_uncertainty=0.8")
+    found, ledger = areas_of(tmp_path / "out" / "slides" / "m.tiff", result)
+    assert found == pytest.approx(ledger, rel=0.01)
+    assert min(ledger[term] for term in ledger if term != "unreadable") > 0
 
 
 @pytest.mark.slow

@@ -40,8 +40,8 @@ class _Regions:
     first: NDArray[np.int64]
     outlines: NDArray[Any]
     cells: NDArray[np.int64]
-    area_mm2: NDArray[np.float64]
-    p_viable: NDArray[np.float64]
+    area_mm2: NDArray[np.floating[Any]]
+    p_viable: NDArray[np.floating[Any]]
 
 
 def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask, fingerprint: str) -> None:

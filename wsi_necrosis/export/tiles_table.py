@@ -87,10 +87,11 @@ def _reasons(
     scores: Scores, settings: QuantifySettings, abstained: NDArray[np.bool_], at: tuple[Any, Any]
 ) -> list[str | None]:
     """Why each cell abstained, by the first reason that applies; None for the others."""
-    ood, defocused = ood_cells(scores, settings)[at], defocused_cells(scores, settings)[at]
-    names = np.select([~abstained, ood, defocused], [None, *ABSTAINED_FOR[:2]], ABSTAINED_FOR[2])
-    found: list[str | None] = names.tolist()
-    return found
+    found = np.full(len(abstained), None, object)
+    found[abstained] = ABSTAINED_FOR[2]
+    found[defocused_cells(scores, settings)[at]] = ABSTAINED_FOR[1]
+    found[ood_cells(scores, settings)[at]] = ABSTAINED_FOR[0]
+    return list(found)
 
 
 def _metadata(result: Mapping[str, Any]) -> dict[str, str]:
