@@ -1,6 +1,8 @@
 """Real slides, and models of every kind, through `pipelines.run.run`."""
 
+import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +21,10 @@ from tests.helpers.runs import FILES, WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import QuietWatcher
+from wsi_necrosis.names import safe_name
 from wsi_necrosis.pipelines.console.printout import as_json, describe
 from wsi_necrosis.pipelines.run import dry_run, run
+from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
@@ -251,3 +255,21 @@ def test_a_limit_that_nothing_exceeds_changes_nothing(small: Path, tmp_path: Pat
     assert codes[0] - codes[1] == {"ood_not_recognised"}
     ood = ScoreStore(tmp_path / "limited" / "slides" / small.name).read().ood
     assert 0 < np.nanmin(ood) <= np.nanmax(ood) < 1e-3
+
+
+@pytest.mark.parametrize("name", [b"a\xff.tiff", b"=1+1.tiff", b"n" * 249 + b".tiff", b"two\nlines.tiff"])
+def test_a_slide_of_any_name_is_measured_and_found_again(tmp_path: Path, name: bytes) -> None:
+    slide = tmp_path / os.fsdecode(name)
+    write_phantom(tmp_path / "p.tiff", side_mm=0.25)
+    (tmp_path / "p.tiff").rename(slide)
+    result = run(
+        slide, tmp_path / "out", load_settings(overrides=["model.name=phantom"]), QuietWatcher()
+    ).result
+    assert result["slide_id"] == safe_name(slide.name)
+    text = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8-sig")
+    (row,) = csv.DictReader(text.splitlines())
+    assert row["slide_id"].removeprefix("'") == result["slide_id"]
+    assert not row["slide_id"].startswith("=")
+    folder = tmp_path / "out" / "slides" / result["slide_id"]
+    assert list(verify_slide(folder, full=True)) == []
+    assert set(pq.read_table(folder / "tiles.parquet")["slide_id"].to_pylist()) == {result["slide_id"]}
