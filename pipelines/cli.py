@@ -5,7 +5,10 @@ Those modules are imported when they are called, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import re
 import sys
 from dataclasses import asdict
 from importlib.metadata import version as package_version
@@ -14,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from wsi_necrosis.errors import SettingsError, WsiNecrosisError
+from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
+from wsi_necrosis.names import shortened, too_long
 
 from .options import (
     Anonymise,
@@ -44,6 +48,8 @@ from .options import (
     settings_of,
     where_to_run,
 )
+
+LONG_WORD = re.compile(r"\S{1000,}")  # a path or value that a message repeats
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -379,11 +385,19 @@ def review_plan(
 
 def main() -> None:
     """Entry point of `wsi-necrosis`: errors raised on purpose become one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names need not be text
     try:
         app()
     except WsiNecrosisError as error:
-        sys.stderr.write(f"wsi-necrosis: {error}\n")
+        sys.stderr.write(f"wsi-necrosis: {LONG_WORD.sub(lambda word: shortened(word[0]), str(error))}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sys.stderr.write(f"wsi-necrosis: {too_long(error.filename)}\n")
+        sys.exit(UsageError.exit_code)
 
 
 def _show_version(wanted: bool) -> None:

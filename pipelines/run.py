@@ -12,6 +12,7 @@ from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.plan import Plan, make_plan
 from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.names import safe_name
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.slide_folder import SLIDES
 from wsi_necrosis.settings.run import Settings
@@ -44,7 +45,7 @@ def run(
     """
     require_slide(slide, out)
     name = slide.resolve().name if slide.name in {"", ".."} else slide.name  # a link keeps its own name
-    folder = out / SLIDES / name
+    folder = out / SLIDES / safe_name(name)
     with interruptible(), ending_when_locked(settings.cluster.block_limit_s), SlideLog(watcher) as logged:
         report = analyse(slide, folder, settings, logged, mpp=mpp, slide_id=name, overwrite=overwrite)
     write_summary(out)

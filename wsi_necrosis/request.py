@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import SupportsFloat
 
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.names import safe_name
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 # A thread that prepares a slide while another is scored logs for its own slide: handlers ask for it here.
@@ -76,8 +77,8 @@ class Request:
 
     @property
     def name(self) -> str:
-        """The slide's name in tables."""
-        return self.slide_id or self.slide.name
+        """The slide's name in tables, as text that every output can hold."""
+        return safe_name(self.slide_id or self.slide.name)
 
 
 @contextmanager

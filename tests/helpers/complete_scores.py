@@ -101,7 +101,7 @@ thresholds = st.builds(
     max_defocus_share=st.sampled_from([0.0, 0.5, 1.0]),
     max_unreadable_share=st.sampled_from([0.2, 1.0]),
     min_tumour_mm2=st.sampled_from([0.0, 0.001]),
-    estimator=st.sampled_from(["auto", "soft", "hard"]),
+    estimator=st.sampled_from(["auto", "soft", "by_class"]),
     not_evaluable_top_prob=st.sampled_from([0.0, 0.6]),
 )
 

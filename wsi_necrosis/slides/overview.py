@@ -96,6 +96,27 @@ def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
     return Overview(rgb, unreadable, info.plane, px_l0, mpp)
 
 
+def read_picture(slide: Slide, overview: Overview, side_px: int) -> Overview:
+    """A slide's plane in pixels fine enough for a picture of `side_px` on its longer side.
+
+    Where the overview is, it is given back. Pixels are never finer than level 0.
+
+    Parameters
+    ----------
+    slide : Slide
+        Its pixel size must be known.
+    overview : Overview
+        Of the same slide.
+    side_px : int
+        Pixels on the longer side of the largest picture.
+    """
+    plane, mpp = slide.info.plane, slide.info.known_mpp
+    finest_um = min(mpp.x, mpp.y)
+    wanted_um = max(plane.width_l0 * mpp.x, plane.height_l0 * mpp.y) / side_px
+    um = max(1, int(wanted_um / finest_um)) * finest_um
+    return overview if um >= min(overview.mpp.x, overview.mpp.y) else read_overview(slide, um)
+
+
 def _pieces(
     shape: tuple[int, int], px_l0: tuple[int, int], downsamples: tuple[float, ...]
 ) -> Iterator[tuple[slice, slice]]:

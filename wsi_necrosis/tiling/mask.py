@@ -56,7 +56,11 @@ class TissueMask:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Overview and tissue mask of a slide's plane, on the same pixels."""
+    """A slide's plane: overview and tissue mask on the same pixels, and the picture to draw results on.
+
+    The picture is the overview itself, or a finer one where pictures of the wanted size need it.
+    """
 
     overview: Overview
     mask: TissueMask
+    picture: Overview
