@@ -36,7 +36,7 @@ def labelled(slide: Any, label: Any) -> Any:
     plane = Box(grid.plane.x_l0, grid.plane.y_l0, label.shape[1] * 256 - 3, label.shape[0] * 128 - 1)
     grid = replace(grid, plane=plane)
     channels = np.full((4, *label.shape), 0.25, np.float32)
-    px = np.full((*label.shape, 4), 10, np.uint32)
+    px = np.full((*label.shape, 5), 10, np.uint32)
     scores = replace(slide.scores, grid=grid, px=px, prob=np.moveaxis(channels[:3], 0, -1))
     return replace(slide, scores=scores, heatmap=replace(heat, label=label, channels=channels, grid=grid))
 

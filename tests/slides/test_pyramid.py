@@ -28,7 +28,7 @@ class ArrayLevels:
         self.sizes = tuple((array.shape[1], array.shape[0]) for array in arrays)
         self.downsamples = tuple(arrays[0].shape[1] / array.shape[1] for array in arrays)
         self.tiles = (TILE,) * len(arrays)
-        self.stored = len(arrays)
+        self.stored, self.is_sparse = len(arrays), False
         self.failed = False
         self.opened: list[ArrayLevels] = []
         self.windows: list[tuple[int, Window]] = []
@@ -337,7 +337,7 @@ class Between(ArrayLevels):
 
     def __init__(self, pixels: np.ndarray, sides: tuple[int, ...]) -> None:
         super().__init__([pixels, *(np.asarray(Image.fromarray(pixels).reduce(side)) for side in sides)])
-        self.stored = 1
+        self.stored, self.is_sparse = 1, False
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,10 @@ def read_tissue(folder: Path) -> Tissue:
         plane, mpp, (x, y) = Box(**facts["plane"]), Mpp(**facts["mpp"]), facts["px_l0"]
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
-    overview = Overview(rgb, unreadable, plane, (int(x), int(y)), mpp)
+    not_scanned = kind == MaskClass.NOT_SCANNED
+    overview = Overview(
+        rgb, unreadable, plane, (int(x), int(y)), mpp, not_scanned if not_scanned.any() else None
+    )
     return Tissue(overview, TissueMask(kind, plane, overview.px_l0, mpp))
 
 

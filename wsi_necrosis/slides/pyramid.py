@@ -42,11 +42,15 @@ class Region:
         not glass.
     decoded_l0 : float
         Area in level-0 pixels of the stored tiles that were decoded, each counted in full.
+    absent : ndarray of bool, shape (height, width), or None
+        Pixels of which the file does not store the larger part; they are white, and not glass. None where it
+        stores all.
     """
 
     rgb: NDArray[np.uint8]
     unreadable: tuple[Box, ...]
     decoded_l0: float = 0.0
+    absent: NDArray[np.bool_] | None = None
 
 
 class Levels(Protocol):
@@ -54,17 +58,21 @@ class Levels(Protocol):
 
     The first `stored` ones lie in the file, finest first. Those that follow are means of squares of their
     pixels, in the same order. They are used only where the wanted pixels are exactly these means, so that
-    the pixels of a read do not depend on them.
+    the pixels of a read do not depend on them. `is_sparse` says whether a level may lack some of its tiles.
     """
 
+    is_sparse: bool
     sizes: tuple[tuple[int, int], ...]
     downsamples: tuple[float, ...]
     tiles: tuple[tuple[int, int], ...]
     stored: int
 
-    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
+    def fetch(
+        self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None = None
+    ) -> int | None:
         """Decode a window inside the level to RGB (height, width, 3), on white.
 
+        Pixels that the file does not store are white, and set in `absent` (height, width) where it is given.
         Returns the number of stored tiles decoded. None if one fails: later calls may then fail too, and
         `out` may hold anything. A pixel does not depend on the window that it is fetched with.
 
@@ -156,7 +164,7 @@ class Pyramid:
                 [window] if needed is None else [_under(part, box, px_l0, across, down) for part in needed]
             )
             try:
-                pixels, failed, decoded = self._gather(levels, level, window, parts)
+                pixels, absent, failed, decoded = self._gather(levels, level, window, parts)
             except ReadError:
                 with self._condition:
                     self._broken |= self._levels is levels
@@ -167,6 +175,7 @@ class Pyramid:
                 average(pixels, across, down),
                 tuple(part for part in boxes if part is not None),
                 decoded * width * height * scale**2,
+                _mostly(absent, across, down),
             )
 
     @contextmanager
@@ -192,25 +201,26 @@ class Pyramid:
 
     def _gather(
         self, levels: Levels, level: int, window: Window, needed: Sequence[Window]
-    ) -> tuple[NDArray[np.uint8], list[Window], int]:
-        """Level pixels of a window, the parts of it that failed, and the number of tiles decoded."""
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, list[Window], int]:
+        """Level pixels of a window, which of them are not stored, its parts that failed, and tiles decoded."""
         inside = window.clipped(levels.sizes[level])
         if inside is None:
-            return _white(window), [], 0
+            return _white(window), None, [], 0
         tiles = TileSet(levels.tiles[level], inside, needed)
         is_full = inside == window and tiles.covers
         pixels = np.empty((window.height, window.width, 3), np.uint8) if is_full else _white(window)
+        target = _Target(window, pixels, np.zeros(pixels.shape[:2], bool) if levels.is_sparse else None)
         pending, decoded = tiles.rectangles(), 0
         while pending:
-            count = levels.fetch(level, pending[-1], pixels[pending[-1].within(window)])
+            count = target.fetch(levels, level, pending[-1])
             if count is None:
                 self._files.require_readable()
                 self._replace(levels)
-                failed, count = self._salvage(levels, level, window, pixels, pending)
-                return pixels, failed, decoded + count
+                failed, count = self._salvage(levels, level, target, pending)
+                return pixels, target.absent, failed, decoded + count
             pending.pop()
             decoded += count
-        return pixels, [], decoded
+        return pixels, target.absent, [], decoded
 
     def _renew(self) -> None:
         """Open the file anew; called with the condition held."""
@@ -226,7 +236,7 @@ class Pyramid:
                 self._levels = _reopened(failed)
 
     def _salvage(
-        self, failing: Levels, level: int, window: Window, pixels: NDArray[np.uint8], pending: list[Window]
+        self, failing: Levels, level: int, target: _Target, pending: list[Window]
     ) -> tuple[list[Window], int]:
         """Fetch the rest by halves, down to stored tiles, so that only bad tiles are lost.
 
@@ -241,7 +251,7 @@ class Pyramid:
             levels = _opened_for(opened, failing)
             while pending:
                 part = pending.pop()
-                count = levels.fetch(level, part, pixels[part.within(window)])
+                count = target.fetch(levels, level, part)
                 if count is not None:
                     decoded += count
                     continue
@@ -255,9 +265,25 @@ class Pyramid:
                     tried.add(part)
                     pending.append(part)
                 else:
-                    pixels[part.within(window)] = WHITE
+                    target.rgb[part.within(target.window)] = WHITE
                     failed.append(part)
         return failed, decoded
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A window of level pixels that is being filled."""
+
+    window: Window
+    rgb: NDArray[np.uint8]
+    absent: NDArray[np.bool_] | None
+
+    def fetch(self, levels: Levels, level: int, part: Window) -> int | None:
+        """Decode a part of it, as `Levels.fetch`."""
+        at = part.within(self.window)
+        if self.absent is None:
+            return levels.fetch(level, part, self.rgb[at])
+        return levels.fetch(level, part, self.rgb[at], self.absent[at])
 
 
 def level_for(downsamples: tuple[float, ...], px_l0: tuple[float, float]) -> int:
@@ -275,6 +301,11 @@ def nominal_downsample(size_l0: tuple[int, int], size: tuple[int, int], stated: 
     whole = max(1, round(stated))
     explained = all(abs(full / whole - part) < 1 for full, part in zip(size_l0, size, strict=True))
     return float(whole) if explained else stated
+
+
+def plain_downsample(size_l0: tuple[int, int], size: tuple[int, int]) -> float:
+    """Level-0 pixels per level pixel by the sizes alone: the mean of both sides' ratios, or the whole number meant."""
+    return nominal_downsample(size_l0, size, (size_l0[0] / size[0] + size_l0[1] / size[1]) / 2)
 
 
 def on_white(pixels: Image.Image) -> Image.Image:
@@ -310,6 +341,14 @@ def _under(part: Box, box: Box, px_l0: tuple[float, float], across: Span, down: 
     left, right = across.under((part.x_l0 - box.x_l0) / x, (part.right_l0 - box.x_l0) / x)
     top, bottom = down.under((part.y_l0 - box.y_l0) / y, (part.bottom_l0 - box.y_l0) / y)
     return Window(left, top, right - left, bottom - top)
+
+
+def _mostly(flags: NDArray[np.bool_] | None, across: Span, down: Span) -> NDArray[np.bool_] | None:
+    """Wanted pixels of which the larger part of level pixels is flagged; None where none is."""
+    if flags is None or not flags.any():
+        return None
+    shares = average(np.repeat(flags[..., None] * np.uint8(255), 3, axis=2), across, down)
+    return np.asarray(shares[..., 0] > 127)
 
 
 def _opened_for(opened: ExitStack, failing: Levels) -> Levels:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo, settle_mpp
-from wsi_necrosis.slides.pyramid import nominal_downsample
+from wsi_necrosis.slides.info import SlideInfo, pixel_size_warnings, settle_mpp
+from wsi_necrosis.slides.levels import with_true_levels
+from wsi_necrosis.slides.pyramid import Levels, plain_downsample
 from wsi_necrosis.slides.source_files import raise_if_of_the_system
 from wsi_necrosis.slides.tiatoolbox_import import alone_and_quiet, find_openjpeg, reader_class
 from wsi_necrosis.slides.window import Window
@@ -63,6 +64,11 @@ class _Picture(Protocol):
     sizes: tuple[tuple[int, int], ...]
     tiles: tuple[tuple[int, int], ...]
     is_rgb: bool
+    is_sparse: bool
+
+    def missing(self, level: int, window: Window) -> list[Window]:
+        """Parts of a window that are not stored."""
+        ...
 
     def pixels(self, level: int, window: Window) -> NDArray[np.uint8]:
         """RGB (height, width, 3) of a window inside a level; raises one of `DAMAGE`."""
@@ -83,15 +89,19 @@ class TiatoolboxLevels:
     def __init__(self, picture: _Picture) -> None:
         self._picture = picture
         self.sizes, self.tiles = picture.sizes, picture.tiles
-        self.downsamples = tuple(
-            nominal_downsample(self.sizes[0], size, self.sizes[0][0] / size[0]) for size in self.sizes
-        )
-        self.stored = len(self.sizes)
+        self.downsamples = tuple(plain_downsample(self.sizes[0], size) for size in self.sizes)
+        self.stored, self.is_sparse = len(self.sizes), picture.is_sparse
 
-    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
-        """Decode a window inside the level to RGB; None if a tile is damaged."""
+    def fetch(
+        self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None = None
+    ) -> int | None:
+        """Decode a window inside the level to RGB, on white where it is not stored; None if a tile is damaged."""
         try:
             out[:] = self._picture.pixels(level, window)
+            for part in self._picture.missing(level, window) if self.is_sparse else ():
+                out[part.within(window)] = 255
+                if absent is not None:
+                    absent[part.within(window)] = True
         except DAMAGE as error:
             raise_if_of_the_system(error, self._picture.path)
             logger.debug("%s: level %d, %s: %s", self._picture.path, level, window, error)
@@ -113,6 +123,8 @@ class TiatoolboxLevels:
 
 class _Jpeg2000:
     """A JPEG 2000 image, whose file glymur opens anew for every read."""
+
+    is_sparse = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -141,6 +153,9 @@ class _Jpeg2000:
             pixels: NDArray[np.uint8] = self._image[rows, cols]
         return pixels
 
+    def missing(self, level: int, window: Window) -> list[Window]:
+        return []
+
     def stated(self) -> tuple[Mpp | None, float | None]:
         """Pixel size and magnification; an Aperio or Omnyx description precedes the capture resolution."""
         size = None
@@ -165,7 +180,9 @@ class _Jpeg2000:
 
 
 class _OmeZarr:
-    """The image of an OME-Zarr folder."""
+    """The image of an OME-Zarr folder, whose chunks are files; one that is not there is not stored."""
+
+    is_sparse = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -176,6 +193,7 @@ class _OmeZarr:
         self._store = reader._zarr_group.store  # which the reader has no method to close
         named = reader.level_arrays
         self._arrays = [named[int(level["path"])].array for level in self._multiscales["datasets"]]
+        self._levels = [path / level["path"] for level in self._multiscales["datasets"]]
         self._axes = [axis["name"] for axis in self._multiscales["axes"]]
         self.sizes = tuple(self._across(array.shape) for array in self._arrays)
         self.tiles = tuple(self._across(array.chunks) for array in self._arrays)
@@ -197,6 +215,19 @@ class _OmeZarr:
         kept = "".join(axis for axis in self._axes if axis in parts)
         pixels = self._arrays[level][tuple(parts.get(axis, 0) for axis in self._axes)]
         return np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
+
+    def missing(self, level: int, window: Window) -> list[Window]:
+        chunks, (width, height) = (
+            dict(zip(self._axes, self._arrays[level].chunks, strict=True)),
+            self.tiles[level],
+        )
+        found = []
+        for part in window.by_tile((width, height)):
+            at = {"x": part.left // width, "y": part.top // height}
+            name = [str(at.get(axis, 0)) for axis in chunks]
+            if not any((self._levels[level] / mark.join(name)).exists() for mark in "./"):
+                found.append(part)
+        return found
 
     def stated(self) -> tuple[Mpp | None, float | None]:
         """Pixel size, if both axes have a unit and level 0 a scale; a magnification is never stated."""
@@ -239,7 +270,7 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
-def open_jpeg_2000(path: Path, given: Mpp | None) -> tuple[SlideInfo, TiatoolboxLevels]:
+def open_jpeg_2000(path: Path, given: Mpp | None) -> tuple[SlideInfo, Levels]:
     """Open a JPEG 2000 file (JP2) with tiatoolbox's reader.
 
     Parameters
@@ -259,7 +290,7 @@ def open_jpeg_2000(path: Path, given: Mpp | None) -> tuple[SlideInfo, Tiatoolbox
     return _opened(path, "JPEG 2000", _Jpeg2000, given)
 
 
-def open_ome_zarr(path: Path, given: Mpp | None) -> tuple[SlideInfo, TiatoolboxLevels]:
+def open_ome_zarr(path: Path, given: Mpp | None) -> tuple[SlideInfo, Levels]:
     """Open an OME-Zarr folder (OME-NGFF) with tiatoolbox's reader.
 
     Parameters
@@ -281,7 +312,7 @@ def open_ome_zarr(path: Path, given: Mpp | None) -> tuple[SlideInfo, TiatoolboxL
 
 def _opened(
     path: Path, kind: str, picture_class: Callable[[Path], _Picture], given: Mpp | None
-) -> tuple[SlideInfo, TiatoolboxLevels]:
+) -> tuple[SlideInfo, Levels]:
     try:
         picture = picture_class(path)
         stated, objective = picture.stated()
@@ -293,7 +324,7 @@ def _opened(
         picture.close()
         raise SlideError(f"{path} is {kind} but not 8-bit RGB; only that is read")
     mpp, source = settle_mpp(path, stated, "metadata", given)
-    levels = TiatoolboxLevels(picture)
+    levels, left_out = with_true_levels(TiatoolboxLevels(picture))
     info = SlideInfo(
         path=path,
         files=_files(path),
@@ -307,6 +338,7 @@ def _opened(
         mpp=mpp,
         mpp_source=source,
         objective=objective,
+        warnings=(*pixel_size_warnings(mpp, source, objective), *left_out),
     )
     return info, levels
 
@@ -333,6 +365,6 @@ def _described(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     if not images or images[0].get("version") != NGFF_VERSION or "omero" not in attributes:
         raise SlideError(
             f"{path} is a zarr folder but not an image that tiatoolbox opens: OME-Zarr {NGFF_VERSION} (zarr format 2), "
-            "with metadata `omero`; name the image's own folder, or convert it"
+            "with metadata `omero`; name the image's own folder, or convert it to OME-TIFF, as with `raw2ometiff`"
         )
     return images[0], attributes["omero"]

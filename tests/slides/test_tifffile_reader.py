@@ -9,7 +9,7 @@ import tifffile
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff
+from wsi_necrosis.slides.tiff_check import check_tiff
 from wsi_necrosis.slides.slide import open_slide
 
 
@@ -25,13 +25,13 @@ def rgb() -> np.ndarray:
 
 
 def test_recognised_by_content_not_by_name(tmp_path, rgb):
-    assert is_ome_tiff(write(tmp_path / "a.tif", rgb, axes="YXS"))
+    assert check_tiff(write(tmp_path / "a.tif", rgb, axes="YXS")).is_ome
     plain = tmp_path / "b.ome.tif"
     tifffile.imwrite(plain, rgb, ome=False, metadata=None, tile=(64, 64), photometric="rgb")
-    assert not is_ome_tiff(plain)
+    assert not check_tiff(plain).is_ome
     text = tmp_path / "c.ome.tif"
     text.write_text("text")
-    assert not is_ome_tiff(text)
+    assert check_tiff(text) is None
 
 
 @pytest.mark.parametrize(
