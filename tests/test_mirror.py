@@ -18,6 +18,8 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/inference/watcher.py": "test_analysis.py",
     # Offsets of compressed tiles, tested by the pixels that the reader gives.
     "wsi_necrosis/slides/jpeg_index.py": "slides/test_jpeg_tiff_reader.py",
+    # Levels of a TIFF, tested by the pixels that the reader gives.
+    "wsi_necrosis/slides/tifffile_levels.py": "slides/test_tifffile_reader.py",
     # Parts of a fit, tested by its weights and its resumption.
     "wsi_necrosis/training/batches.py": "training/test_fit.py",
     "wsi_necrosis/training/fit_state.py": "training/test_fit.py",

@@ -279,7 +279,7 @@ def test_keys_have_a_fixed_order() -> None:
         "viable",
     ]
     assert list(scored["ledger"]["px"]) == terms
-    assert list(scored["ledger"]["mm2"])[:7] == terms
+    assert list(scored["ledger"]["mm2"])[:8] == terms
     assert scored["ledger"]["total_px"] == sum(scored["ledger"]["px"].values())
 
 

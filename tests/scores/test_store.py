@@ -21,7 +21,7 @@ PLAN = {"inputs": {"slide": "abc"}, "features": ("mean", "energy")}
 def mask_pixels() -> np.ndarray:
     px = np.zeros((*GRID.shape, 5), np.uint32)
     px[..., 0] = 64
-    px[:4, :5] = (14, 50, 0, 0)
+    px[:4, :5] = (14, 50, 0, 0, 0)
     return px
 
 

@@ -119,7 +119,7 @@ def test_every_mask_pixel_belongs_to_one_cell(grid: TileGrid, kx: int, ky: int, 
     px = cell_pixels(grid, mask)
     assert px.shape == (*grid.shape, 5)
     totals = px.sum(axis=(0, 1)).tolist()
-    counts = np.bincount(kind.ravel(), minlength=5)
+    counts = np.bincount(kind.ravel(), minlength=len(MaskClass))
     assert totals == [
         counts[MaskClass.GLASS] + counts[MaskClass.SPECK],
         counts[MaskClass.TISSUE],

@@ -26,7 +26,7 @@ from wsi_necrosis.slides.jpeg_decode import decode_tile
 from wsi_necrosis.slides.jpeg_index import StoredLevel, UnfitError, find_levels
 from wsi_necrosis.slides.pyramid import Levels
 from wsi_necrosis.slides.source_files import raise_if_of_the_system, read_error
-from wsi_necrosis.slides.window import Window
+from wsi_necrosis.slides.window import Window, mark_unstored
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +76,11 @@ class JpegTiffLevels:
             if part != whole.clipped(self.sizes[level]):
                 self._cache.put(key, tile)
             out[part.within(window)] = tile[part.within(whole)]
-            if absent is not None:
-                absent[part.within(window)] = self._lengths(level)[key[1], key[2]] == 0
+        if absent is not None:  # level 0 counts, too, as a coarser level may show what it does not store
+            for index in {0, self._sources[level][0]}:
+                stored, scale = self._levels[index], self.downsamples[level] / self._downsamples[index]
+                mark_unstored(absent, window, scale, stored.tile, stored.lengths == 0)
         return decoded
-
-    def _lengths(self, level: int) -> NDArray[np.int64]:
-        return self._levels[self._sources[level][0]].lengths
 
     def reopened(self) -> Self:
         """Open the same file again."""

@@ -97,9 +97,10 @@ def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
     mpp = info.known_mpp.scaled(*px_l0)
     height, width = math.ceil(info.plane.height_l0 / px_l0[1]), math.ceil(info.plane.width_l0 / px_l0[0])
     if height * width > MOST_PX:
+        span = f"{width * mpp.x / 1e3:.0f} x {height * mpp.y / 1e3:.0f} mm"
         raise SlideError(
-            f"{info.path} spans {width * mpp.x / 1e3:.0f} x {height * mpp.y / 1e3:.0f} mm by its pixel size, more than any slide: "
-            f"its overview would have {height * width:,} px, and {MOST_PX:,} are read at most; check --mpp, or "
+            f"{info.path} spans {span} by its pixel size, more than any slide: its overview would have "
+            f"{height * width:,} px, and {MOST_PX:,} are read at most; check --mpp, or "
             "set tissue.mpp_um higher"
         )
     rgb = np.full((height, width, 3), 255, np.uint8)

@@ -9,12 +9,14 @@ import logging
 import math
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.slides.jpeg_decode import head_of
@@ -82,17 +84,22 @@ def check_tiff(path: Path) -> TiffFacts | None:
     ReadError
         The system failed to read the file, or it ends before its last tile.
     """
-    try:
+    with told_as_damage(path):
         with path.open("rb") as stream:
             if stream.read(4) not in MAGIC:
                 return None
         with tifffile.TiffFile(path) as tiff:
             return _facts(path, tiff)
-    except SlideError:
-        raise
+
+
+@contextmanager
+def told_as_damage(path: Path) -> Iterator[None]:
+    """Turn what tifffile raises on damage into a SlideError that names the file, and errors of the system to theirs."""
+    try:
+        yield
     except DAMAGE as error:
         raise_if_of_the_system(error, path)
-        reason = str(error) or type(error).__name__
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise SlideError(f"{path} cannot be opened: its TIFF directories are damaged ({reason})") from error
 
 
@@ -160,9 +167,19 @@ def check_page(path: Path, page: Any) -> None:
             f"{path} has {size} bytes where its directory names {promised}; it was cut, or is copied still: copy it "
             "again"
         )
-    raw = across * down * page.samplesperpixel * max(1, page.bitspersample) // 8
+    raw = across * down * page.samplesperpixel * max(1, page.bitspersample) // 8 // planes
+    if page.compression == 1 and not _has_bytes_of_all(page, lengths, raw):
+        raise SlideError(f"{what}, and not the bytes of so many pixels (ImageWidth, TileWidth, RowsPerStrip)")
     if lengths.max() > MOST_EXPANSION * raw + SPARE_BYTES:
         raise SlideError(f"{what} and {int(lengths.max()):,} bytes (TileByteCounts); it is damaged")
+
+
+def _has_bytes_of_all(page: Any, lengths: NDArray[np.float64], raw: int) -> bool:
+    """Whether uncompressed tiles have the bytes of their pixels each, and strips together; the last one is shorter."""
+    if page.is_tiled:
+        return bool((lengths[lengths > 0] == raw).all())
+    row_bytes = page.imagewidth * page.samplesperpixel * max(1, page.bitspersample) // 8
+    return 0 in lengths or int(lengths.sum()) == row_bytes * page.imagelength
 
 
 def require_rgb(path: Path, page: Any) -> None:

@@ -26,8 +26,9 @@ from wsi_necrosis.slides.tiff_check import (
     check_page,
     jpeg_frame,
     resolution_um,
+    told_as_damage,
 )
-from wsi_necrosis.slides.window import Window
+from wsi_necrosis.slides.window import Window, mark_unstored
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +55,12 @@ class TifffileLevels:
         self._path, self._picture = path, picture
         self._opened = ExitStack()
         try:
-            files = {file: self._opened.enter_context(tifffile.TiffFile(file)) for file in picture.files}
-            self._pages = [[_page(files[file], *at) for file, *at in level] for level in picture.levels]
-            for page in (page for level in self._pages for page in level):
-                check_page(path, page)
-            self._stored = [_Stored(level) for level in self._pages]
-        except DAMAGE as error:
-            self._opened.close()
-            raise_if_of_the_system(error, path)
-            raise SlideError(f"{path} is a TIFF that cannot be opened ({error})") from error
+            with told_as_damage(path):
+                files = {file: self._opened.enter_context(tifffile.TiffFile(file)) for file in picture.files}
+                self._pages = [[_page(files[file], *at) for file, *at in level] for level in picture.levels]
+                for page in (page for level in self._pages for page in level):
+                    check_page(path, page)
+                self._stored = [_Stored(level) for level in self._pages]
         except BaseException:
             self._opened.close()
             raise
@@ -70,7 +68,7 @@ class TifffileLevels:
         self.tiles = tuple(stored.tile for stored in self._stored)
         self.downsamples = tuple(plain_downsample(self.sizes[0], size) for size in self.sizes)
         self.stored = len(self.sizes)
-        self.is_sparse = any(0 in page.databytecounts for level in self._pages for page in level)
+        self.is_sparse = any(stored.unstored.any() for stored in self._stored)
 
     def fetch(
         self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None = None
@@ -87,10 +85,12 @@ class TifffileLevels:
                 return None
             if tile is None:
                 out[part.within(window)] = 255
-                if absent is not None:
-                    absent[part.within(window)] = True
             else:
                 out[part.within(window)] = tile[part.within(Window(col * width, row * height, width, height))]
+        if absent is not None:  # level 0 counts, too, as a coarser level may show what it does not store
+            for index in {0, level}:
+                scale = self.downsamples[level] / self.downsamples[index]
+                mark_unstored(absent, window, scale, self.tiles[index], self._stored[index].unstored)
         return window.count_tiles((width, height))
 
     def page_sizes_um(self) -> Mapping[tuple[int, int], tuple[float, float]]:
@@ -138,6 +138,12 @@ class _Stored:
             raise SlideError(
                 f"{page.parent.filehandle.path} holds {frame.unread}, which is not read; {CONVERT}"
             )
+
+    @property
+    def unstored(self) -> NDArray[np.bool_]:
+        """Tiles (rows, cols) that lack one of their planes."""
+        lengths = np.array([page.databytecounts for page in self._pages], np.int64)
+        return np.asarray((lengths == 0).reshape(-1, self._rows, self._cols).any(axis=0))
 
     def tile_at(self, row: int, col: int) -> NDArray[np.uint8] | None:
         """A tile in RGB (height, width, 3), white beyond the level; None where it is not stored.

@@ -14,8 +14,14 @@ from wsi_necrosis.slides.info import SlideInfo, SlideWarning, pixel_size_warning
 from wsi_necrosis.slides.levels import with_true_levels
 from wsi_necrosis.slides.ome_xml import OmeImage, read_ome
 from wsi_necrosis.slides.pyramid import Levels
-from wsi_necrosis.slides.source_files import raise_if_of_the_system
-from wsi_necrosis.slides.tiff_check import COLOURS, CONVERT, DAMAGE, TiffFacts, require_rgb, resolution_um
+from wsi_necrosis.slides.tiff_check import (
+    COLOURS,
+    CONVERT,
+    TiffFacts,
+    require_rgb,
+    resolution_um,
+    told_as_damage,
+)
 from wsi_necrosis.slides.tifffile_levels import Picture, TifffileLevels
 
 LIKE = 2.0  # a scene whose pixels are up to so many times larger or smaller is tissue, and no macro or label image
@@ -44,7 +50,7 @@ def open_ome_tiff(
     UsageError
         There is no such scene.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with told_as_damage(path), tifffile.TiffFile(path) as tiff:
         images = read_ome(path, tiff.ome_metadata or "")
     at = _wanted(path, images, scene)
     image = images[at]
@@ -68,14 +74,17 @@ def open_plain_tiff(path: Path, facts: TiffFacts, given: Mpp | None) -> tuple[Sl
 
     Errors as `open_ome_tiff`.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with told_as_damage(path), tifffile.TiffFile(path) as tiff:
         pages = [
             (number, page)
             for number, page in enumerate(tiff.pages)
             if page.photometric in COLOURS and page.bitspersample == 8
         ]
+        if not pages:
+            raise SlideError(f"{path} holds no picture of 8-bit RGB; only that is read")
         largest = max(pages, key=lambda each: each[1].imagewidth * each[1].imagelength)
         require_rgb(path, largest[1])
+        _require_codec(path, int(largest[1].compression))
         kinds = largest[1].is_tiled, largest[1].samplesperpixel
         alike = [each for each in pages if (each[1].is_tiled, each[1].samplesperpixel) == kinds]
         alike.sort(key=lambda each: -each[1].imagewidth * each[1].imagelength)
@@ -83,6 +92,11 @@ def open_plain_tiff(path: Path, facts: TiffFacts, given: Mpp | None) -> tuple[Sl
     levels = TifffileLevels(path, Picture(tuple(((path, number, -1),) for number, _ in alike)))
     size = None if stated is None else Mpp(*stated)
     return _info(path, levels, ("TIFF resolution", size, None), given, facts, ("tiff", 1, (), ()))
+
+
+def _require_codec(path: Path, compression: int) -> None:
+    if compression not in tifffile.TIFF.DECOMPRESSORS:
+        raise SlideError(f"{path} cannot be opened (Unsupported TIFF compression: {compression}); {CONVERT}")
 
 
 def _info(
@@ -174,11 +188,8 @@ def _picture_of(path: Path, image: OmeImage) -> Picture:
         raise SlideError(
             f"{path} names {len(places)} planes for three channels in its OME-XML; it is damaged"
         )
-    try:
+    with told_as_damage(path):
         counts = [_sub_pages(file, number, single=wanted == 1) for file, number in places]
-    except DAMAGE as error:
-        raise_if_of_the_system(error, path)
-        raise SlideError(f"{path} is an OME-TIFF that cannot be opened ({error})") from error
     subs = range(-1, min(counts))
     return Picture(tuple(tuple((file, number, sub) for file, number in places) for sub in subs))
 
