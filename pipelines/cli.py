@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,9 @@ app = typer.Typer(
 
 models_app = typer.Typer(no_args_is_help=True, help="The models that come with the package, and your own.")
 app.add_typer(models_app, name="models")
+
+review_app = typer.Typer(no_args_is_help=True, help="Percent viable from a few cells that a person labels.")
+app.add_typer(review_app, name="review")
 
 
 @app.command()
@@ -124,13 +128,13 @@ def batch(
     from .console.batch_progress import watching_batch
 
     where = Where(pattern, recursive, parse_mpp(mpp), mpp_table)
+    asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     if dry_run:
         from .batch.preview import preview_batch
 
-        for line in preview_batch(slides, settings, where, out, as_json=as_json):
+        for line in preview_batch(slides, settings, asked, as_json=as_json):
             typer.echo(line)
         return
-    asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     with watching_batch(quiet=quiet or as_json) as watcher:
         code = job.batch(slides, settings, asked, watcher, typer.echo if as_json else None)
     raise typer.Exit(code)
@@ -312,6 +316,59 @@ def models_validate(names: ModelNames = None) -> None:
     from . import models as job  # as in `run`
 
     typer.echo(job.validate(names or []))
+
+
+ReviewOut = Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `run` or `batch` wrote to.")]
+ReviewName = Annotated[str, typer.Option("--name", help="Of the review.")]
+
+
+@review_app.command("sample")
+def review_sample(
+    out: ReviewOut,
+    cells: Annotated[
+        int, typer.Option(help="Cells to draw in all; more of them keep those drawn before.")
+    ] = 40,
+    case: Annotated[str | None, typer.Option(help="Slides of this case, as a manifest gives it.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 1,
+    name: ReviewName = "review",
+    rounds: Annotated[
+        bool, typer.Option("--rounds", help="More cells may follow until it is narrow enough.")
+    ] = False,
+) -> None:
+    """Draw cells at random and write the sheet on which a person labels them."""
+    from . import review as job  # as in `run`
+
+    typer.echo(job.sample(out, cells, seed, case, name, rounds=rounds))
+
+
+@review_app.command("import")
+def review_import(
+    out: ReviewOut,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Labels: CSV, or GeoJSON from QuPath.")
+    ],
+    reader: Annotated[str | None, typer.Option(help="Who labelled, where the file does not say it.")] = None,
+    name: ReviewName = "review",
+    to_tiles: Annotated[
+        Path | None, typer.Option(help="Also write the cells as a folder that `train` reads.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read labels and give percent viable with its interval."""
+    from . import review as job  # as in `run`
+
+    text, readings = job.take_in(out, files, reader, name, to_tiles)
+    typer.echo(json.dumps([asdict(each) for each in readings]) if as_json else text)
+
+
+@review_app.command("plan")
+def review_plan(
+    width: Annotated[float, typer.Option(help="Width of the interval in percentage points.")] = 20.0,
+) -> None:
+    """Say how many labels an interval is likely to take."""
+    from . import review as job  # as in `run`
+
+    typer.echo(job.plan(width))
 
 
 def main() -> None:

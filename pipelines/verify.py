@@ -32,7 +32,7 @@ def verify(out: Path, *, full: bool = False) -> Verified:
     out : Path
         The folder.
     full : bool
-        Also compare the slides with their fingerprints.
+        Also compare the slides with their fingerprints, but for those that were anonymised.
 
     Raises
     ------

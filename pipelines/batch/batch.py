@@ -178,9 +178,9 @@ def _sort_out(
     to_do: list[tuple[BatchSlide, Request]] = []
     differing: list[str] = []
     for slide in gathered.slides:
-        request = _request(slide, options)
+        request = request_of(slide, options)
         try:
-            is_done = _is_finished(request, settings)
+            is_done = is_finished(request, settings)
         except ResultsDifferError as error:
             is_done = False
             differing.append(str(error))
@@ -198,12 +198,14 @@ def _sort_out(
     return found, to_do
 
 
-def _is_finished(request: Request, settings: Settings) -> bool:
+def is_finished(request: Request, settings: Settings) -> bool:
+    """Whether the results of a slide are up to date; errors as `finished_report`. A slide without any is not opened."""
     begun = SlideFolder(request.folder).has_scores or unfinished(request.folder) is not None
     return begun and finished_report(request, settings) is not None
 
 
-def _request(slide: BatchSlide, options: Options) -> Request:
+def request_of(slide: BatchSlide, options: Options) -> Request:
+    """What to analyse, and where its results go."""
     folder = options.out / SLIDES / slide.name
     return Request(
         slide.path, folder, slide.name, slide.mpp,
@@ -244,8 +246,12 @@ class _Reporter:
         """The batch is over: write record and tables."""
         self.record.write(state)
         write_summary(self.record.out)
-        failures = f"; what failed is in {self.record.out / FAILURES}" if self.record.has_failures else ""
-        self.watcher.note(f"results are in {self.record.out / SUMMARY}{failures}")
+        summary, notes = self.record.out / SUMMARY, list[str]()
+        if summary.exists():
+            notes.append(f"results are in {summary}")
+        if self.record.has_failures:
+            notes.append(f"what failed is in {self.record.out / FAILURES}")
+        self.watcher.note("; ".join(notes) or "no slide has results yet")
 
     def _tell(self, slide: BatchSlide, outcome: SlideReport | WsiNecrosisError) -> None:
         if self.tell is not None:

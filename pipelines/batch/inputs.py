@@ -124,11 +124,12 @@ def _of_name(named: str, where: Where, skipped: list[Skipped]) -> Iterator[Batch
 
 
 def _require_names_of_their_own(slides: Iterable[BatchSlide]) -> None:
-    """Refuse two slides whose results would share a folder, and names that lead out of the folder of results."""
+    """Refuse two slides whose results would share a folder, and names that lead out of the folder or hide in it."""
     by_name: dict[PurePosixPath, list[Path]] = defaultdict(list)
     for slide in slides:
         name = PurePosixPath(slide.name)
-        if name.is_absolute() or ".." in name.parts or name == PurePosixPath():
+        is_hidden = any(part.startswith(".") for part in name.parts)  # as work in progress is, and ".."
+        if name.is_absolute() or is_hidden or name == PurePosixPath():
             raise UsageError(f"{slide.name!r} of {slide.path} is no name for a folder; give another slide_id")
         by_name[name].append(slide.path)
     way_out = "give each a slide_id in a manifest, or the folder that holds both, with --recursive"

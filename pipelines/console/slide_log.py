@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import TracebackType
@@ -93,9 +94,23 @@ class _Formatter(logging.Formatter):
         return head + self._scrub(super().format(record))
 
 
+class _LogFile(logging.FileHandler):
+    """A log that is left incomplete where its disk is full: what could not be written has no place on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the base class named it
+        """Say nothing of an error of the system; others are faults of the call."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, whose last lines may find no room either."""
+        with suppress(OSError):
+            super().close()
+
+
 def log_file(path: Path, scrub: Callable[[str], str] = str, *, delay: bool = True) -> logging.FileHandler:
     """Append to a log, which is opened by its first record, or at once; `scrub` takes out what must not be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", delay=delay)
+    handler = _LogFile(path, encoding="utf-8", delay=delay)
     handler.setFormatter(_Formatter(scrub))
     return handler

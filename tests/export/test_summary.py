@@ -142,6 +142,23 @@ def test_kept_rows_that_are_damaged_are_made_again(tmp_path: Path, text: str) ->
     assert [row["slide_id"] for row in rows(tmp_path)] == ["a.svs"]
 
 
+def test_kept_rows_that_were_changed_are_made_again(tmp_path: Path) -> None:
+    put(tmp_path, "a.svs")
+    write_summary(tmp_path)
+    kept = tmp_path / ".summary.json"
+    kept.write_text(kept.read_text().replace('"slide_id": "a.svs"', '"slide_id": "b.svs"'))
+    write_summary(tmp_path)
+    assert [row["slide_id"] for row in rows(tmp_path)] == ["a.svs"]
+
+
+def test_no_row_outlives_the_last_result(tmp_path: Path) -> None:
+    put(tmp_path, "a.svs")
+    write_summary(tmp_path)
+    shutil.rmtree(tmp_path / "slides" / "a.svs")
+    write_summary(tmp_path)
+    assert not (tmp_path / "summary.csv").exists()
+
+
 def test_work_in_progress_is_no_result(tmp_path: Path) -> None:
     put(tmp_path, "a.svs")
     put(tmp_path, ".b.svs.work/token/results")

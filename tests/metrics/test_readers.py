@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsi_necrosis.errors import UsageError
-from wsi_necrosis.metrics.readers import bland_altman, icc, weighted_kappa
+from wsi_necrosis.metrics.readers import bland_altman, icc, kappa, weighted_kappa
 
 # Peak expiratory flow by two meters: Bland and Altman, Lancet 1986, i, 307-310, table 1.
 LARGE = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
@@ -47,6 +47,7 @@ def test_kappa_is_that_of_published_tables() -> None:
     one, other = pairs(COUPLES)
     assert round(weighted_kappa(one, other, range(4), "linear"), 3) == 0.237
     one, other = pairs(DIAGNOSES)
+    assert round(kappa(one, other), 3) == 0.492
     tumour_or_not = (one == 0).astype(int), (other == 0).astype(int)
     plain = weighted_kappa(*tumour_or_not, [0, 1])
     table = np.array([[88, 32], [12, 68]]) / 200

@@ -90,6 +90,17 @@ def test_another_slide_in_the_same_place_is_found_on_request(job: Job, folder: P
     assert "slide.tiff" in "\n".join(verify_slide(folder, full=True))
 
 
+def test_an_anonymised_slide_names_no_file_to_compare(folder: Path) -> None:
+    edit(folder, lambda result: result.update(path=""))
+    assert list(verify_slide(folder, full=True)) == []
+
+
+def test_a_slide_whose_result_is_lost_is_named(folder: Path) -> None:
+    (folder / "result.json").unlink()
+    assert finished_folders(folder.parents[1]) == [folder]
+    assert "result.json is missing" in list(verify_slide(folder))
+
+
 def test_a_table_that_differs_from_the_results_is_found(folder: Path) -> None:
     out = folder.parents[1]
     assert "cannot be read" in "\n".join(verify_summary(out))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.slides.finding import find_slides
 from wsi_necrosis.slides.phantom import write_phantom
+
+NOBODY = 65534  # a user without rights
 
 
 @pytest.fixture
@@ -110,6 +113,22 @@ def test_a_dicom_series_is_one_slide(folder: Path, data_dir: Path) -> None:
     (folder / "scan" / "report.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"1.2.840.10008.5.1.4.1.1.88.33")
     assert names(folder, recursive=True) == ["scan/0.dcm"]
     assert "no whole-slide image" in reasons(folder)["report.dcm"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the next test does the same for other users")
+def test_a_folder_that_a_user_without_rights_cannot_enter_is_named() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write(folder, "a.svs", "closed/b.svs", "listed/c.svs")
+        (folder / "closed").chmod(0)
+        (folder / "listed").chmod(0o444)  # its names may be read, and nothing about them
+        folder.chmod(0o755)
+        os.seteuid(NOBODY)
+        try:
+            assert names(folder) == names(folder, recursive=True) == ["a.svs"]
+            assert {"closed", "listed"} == set(reasons(folder))
+        finally:
+            os.seteuid(0)
 
 
 def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:

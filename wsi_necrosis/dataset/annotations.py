@@ -84,6 +84,23 @@ def read_outlines(path: Path) -> tuple[Outline, ...]:
     return tuple(outline for outline in outlines if not outline.name.startswith(REGION))
 
 
+def read_objects(path: Path) -> list[tuple[str, str]]:
+    """Name and class of every annotation of a GeoJSON file that has a name; the class is empty where it has none.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read, or is not GeoJSON.
+    """
+    try:
+        named = [(str(feature["properties"].get("name") or ""), feature) for feature in _features(path)]
+        return [(name, _class_name(feature)) for name, feature in named if name]
+    except INVALID as error:
+        raise DatasetError(
+            f"{path} is no GeoJSON of QuPath ({brief(str(error))[1:-1]}); export it again"
+        ) from None
+
+
 def refuse_off_slide(outlines: Sequence[Outline], info: SlideInfo, path: Path) -> None:
     """Check that annotated areas lie on their slide.
 

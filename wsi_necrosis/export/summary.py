@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,12 @@ def write_summary(out: Path) -> None:
         before = _known_rows(out)
         known = _up_to_date(out, before)
         if known != before:
-            write_json(out / KNOWN_ROWS, {"version": _version(), "rows": known})
+            write_json(out / KNOWN_ROWS, {"version": _version(), "crc32": _crc32(known), "rows": known})
         rows = sorted_rows(known)
         if rows:
             write_csv(out / SUMMARY, rows, list(rows[0]))
+        else:
+            remove(out / SUMMARY)
 
 
 def summary_rows(out: Path) -> list[dict[str, Any]]:
@@ -55,10 +58,10 @@ def sorted_rows(known: Rows) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["slide_id"]))
 
 
-def slide_folders(out: Path) -> Iterator[Path]:
+def slide_folders(out: Path, with_file: str = RESULT) -> Iterator[Path]:
     """Folders of finished slides below `out/slides`, in order; folders of work in progress are left out."""
     for place, below, names in os.walk(out / SLIDES):
-        if RESULT in names:
+        if with_file in names:
             below.clear()
             yield Path(place)
         below[:] = sorted(name for name in below if not (name.startswith(".") and ".work" in name))
@@ -67,9 +70,14 @@ def slide_folders(out: Path) -> Iterator[Path]:
 def _known_rows(out: Path) -> Rows:
     try:
         found = json.loads((out / KNOWN_ROWS).read_text(encoding="utf-8"))
-        return dict(found["rows"]) if found["version"] == _version() else {}
+        rows = dict(found["rows"])
+        return rows if (found["version"], found["crc32"]) == (_version(), _crc32(rows)) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _crc32(rows: Rows) -> int:
+    return zlib.crc32(json.dumps(rows).encode())
 
 
 def _version() -> str:

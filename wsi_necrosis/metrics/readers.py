@@ -176,6 +176,22 @@ def weighted_kappa(
     return float(cohen_kappa_score(one, other, labels=range(len(known)), weights=weights))
 
 
+def kappa(first: ArrayLike, second: ArrayLike) -> float:
+    """Cohen's kappa of two readers' labels without an order; NaN where both gave one and the same to all cases.
+
+    Educational and Psychological Measurement 20 (1960), 37-46.
+
+    Examples
+    --------
+    >>> round(kappa(["v", "v", "n", "o"], ["v", "n", "n", "o"]), 2)
+    0.64
+    """
+    from sklearn.metrics import cohen_kappa_score  # takes a second to import
+
+    one, other = np.asarray(first).astype(str), np.asarray(second).astype(str)
+    return float(cohen_kappa_score(one, other)) if len({*one, *other}) > 1 else float("nan")
+
+
 def _icc_interval(
     value: float, squares: tuple[float, float, float], shape: tuple[int, int], confidence: float
 ) -> tuple[float, float]:

@@ -35,14 +35,14 @@ def verify_slide(folder: Path, *, full: bool = False) -> Iterator[str]:
     folder : Path
         The slide's folder.
     full : bool
-        Also compare the slide with its fingerprint.
+        Also compare the slide with its fingerprint; one that was anonymised is not, as its result names no file.
     """
     changed = changed_files(folder / FILES, thorough=True)
     yield from [f"{FILES} is missing or damaged"] if changed is None else changed
     try:
         report = open_results(folder)
         yield from _faults_of_scores(report)
-        if full:
+        if full and report.result["path"]:
             yield from _faults_of_slide(report.result)
     except WsiNecrosisError as error:
         yield str(error)
@@ -56,16 +56,20 @@ def verify_summary(out: Path) -> Iterator[str]:
     try:
         found = (out / SUMMARY).read_text(encoding=ENCODING)
     except (OSError, ValueError) as error:
-        yield f"{SUMMARY} cannot be read ({error})"
+        if rows or not isinstance(error, FileNotFoundError):
+            yield f"{SUMMARY} cannot be read ({error})"
         return
     if found != csv_text(rows, list(rows[0]) if rows else []):
         yield f"{SUMMARY} differs from the results; the next run writes it anew"
 
 
 def finished_folders(out: Path) -> list[Path]:
-    """Folders of the finished slides of an output folder; the folder itself where it is that of a slide."""
+    """Folders of the finished slides of an output folder; the folder itself where it is that of a slide.
+
+    One whose result is lost is among them, too, if its list of files is there.
+    """
     if (out / SLIDES).is_dir():
-        return list(slide_folders(out))
+        return sorted({*slide_folders(out), *slide_folders(out, FILES)})
     return [out] if SlideFolder(out).has_scores else []
 
 

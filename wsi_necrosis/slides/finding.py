@@ -94,12 +94,14 @@ class _Search:
     def look_into(self, folder: Path, above: frozenset[Path]) -> None:
         """Add what is in a folder; `above` are the folders that it lies in, to which links may lead back."""
         try:
-            paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-            if is_zarr(folder):
-                self.slides.append(folder)
-                return
+            self._look_into(folder, above)
         except OSError as error:
             self.skipped.append(Skipped(folder, f"the folder cannot be read ({error.strerror})"))
+
+    def _look_into(self, folder: Path, above: frozenset[Path]) -> None:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        if is_zarr(folder):
+            self.slides.append(folder)
             return
         if any((folder / name).exists() for name in self.but_with):
             return
@@ -112,7 +114,11 @@ class _Search:
         )
 
     def _take_folder(self, folder: Path, above: frozenset[Path]) -> None:
-        if (folder / MIRAX_INDEX).exists():
+        try:
+            is_mirax = (folder / MIRAX_INDEX).exists()
+        except PermissionError:  # closed: `look_into` says so where it would be looked into
+            is_mirax = False
+        if is_mirax:
             slide = folder.with_name(f"{folder.name}.mrxs")
             if not slide.exists():
                 said = f"it belongs to a MIRAX slide, and {slide.name} is not beside it; copy that, too"
