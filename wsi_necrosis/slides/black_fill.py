@@ -15,7 +15,8 @@ LEAST_BRIGHT = 0.02  # share of glass among the pixels that are not black
 LEAST_MM2 = 0.05  # of a piece
 REACH_PX = 7  # a piece holds squares of 15 px in an overview, and ...
 TILE_REACH_PX = 8  # ... of 17 px in a tile
-EDGE_PX = 2  # pixels beyond a piece in which black and glass are mixed
+EDGE_PX = 1  # pixels of an overview beyond a piece, in which black and glass are mixed, and ...
+TILE_EDGE_PX = 2  # ... of a tile
 
 
 def black_fill(rgb: NDArray[np.uint8], px_mm2: float) -> NDArray[np.bool_] | None:
@@ -34,7 +35,7 @@ def black_fill(rgb: NDArray[np.uint8], px_mm2: float) -> NDArray[np.bool_] | Non
     >>> rgb = np.full((200, 200, 3), 243, np.uint8)
     >>> rgb[:, :90] = 1
     >>> int(black_fill(rgb, 1.6e-5)[0].sum())
-    92
+    91
     """
     dark = rgb.max(axis=2) <= BLACK
     lit = dark.size - int(dark.sum())
@@ -57,7 +58,7 @@ def whiten_fill(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Tiles (n, h, w, 3) of a slide with black fill, with this in white; a tile depends on no other."""
     dark = tiles.max(axis=3) <= BLACK
     for at in np.flatnonzero(dark.any(axis=(1, 2))):
-        filled = _grown(_shrunk(dark[at], TILE_REACH_PX), TILE_REACH_PX + EDGE_PX)
+        filled = _grown(_shrunk(dark[at], TILE_REACH_PX), TILE_REACH_PX + TILE_EDGE_PX)
         tiles[at][filled] = 255
     return tiles
 
