@@ -13,8 +13,9 @@ from PIL import Image
 
 from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
-from wsi_necrosis.slides.pyramid import Pyramid, level_for, nominal_downsample, on_white
+from wsi_necrosis.slides.pyramid import Pyramid
 from wsi_necrosis.slides.source_files import SourceFiles
+from wsi_necrosis.slides.stored_levels import level_for, nominal_downsample, on_white
 from wsi_necrosis.slides.window import Window
 
 TILE = (16, 8)

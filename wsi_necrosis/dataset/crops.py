@@ -14,7 +14,8 @@ from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.train import CropSettings
 from wsi_necrosis.slides.picture_reader import PictureLevels
-from wsi_necrosis.slides.pyramid import Pyramid, on_white
+from wsi_necrosis.slides.pyramid import Pyramid
+from wsi_necrosis.slides.stored_levels import on_white
 from wsi_necrosis.tiling.grid import SNAP, working_px_l0
 
 

@@ -24,8 +24,8 @@ from wsi_necrosis.errors import ReadError
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.jpeg_decode import decode_tile
 from wsi_necrosis.slides.jpeg_index import StoredLevel, UnfitError, find_levels
-from wsi_necrosis.slides.pyramid import Levels
 from wsi_necrosis.slides.source_files import raise_if_of_the_system, read_error
+from wsi_necrosis.slides.stored_levels import Levels
 from wsi_necrosis.slides.window import Window, mark_unstored
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.slides.info import SlideWarning
-from wsi_necrosis.slides.pyramid import Levels, nominal_downsample
 from wsi_necrosis.slides.resample import Span, average
+from wsi_necrosis.slides.stored_levels import Levels, nominal_downsample
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from wsi_necrosis.slides.dicom_files import cannot_open, check_dicom, dicom_head
 from wsi_necrosis.slides.info import SlideInfo, pixel_size_warnings, settle_mpp
 from wsi_necrosis.slides.levels import with_true_levels
 from wsi_necrosis.slides.not_slides import cannot_read, require_not_known
-from wsi_necrosis.slides.pyramid import Levels, nominal_downsample, on_white
 from wsi_necrosis.slides.source_files import SourceFiles
+from wsi_necrosis.slides.stored_levels import Levels, nominal_downsample, on_white
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from wsi_necrosis.errors import SlideError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.black_fill import black_fill
-from wsi_necrosis.slides.pyramid import level_for
 from wsi_necrosis.slides.slide import Slide
+from wsi_necrosis.slides.stored_levels import level_for
 
 READERS = min(8, os.cpu_count() or 1)  # threads; more wait for the disk
 MOST_PX = 300_000_000  # the largest slides, 76 x 52 mm, have 247 million at 4 um

@@ -13,8 +13,8 @@ from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.colour_profile import profile_name
 from wsi_necrosis.slides.info import SlideInfo, settle_mpp
-from wsi_necrosis.slides.pyramid import Levels, on_white
 from wsi_necrosis.slides.source_files import raise_if_of_the_system
+from wsi_necrosis.slides.stored_levels import Levels, on_white
 from wsi_necrosis.slides.window import Window
 
 HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")

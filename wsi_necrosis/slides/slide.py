@@ -18,8 +18,9 @@ from wsi_necrosis.slides.jpeg_tiff_reader import open_jpeg_tiff
 from wsi_necrosis.slides.not_slides import require_not_known
 from wsi_necrosis.slides.openslide_reader import existing_file, is_vendors_own, open_openslide
 from wsi_necrosis.slides.picture_reader import is_picture, open_picture
-from wsi_necrosis.slides.pyramid import Levels, Pyramid, Region
+from wsi_necrosis.slides.pyramid import Pyramid
 from wsi_necrosis.slides.source_files import SourceFiles, read_error
+from wsi_necrosis.slides.stored_levels import Levels, Region
 from wsi_necrosis.slides.tiatoolbox_reader import is_jpeg_2000, is_zarr, open_jpeg_2000, open_ome_zarr
 from wsi_necrosis.slides.tiff_check import CONVERT, TiffFacts, check_tiff
 from wsi_necrosis.slides.tifffile_reader import colour_warning, open_ome_tiff, open_plain_tiff

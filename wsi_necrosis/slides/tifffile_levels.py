@@ -17,8 +17,8 @@ from PIL import Image
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.slides.jpeg_decode import decode_tile, head_of
-from wsi_necrosis.slides.pyramid import on_white, plain_downsample
 from wsi_necrosis.slides.source_files import raise_if_of_the_system
+from wsi_necrosis.slides.stored_levels import on_white, plain_downsample
 from wsi_necrosis.slides.tiff_check import (
     COLOURS,
     CONVERT,

@@ -13,7 +13,7 @@ from wsi_necrosis.slides.colour_profile import profile_name
 from wsi_necrosis.slides.info import SlideInfo, SlideWarning, pixel_size_warnings, settle_mpp
 from wsi_necrosis.slides.levels import with_true_levels
 from wsi_necrosis.slides.ome_xml import OmeImage, read_ome
-from wsi_necrosis.slides.pyramid import Levels
+from wsi_necrosis.slides.stored_levels import Levels
 from wsi_necrosis.slides.tiff_check import (
     COLOURS,
     CONVERT,
