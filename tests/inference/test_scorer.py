@@ -41,7 +41,7 @@ def rgb() -> np.ndarray:
 def tissue_everywhere_but_on_glass() -> np.ndarray:
     px = np.zeros((2, 3, 5), np.uint32)
     px[..., 1] = 64
-    px[1, 0] = (64, 0, 0, 0)
+    px[1, 0] = (64, 0, 0, 0, 0)
     return px
 
 

@@ -65,7 +65,7 @@ def test_a_missing_or_foreign_store_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "scores.zarr" / "zarr.json"
     for version in ("1", "2", '"3"'):
         path.write_text(path.read_text().replace('"store_version": 5', f'"store_version": {version}'))
-        said = rf"scores\.zarr has store version {version}, this program reads 4; run with --overwrite"
+        said = rf"scores\.zarr has store version {version}, this program reads 5; run with --overwrite"
         with pytest.raises(StoreError, match=said.replace('"', "'")):
             ScoreStore(tmp_path)
         path.write_text(path.read_text().replace(f'"store_version": {version}', '"store_version": 5'))
