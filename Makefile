@@ -1,12 +1,13 @@
 # make run [SLIDE=slide.svs]   measure a slide; without SLIDE, a synthetic one with known areas
 # make test                    lint, types, imports and all tests except slow ones: minutes, for daily work
 # make test-all                all tests
-# make setup                   the environment alone (.venv)
+# make setup                   the environment alone (.venv), with all that tests need
 
-PYTHON ?= python3.11
+# PYTHON=/path/to/python names the interpreter; else setup.sh looks for python3.11 and python3.12.
 VENV   := .venv
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+CORE   := $(VENV)/.core
+READY  := $(VENV)/.all
 OUT    ?= wsi-necrosis-out
 
 # In one process for each core; a file stays in one process, since its tests share costly fixtures.
@@ -16,16 +17,13 @@ PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 setup: $(READY)
 
-# tiatoolbox brings the windowed opencv, which needs a display's libraries; the headless build of the
-# same version replaces its files.
-$(READY): pyproject.toml constraints.txt
-	@echo "setting up $(VENV): about 7 GB, 3 to 5 minutes"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps --force-reinstall opencv-python-headless
-	touch $@
+$(CORE): pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" ./setup.sh core
 
-run: $(READY)
+$(READY): pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" ./setup.sh all
+
+run: $(CORE)
 	$(BIN)/wsi-necrosis $(if $(SLIDE),run "$(SLIDE)",demo) -o "$(OUT)" $(ARGS)
 
 lint: $(READY)

@@ -38,7 +38,9 @@ from .options import (
     Scheduler,
     SlidePath,
     Slides,
+    Tiles,
     Workers,
+    first_line,
     parse_mpp,
     settings_of,
     where_to_run,
@@ -231,20 +233,26 @@ def train(
     config_file: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file over the shipped configs/train.yaml.")
     ] = None,
+    tiles: Tiles = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new checkpoint.")] = Path("model"),
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Shipped preset over configs/train.yaml: tcia.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
     # as in `run`
     from wsi_necrosis.model.backend import require_torch
 
-    require_torch("train")
-    from . import train as job
+    require_torch("train", extra="train")
+    first_line(f"wsi-necrosis train: {tiles or 'tiles of the settings'} to {out}")
+    from . import train as job  # torch takes seconds
     from .console.signals import interruptible
     from .console.slide_log import spoken_log
 
-    with interruptible(), spoken_log():
-        job.train(config_file, out, overrides or [])
+    given = [] if tiles is None else [f"data.tiles={json.dumps(str(tiles))}"]
+    with interruptible("fits that are done are kept, the same command resumes"), spoken_log():
+        typer.echo(job.train(config_file, out, [*(overrides or []), *given], preset))
 
 
 @app.command()
@@ -252,9 +260,7 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(metavar="[MODEL]", help="Shipped model or checkpoint folder.")
     ] = "default",
-    tiles: Annotated[
-        Path | None, typer.Option("--tiles", help="Labelled tiles: a folder, or a table.")
-    ] = None,
+    tiles: Tiles = None,
     out: OutPath = Path("wsi-necrosis-evaluation"),
     card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
     ood: Annotated[
@@ -274,12 +280,14 @@ def evaluate(
     # as in `run`
     from wsi_necrosis.model.backend import require_torch
 
-    require_torch("evaluate")
+    require_torch("evaluate", extra="train")
+    first_line(f"wsi-necrosis evaluate: {model} on {tiles}")
     from .console.signals import interruptible
     from .console.slide_log import spoken_log
     from .evaluation import evaluate as job
 
-    with interruptible(), spoken_log():
+    kept = "fits that are done are kept, and the same command uses them; all else it computes again"
+    with interruptible(kept), spoken_log():
         found = job.evaluate(job.Options(model, tiles, out, card, tuple(ood or ()), within_case, mpp))
     typer.echo(found)
 
@@ -312,7 +320,7 @@ def models_convert(
 
 @models_app.command("validate")
 def models_validate(names: ModelNames = None) -> None:
-    """Check models: description, hash, weights, and predictions for blank tiles."""
+    """Check models: description, hashes and weights, and what they say of painted tiles."""
     from . import models as job  # as in `run`
 
     typer.echo(job.validate(names or []))

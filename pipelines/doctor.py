@@ -76,16 +76,17 @@ def check_python(_out: Path) -> Finding:
 
 def check_torch(_out: Path) -> Finding:
     """PyTorch computes, where it is installed."""
-    from wsi_necrosis.model.backend import missing_torch  # numpy, which `--help` must not import
+    from wsi_necrosis.model.backend import has_driver, missing_torch  # numpy, which `--help` must not import
 
     missing = missing_torch()
     if missing:
         alone = importlib.util.find_spec("openvino") is not None
         what = "GPUs, train and evaluate need it" if alone else "and OpenVINO neither: no model runs"
+        idle = has_driver()  # of an NVIDIA GPU, which nothing else can use
         return Finding(
-            WARN if alone else FAIL,
+            (WARN if idle else PASS) if alone else FAIL,
             f"{', '.join(missing)} not installed; {what}",
-            f"pip install {' '.join(missing)}",
+            "pip install 'wsi-necrosis[torch]'" if idle or not alone else "",
         )
     import torch  # takes three seconds
 
@@ -97,12 +98,10 @@ def check_torch(_out: Path) -> Finding:
 
 
 def check_openvino(_out: Path) -> Finding:
-    """OpenVINO, which is an extra, starts and has a processor."""
+    """OpenVINO, which some systems have no wheel of, starts and has a processor."""
     if importlib.util.find_spec("openvino") is None:
-        return Finding(
-            WARN, "not installed; torch takes 1.6 times as long", "pip install 'wsi-necrosis[openvino]'"
-        )
-    import openvino  # an extra
+        return Finding(WARN, "not installed; torch takes 1.6 times as long", "pip install openvino")
+    import openvino  # there is no wheel for some systems
 
     devices = ", ".join(openvino.Core().available_devices)
     return Finding(PASS, f"openvino {version('openvino')}: {devices}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.model.backend import REFERENCE, Backend, has_torch, require_torch
+from wsi_necrosis.model.backend_check import painted_tiles
 from wsi_necrosis.model.checkpoint import load_tensors
 from wsi_necrosis.model.loading import load_model
 from wsi_necrosis.model.spec import (
@@ -20,8 +21,7 @@ from wsi_necrosis.model.spec import (
     load_spec,
     model_folder,
 )
-
-WHITE = 255
+from wsi_necrosis.model.tile_model import Prediction
 
 
 def describe_all() -> str:
@@ -41,12 +41,12 @@ def show(names: Sequence[str]) -> str:
 
 
 def validate(names: Sequence[str]) -> str:
-    """Check descriptions, hashes, weights and predictions for blank tiles; of the shipped models without a name.
+    """Check descriptions, hashes and weights, and score painted tiles; of the shipped models without a name.
 
     Raises
     ------
     ModelError
-        A model is missing or damaged, or its predictions are not probabilities.
+        A model is missing or damaged, or what it says of painted tiles is no number or out of range.
     """
     return "\n".join(_validated(name) for name in names or list_models())
 
@@ -81,7 +81,7 @@ def _described(spec: ModelSpec, folder: Path) -> str:
         raise ModelError(f"{folder} lacks {', '.join(lacking)}; fetch or train the model again")
     size = sum((folder / file).stat().st_size for file in files) / 1e6
     data = spec.trained_on
-    figure = spec.metrics.get("tile", {}).get("macro_f1")
+    figure = spec.metrics.get("tile", {}).get("macro_f1")  # a mean and sd, or None: `spec` sees to it
     facts = {
         "what": spec.title,
         "notice": spec.notice,
@@ -95,7 +95,7 @@ def _described(spec: ModelSpec, folder: Path) -> str:
         "left-out cases": "no figures"
         if figure is None
         else f"macro-F1 {figure['mean']:.3f} +- {figure['sd']:.3f}",
-        "for OpenVINO": f"converted by openvino {spec.converted.made_with['openvino']}; runs without torch"
+        "for OpenVINO": f"converted by openvino {spec.converted.made_with.get('openvino', '?')}; runs without torch"
         if spec.converted
         else "converted once on each machine, which needs torch",
         "weights": f"{spec.weights_sha256}, {size:.1f} MB in {folder}",
@@ -103,14 +103,23 @@ def _described(spec: ModelSpec, folder: Path) -> str:
     return "\n".join([spec.name, *(f"  {name:<15} {value}" for name, value in facts.items())])
 
 
+def _require_answers(name: str, found: Prediction) -> None:
+    """Refuse what a run could not use: probabilities, uncertainties and distances are numbers within their range."""
+    within = {
+        "probabilities": np.allclose(found.prob.sum(axis=1), 1, atol=1e-3) and (found.prob >= 0).all(),
+        "uncertainties": ((found.uncertainty >= 0) & (found.uncertainty <= 1 + 1e-6)).all(),
+        "distances from the training tiles": ((found.ood >= 0) & np.isfinite(found.ood)).all(),
+    }
+    for what, fine in within.items():
+        if not fine:
+            raise ModelError(f"model {name!r} gives painted tiles {what} that are none; train it again")
+
+
 def _validated(name: str) -> str:
     spec = load_spec(name)
     tensors = load_tensors(name, spec)
     # Without torch a model is checked on what would run it.
     model = load_model(name, REFERENCE if has_torch() else Backend("openvino"))
-    tiles = np.full((2, spec.tile_px, spec.tile_px, 3), WHITE, np.uint8)
-    prob = model.predict(tiles, np.zeros((2, len(spec.feature_names)))).prob
-    if not (np.isfinite(prob).all() and np.allclose(prob.sum(axis=1), 1, atol=1e-3)):
-        raise ModelError(f"model {name!r} answers {prob[0].tolist()} to a blank tile; train it again")
+    _require_answers(name, model.predict(painted_tiles(spec.tile_px)))
     numbers = sum(tensor.size for tensor in tensors.values())
     return f"{name}: whole, {numbers / 1e6:.1f} million numbers, SHA-256 {spec.weights_sha256}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,8 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results made from other inputs; keep those of the same.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
+
+Tiles = Annotated[Path | None, typer.Option("--tiles", help="Labelled tiles: a folder, or a table.")]
 
 # Of `batch` alone.
 Slides = Annotated[
@@ -144,3 +147,9 @@ def parse_mpp(text: str | None) -> Mpp | None:
     if len(values) not in {1, 2}:
         raise SettingsError(f"--mpp {text}: give one number, or two joined by a comma, in um per pixel")
     return Mpp(values[0], values[-1])
+
+
+def first_line(text: str) -> None:
+    """Say what begins, before modules are imported that take seconds; on standard error, as all progress."""
+    sys.stderr.write(f"{text}; loading\n")
+    sys.stderr.flush()

@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.training import build
 
 from .console.fit_progress import fit_bar
 
 
-def train(config: Path | None, out: Path, overrides: Iterable[str]) -> None:
-    """Train a model as `training.build.train` does, and show the progress on a terminal.
+def train(config: Path | None, out: Path, overrides: Iterable[str], preset: str | None = None) -> str:
+    """Train a model as `training.build.train` does, show the progress, and return its figures as text.
 
     Raises
     ------
     WsiNecrosisError
         Settings, tiles or the backbone's weights are missing or do not fit.
     """
-    build.train(config, out, overrides, watching=fit_bar)
+    return described(build.train(config, out, overrides, preset=preset, watching=fit_bar), out)
+
+
+def described(spec: ModelSpec, out: Path) -> str:
+    """The end of a training: what was made, how good it is on left-out cases, and what to do with it."""
+    data, f1 = spec.trained_on, spec.metrics["tile"]["macro_f1"]
+    figures = f"macro-F1 of tiles {f1['mean']:.2f}" if f1 else "no macro-F1, as a class is missing"
+    if spec.quantity is not None:
+        led = spec.quantity.of(spec.quantity.estimator)
+        figures += f"; percent viable off by {led.rmse:.0f} points (RMSE, simulated slides)"
+    return (
+        f"model {spec.name}, of {data.n_tiles} tiles of {len(data.cases)} cases, is in {out}\n"
+        f"on cases left out in turn: {figures}\n"
+        f"use it: wsi-necrosis run SLIDE --model {out}"
+    )

@@ -11,6 +11,8 @@ import pytest
 
 from wsi_necrosis.cache import SEAL, VARIABLE, cache_folder, cached_folder
 
+ONE, OTHER = "00000001", "0000000f"
+
 
 class Maker:
     """Writes two files, and counts how often."""
@@ -39,12 +41,12 @@ def test_the_cache_is_where_the_user_says() -> None:
 def test_it_is_made_once_for_each_key(place: Path) -> None:
     make = Maker()
     for _ in range(3):
-        with cached_folder("one", make) as folder:
+        with cached_folder(ONE, make) as folder:
             assert (folder / "network").read_bytes() == b"weights"
     assert make.times == 1
-    with cached_folder("other", make) as folder:
+    with cached_folder(OTHER, make) as folder:
         assert (folder / "facts").read_text() == "made 2"
-    assert sorted(path.name for path in place.iterdir()) == ["one", "other"]
+    assert sorted(path.name for path in place.iterdir()) == [ONE, OTHER]
 
 
 @pytest.mark.parametrize(
@@ -61,14 +63,14 @@ def test_it_is_made_once_for_each_key(place: Path) -> None:
 )
 def test_what_is_damaged_is_made_again(place: Path, harm: Callable[[Path], object]) -> None:
     make = Maker()
-    with cached_folder("one", make):
+    with cached_folder(ONE, make):
         pass
-    harm(place / "one")
+    harm(place / ONE)
     for _ in range(2):
-        with cached_folder("one", make) as folder:
+        with cached_folder(ONE, make) as folder:
             assert (folder / "network").read_bytes() == b"weights"
             assert (folder / "facts").read_text() == "made 2"
-    assert not (place / "one" / "more").exists()
+    assert not (place / ONE / "more").exists()
 
 
 def test_without_a_writable_cache_it_is_made_for_this_use_with_a_warning(
@@ -77,7 +79,7 @@ def test_without_a_writable_cache_it_is_made_for_this_use_with_a_warning(
     (tmp_path / "file").touch()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
     make = Maker()
-    with cached_folder("one", make) as folder:
+    with cached_folder(ONE, make) as folder:
         assert (folder / "network").read_bytes() == b"weights"
     assert not folder.exists()
     assert make.times == 1
@@ -89,14 +91,14 @@ def test_what_fails_leaves_nothing(place: Path) -> None:
         (folder / "half").touch()
         raise ValueError("no")
 
-    with pytest.raises(ValueError, match="no"), cached_folder("one", fail):
+    with pytest.raises(ValueError, match="no"), cached_folder(ONE, fail):
         pass
     assert list(place.iterdir()) == []
 
 
 def test_an_error_while_the_folder_is_used_passes_through(place: Path) -> None:
     make = Maker()
-    with pytest.raises(OSError, match="mine"), cached_folder("one", make):
+    with pytest.raises(OSError, match="mine"), cached_folder(ONE, make):
         raise OSError("mine")
     assert make.times == 1
 
@@ -105,18 +107,18 @@ def test_threads_may_ask_at_once(place: Path) -> None:
     make = Maker()
 
     def ask(_: int) -> bytes:
-        with cached_folder("one", make) as folder:
+        with cached_folder(ONE, make) as folder:
             return (folder / "network").read_bytes()
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {b"weights"}
-    assert [path.name for path in place.iterdir()] == ["one"]
+    assert [path.name for path in place.iterdir()] == [ONE]
 
 
 def test_processes_may_ask_at_once(place: Path) -> None:
     code = (
         "from wsi_necrosis.cache import cached_folder; from pathlib import Path\n"
-        "with cached_folder('one', lambda folder: (folder / 'a').write_text('whole')) as folder:\n"
+        "with cached_folder('00000001', lambda folder: (folder / 'a').write_text('whole')) as folder:\n"
         "    print((folder / 'a').read_text())"
     )
     asked = [
@@ -124,4 +126,29 @@ def test_processes_may_ask_at_once(place: Path) -> None:
         for _ in range(4)
     ]
     assert [process.communicate()[0].strip() for process in asked] == ["whole"] * 4
-    assert [path.name for path in place.iterdir()] == ["one"]
+    assert [path.name for path in place.iterdir()] == [ONE]
+
+
+@pytest.mark.parametrize("key", ["../../x", "/x", "default-openvino-12345678", "", "."])
+def test_a_key_that_is_no_digest_could_lead_out_of_the_cache(key: str, place: Path) -> None:
+    with pytest.raises(ValueError, match="is no digest"), cached_folder(key, Maker()):
+        pass
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["the cache", "a folder in it"])
+def test_what_others_may_write_is_not_used(
+    inside: bool, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make = Maker()
+    with cached_folder(ONE, make) as folder:
+        (folder if inside else place).chmod(0o777)
+    with cached_folder(ONE, make) as folder:
+        assert place not in folder.parents
+        assert (folder / "facts").read_text() == "made 2"
+    assert "other users may write to the cache" in caplog.text
+    assert "chmod go-w" in caplog.text
+
+
+def test_the_cache_is_made_for_its_user_alone(place: Path) -> None:
+    with cached_folder(ONE, Maker()) as folder:
+        assert [path.stat().st_mode & 0o077 for path in (place, folder)] == [0, 0]

@@ -6,16 +6,18 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.files import atomic_write, sync_tree, write_json
+from wsi_necrosis.files import atomic_write, others_may_write, remove, sync_tree, write_json
 
 VARIABLE = "WSI_NECROSIS_CACHE"  # environment variable that names another cache folder
 SEAL = "files.json"  # SHA-256 of every other file of a cached folder; written last
+DIGEST = re.compile("[0-9a-f]{8,64}")  # no name of a file, which could lead out of the cache
 log = logging.getLogger(__name__)
 
 
@@ -32,12 +34,14 @@ def cached_folder(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
     """A folder of files that are made on the first call and found on later ones.
 
     Several processes may call this at once; each finds no folder or a complete one. A folder whose files have
-    changed since they were written is made again. Where the cache cannot be written, a temporary folder is made.
+    changed since they were written is made again: that finds damage. It is no defence against who may write to the
+    cache, so that a cache that other users may write to is not used, and who takes files from it compares what they
+    do. Where the cache cannot be used, a temporary folder is made.
 
     Parameters
     ----------
     key : str
-        Name of the folder; it must differ wherever the files would differ.
+        Name of the folder, a hexadecimal digest; it must differ wherever the files would differ.
     make : callable
         Writes the files into an empty folder, which exists.
 
@@ -46,21 +50,39 @@ def cached_folder(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
     Path
         The folder, to be read inside the context only.
     """
+    if not DIGEST.fullmatch(key):
+        raise ValueError(f"{key!r} is no digest")
     folder = cache_folder() / key
-    if not _is_whole(folder):
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _put(folder, make)
-        except (OSError, StoreError) as error:
-            if not _is_whole(folder):  # else another process was quicker
-                log.warning(
-                    "%s; set %s to a writable folder, so that this is made only once", error, VARIABLE
-                )
-                with TemporaryDirectory() as temporary:
-                    _fill(Path(temporary) / key, make)
-                    yield Path(temporary) / key
-                return
-    yield folder
+    reason = _why_not(folder, make)
+    if reason is None:
+        yield folder
+        return
+    log.warning("%s, so that this is made for this run alone", reason)
+    with TemporaryDirectory() as temporary:
+        _fill(Path(temporary) / key, make)
+        yield Path(temporary) / key
+
+
+def forget(key: str) -> None:
+    """Delete a folder of the cache, as what lies in it is not what was made."""
+    remove(cache_folder() / key)
+
+
+def _why_not(folder: Path, make: Callable[[Path], None]) -> str | None:
+    """Make the folder where it is not whole; why it cannot be used, or None."""
+    for place in (folder.parent, folder):
+        if others_may_write(place):
+            mend = f"take that right away (chmod go-w) or set {VARIABLE} to a folder of your own"
+            return f"other users may write to the cache {place}, which is not used; {mend}"
+    if _is_whole(folder):
+        return None
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _put(folder, make)
+    except (OSError, StoreError) as error:
+        if not _is_whole(folder):  # else another process was quicker
+            return f"{error}; set {VARIABLE} to a writable folder"
+    return None
 
 
 def _put(folder: Path, make: Callable[[Path], None]) -> None:
@@ -77,7 +99,7 @@ class _AlreadyMadeError(Exception):
 
 
 def _fill(folder: Path, make: Callable[[Path], None]) -> None:
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     make(folder)
     write_json(folder / SEAL, _hashes(folder), durable=False)
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import threading
 import time
 import zlib
@@ -69,6 +70,37 @@ def require_writable(folder: Path) -> None:
         raise StoreError(
             f"{folder} cannot be written, as {nearest} is no writable folder; choose another with -o"
         )
+
+
+def others_may_write(path: Path) -> bool:
+    """Whether another user may change what lies at a path: write to it, or to a folder above it; root does not count.
+
+    A group of the user's own, as many systems give each user, does not count either, nor do folders like /tmp, in which
+    nobody may rename what is another's. False on Windows, whose permissions are others.
+    """
+    if not hasattr(os, "getuid"):
+        return False
+    whole = path.resolve()
+    return any(_open_to_others(place.stat()) for place in (whole, *whole.parents) if place.exists())
+
+
+def _open_to_others(found: os.stat_result) -> bool:
+    by_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in {0, _own_group()}
+    return bool(by_all or by_group or found.st_uid not in {0, os.getuid()})
+
+
+def _own_group() -> int | None:
+    """The group that this user is alone in: it bears the user's name and lists nobody else."""
+    import grp  # not on Windows
+    import pwd
+
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+        group = grp.getgrnam(user)
+    except KeyError:  # a user or group without a name, as in containers
+        return None
+    return None if set(group.gr_mem) - {user} else group.gr_gid
 
 
 def write_text(path: Path, text: str, encoding: str = "utf-8", *, durable: bool = True) -> None:

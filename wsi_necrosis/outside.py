@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import yaml
 from defusedxml import DefusedXmlException
@@ -18,6 +19,7 @@ from defusedxml.ElementTree import fromstring
 MIB = 1 << 20
 SETTINGS_MIB = 1  # the shipped files have 10 kB
 MODEL_MIB = 16  # `model.json` of the shipped models has 60 kB
+WEIGHTS_MIB = 2048  # a network of a billion numbers in float16
 TABLE_MIB = 256  # two million rows
 ANNOTATIONS_MIB = 256  # unpacked; outlines of ten million points
 MOST_VALUES = 100_000  # of a YAML text, with its references written out; the shipped files have 200
@@ -56,6 +58,37 @@ def brief(value: object, shown: int = SHOWN) -> str:
     return text if len(text) <= shown else f"{text[:shown]}... ({len(text):,} characters)"
 
 
+def shortened(message: str) -> str:
+    r"""The message of another library as one short line.
+
+    Examples
+    --------
+    >>> shortened("one\n  two")
+    'one two'
+    """
+    text = " ".join(message.split()) or "no reason given"
+    return text if len(text) <= 2 * SHOWN else f"{text[: 2 * SHOWN]}..."
+
+
+def read_bytes(path: str | Path, limit_mib: int) -> bytes:
+    """The content of a regular file, as it is.
+
+    Raises
+    ------
+    OutsideError
+        It cannot be read, is no regular file (a pipe or a device, reading which may never end), or is too large.
+    """
+    if "\0" in str(path):
+        raise OutsideError("cannot be read (no name of a file holds a zero byte)")
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise OutsideError("is no file; give a regular file")
+        with Path(path).open("rb") as stream:
+            return _limited(stream, limit_mib)
+    except OSError as error:
+        raise OutsideError(f"cannot be read ({error.strerror or shortened(str(error))})") from None
+
+
 def read_text(path: str | Path, limit_mib: int) -> str:
     """The text of a file in UTF-8, with or without a byte order mark; one packed by gzip is unpacked.
 
@@ -71,7 +104,9 @@ def read_text(path: str | Path, limit_mib: int) -> str:
     OutsideError
         It cannot be read, is no regular file, is too large, or is not text in UTF-8.
     """
-    data = _read(Path(path), limit_mib * MIB)
+    data = read_bytes(path, limit_mib)
+    if data.startswith(GZIP):
+        data = _unpacked(data, limit_mib)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -98,7 +133,7 @@ def parse_json(text: str) -> Any:
     except OutsideError:
         raise
     except ValueError as error:
-        raise OutsideError(f"is not valid JSON ({_short(error)})") from None
+        raise OutsideError(f"is not valid JSON ({shortened(str(error))})") from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -126,7 +161,7 @@ def parse_yaml(text: str) -> Any:
     except RecursionError:
         raise OutsideError("is nested too deeply") from None
     except PARSER_ERRORS as error:
-        raise OutsideError(f"is not valid YAML ({_short(error)})") from None
+        raise OutsideError(f"is not valid YAML ({shortened(str(error))})") from None
 
 
 def parse_xml(text: str) -> Any:
@@ -151,7 +186,7 @@ def parse_xml(text: str) -> Any:
             "declares entities or refers to other files, as no slide's description does"
         ) from None
     except (SyntaxError, ValueError, LookupError, RecursionError) as error:
-        raise OutsideError(f"is not valid XML ({_short(error)})") from None
+        raise OutsideError(f"is not valid XML ({shortened(str(error))})") from None
     level, depth = [root], 0
     while level:
         depth += 1
@@ -195,23 +230,18 @@ def _require_few_values(tree: Any) -> None:
             raise OutsideError(f"stands for more than {MOST_VALUES:,} values; write those that differ only")
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _unpacked(data: bytes, limit_mib: int) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OutsideError("is no file; give a regular file")
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
-        if data.startswith(GZIP):
-            with gzip.open(path) as unpacked:
-                data = unpacked.read(limit + 1)
+        with gzip.open(io.BytesIO(data)) as stream:
+            return _limited(stream, limit_mib)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise OutsideError("is damaged, as it cannot be unpacked") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, OutsideError):
-            raise
-        raise OutsideError(f"cannot be read ({getattr(error, 'strerror', None) or _short(error)})") from None
-    if len(data) > limit:
-        raise OutsideError(f"has more than the {limit // MIB} MiB that are read")
+
+
+def _limited(stream: IO[bytes] | gzip.GzipFile, limit_mib: int) -> bytes:
+    data = stream.read(limit_mib * MIB + 1)
+    if len(data) > limit_mib * MIB:
+        raise OutsideError(f"has more than the {limit_mib} MiB that are read")
     return data
 
 
@@ -239,8 +269,3 @@ def _finite(text: str) -> float:
     if value in {float("inf"), float("-inf")}:
         raise OutsideError(f"holds {text[:SHOWN]}, which is too large for a number")
     return value
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 2 * SHOWN else f"{text[: 2 * SHOWN]}..."

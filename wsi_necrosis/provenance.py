@@ -15,10 +15,10 @@ VERSION = package_version("wsi-necrosis")
 RESULT_VERSION = 6  # schema of result.json
 SCORE_VERSION = 8  # raised by hand whenever the same slide and model would get other scores
 NUMERIC_PACKAGES = (
-    "wsi-necrosis", "numpy", "scikit-image", "scipy", "numba", "pyradiomics-bhklab",
+    "wsi-necrosis", "numpy", "scikit-image", "scipy", "numba",
     "openslide-python", "openslide-bin", "pillow",
 )  # fmt: skip
-NUMERIC_EXTRAS = ("openvino", "torch", "timm")
+NUMERIC_EXTRAS = ("openvino", "torch", "timm", "pyradiomics-bhklab")
 
 
 def versions() -> dict[str, str]:

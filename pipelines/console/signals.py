@@ -12,15 +12,13 @@ from wsi_necrosis.errors import InterruptedRunError
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an `InterruptedRunError` of the main thread."""
+def interruptible(kept: str = "finished blocks are kept, the same command resumes") -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into an `InterruptedRunError` of the main thread; `kept` is what the message says."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)  # further signals are ignored while the running blocks finish
-        raise InterruptedRunError(
-            f"stopped by {signal.Signals(number).name}; finished blocks are kept, the same command resumes"
-        )
+        raise InterruptedRunError(f"stopped by {signal.Signals(number).name}; {kept}")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

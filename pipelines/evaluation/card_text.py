@@ -67,7 +67,7 @@ than {mpp:g} um per pixel.
 
 {count_table}
 {crops_left_out}
-{source}, doi:{doi}. Licence: {licence}.
+{source}, doi: {doi}. Licence: {licence}.
 
 {note}
 
@@ -143,7 +143,7 @@ From a checkout after `make setup`, with the data folder in `WSI_NECROSIS_DATA`;
 every number of this card:
 
 ```
-.venv/bin/wsi-necrosis train configs/train.yaml -o wsi_necrosis/weights/default
+.venv/bin/wsi-necrosis train --preset tcia -o wsi_necrosis/weights/default
 .venv/bin/python benchmarks/ood_made.py -o ood-made
 .venv/bin/wsi-necrosis evaluate default --tiles $WSI_NECROSIS_DATA/tcia_os --ood benchmarks/ood_inputs.csv \\
     --ood ood-made/ood_made.csv -o docs/evaluation --card MODEL_CARD.md

@@ -21,6 +21,7 @@ from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.files import remove, write_json, write_text
 from wsi_necrosis.model.spec import ModelSpec, load_spec
+from wsi_necrosis.pace import paced
 from wsi_necrosis.settings.evaluation import EvaluationSettings
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.settings.train import TrainSettings
@@ -119,7 +120,7 @@ def _rows(comparison: Comparison) -> tuple[Judged, dict[str, Any]]:
     by_name = {variant.name: variant for variant in variants}
     main = comparison.judge(by_name[name_of_main], seeds)
     rows = {}
-    for name, variant in by_name.items():
+    for name, variant in paced(by_name.items(), len(by_name), "variants"):
         judged = main if name == name_of_main else comparison.judge(variant, seeds)
         rows[name] = comparison.row(judged, main)
         log.info("%s: macro-F1 %.3f", name, rows[name]["tile"]["macro_f1"]["mean"])

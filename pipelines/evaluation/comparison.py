@@ -47,8 +47,7 @@ class Judged:
 class Comparison:
     """What all variants share: the tiles' samples, the model's training settings, and the settings of the evaluation.
 
-    Fits run in `pool` where one is given. Those of a backbone that learns save their state in `work`, so that an
-    interrupted comparison resumes.
+    Fits run in `pool` where one is given. They save their state in `work`, so that an interrupted comparison resumes.
     """
 
     cache: SampleCache
@@ -73,7 +72,7 @@ class Comparison:
 
     def setup(self, samples: Samples, settings: TrainSettings) -> FitSetup:
         """The setup of a variant's fits, with as many threads as training used."""
-        setup = FitSetup.of(samples, settings, None if settings.fit.tune == "frozen" else self.work)
+        setup = FitSetup.of(samples, settings, self.work)
         return replace(setup, threads=threads_of(self.settings))
 
     def row(self, judged: Judged, main: Judged) -> dict[str, Any]:

@@ -7,6 +7,7 @@ training settings and with those of other variants. A mixture of both would give
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from wsi_necrosis.settings.train import TileDataSettings, TrainSettings, train_s
 from . import new_cases
 from .compare import RESULT, Places, compare
 from .known_tiles import familiarity
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def evaluate(options: Options, rules: EvaluationSettings | None = None) -> str:
         return _judge(options, settings, tiles, rules, known.cases)
     if given is not None:
         raise UsageError(f"--mpp {given:g}: the size of these pixels is that of the training; leave it away")
+    log.info("these are the training tiles of model %s: each case is left out in turn", spec.name)
     return compare(options.model, tiles, settings, rules, places, options.ood)
 
 
@@ -102,9 +106,10 @@ def settings_of(spec: ModelSpec, tiles: Path) -> TrainSettings:
     """
     if not spec.training:
         raise ModelError(f"model {spec.name!r} was not made by training, so that there is nothing to repeat")
-    tree = {**spec.training, "data": {**spec.training["data"], "tiles": str(tiles), "layout": "auto"}}
+    data = spec.training.get("data")
     try:
-        return train_settings(tree)
+        known = data if isinstance(data, dict) else {}
+        return train_settings({**spec.training, "data": {**known, "tiles": str(tiles), "layout": "auto"}})
     except SettingsError as error:
         raise ModelError(
             f"model {spec.name!r} was trained with settings of another version: {error}"
@@ -124,6 +129,7 @@ def _judge(
 ) -> str:
     """Figures of the model itself, on tiles that it was not trained on."""
     _refuse_comparison(options)
+    log.info("model %s has seen none of these tiles, and is evaluated as it is", options.model)
     within = known_cases if options.within_case else None
     facts = new_cases.judge_new(options.model, tiles, settings.crops, rules, within)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -142,3 +142,15 @@ def test_unknown_classes_of_all_files_are_listed_with_counts() -> None:
         DatasetError, match=r"classes: no class \(1 in b\), 'tumor' \(2 in b\), 'Fat' \(1 in c\);"
     ):
         refuse_unknown_classes({Path("a"): good, Path("b"): bad, Path("c"): [area("Fat", 0, 0, 1, 1)]})
+
+
+@pytest.mark.parametrize("coordinates", [[], [[[0, 0], [5, 5], [0, 0], [0, 0]]]])
+def test_an_outline_that_encloses_nothing_is_refused(coordinates: list, tmp_path: Path) -> None:
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": coordinates},
+        "properties": {},
+    }
+    (tmp_path / "a.geojson").write_text(json.dumps(feature))
+    with pytest.raises(DatasetError, match=r"feature 1 is no GeoJSON .*encloses nothing"):
+        read_outlines(tmp_path / "a.geojson")

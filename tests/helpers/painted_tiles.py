@@ -15,7 +15,8 @@ from wsi_necrosis.slides.phantom import phantom_tiles
 CASES = {"A": CLASSES, "B": CLASSES, "C": ("non_tumour",)}
 CONFIG = """
 data:
-  {tiles: $PAINTED_TILES, source: Painted by hand, doi: 10.5555/none, licence: CC0, centre: none, note: Not tissue.}
+  {tiles: $PAINTED_TILES, mpp_um: 0.5, source: Painted by hand,
+   doi: 10.5555/none, licence: CC0, centre: none, note: Not tissue.}
 crops: {tile_px: 32, per_side: 1, views: 2, workers: 1, batch: 8}
 network:
   {name: tiny, title: A tiny model, backbone: test_byobnet, initial: random, fusion: gate, hidden: 8, gate_hidden: 4,

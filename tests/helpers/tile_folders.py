@@ -17,7 +17,7 @@ from wsi_necrosis.settings.train import TileDataSettings, load_train_settings
 
 def data(place: Path, **changed: Any) -> TileDataSettings:
     """Shipped settings for tiles at a place, with some of them changed."""
-    shipped = load_train_settings().data.model_dump() | {"tiles": str(place)} | changed
+    shipped = load_train_settings(preset="tcia").data.model_dump() | {"tiles": str(place)} | changed
     return TileDataSettings.model_validate(shipped)
 
 

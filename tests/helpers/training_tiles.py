@@ -19,7 +19,7 @@ from wsi_necrosis.training.samples import Samples
 from wsi_necrosis.training.views import Views
 
 TINY = (
-    "data.tiles=.", "crops.tile_px=32", "crops.per_side=2", "crops.views=2", "crops.min_tissue=0",
+    "data.tiles=.", "data.mpp_um=0.5", "crops.tile_px=32", "crops.per_side=2", "crops.views=2", "crops.min_tissue=0",
     "crops.min_nuclei_per_mm2=0", "crops.workers=1", "crops.batch=8", "network.backbone=test_byobnet",
     "network.initial=random", "network.hidden=8", "network.gate_hidden=4", "network.recipe=phantom",
     "network.fusion=gate", "fit.l2=0", "fit.weight_decay=1e-2", "fit.epochs=15", "fit.batch=8",

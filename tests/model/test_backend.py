@@ -92,7 +92,7 @@ def test_without_torch_what_needs_it_is_refused_with_the_way_out(
     processor: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str], named: str
 ) -> None:
     without(monkeypatch, *missing)
-    install = f"pip install {named.replace(',', '')}"
+    install = r"pip install 'wsi-necrosis\[torch\]'"
     with pytest.raises(MissingExtraError, match=rf"torch on cpu .* needs {named}, .*{install}.*=openvino"):
         preferred_backend(model_settings("model.backend=torch"), has_backbone=True)
     for device in ("cuda", "mps"):
@@ -101,7 +101,7 @@ def test_without_torch_what_needs_it_is_refused_with_the_way_out(
     with pytest.raises(MissingExtraError, match=f"^train needs {named}, "):
         module.require_torch("train")
     without(monkeypatch, "openvino", *missing)
-    with pytest.raises(MissingExtraError, match=rf"needs {named}, .*wsi-necrosis\[openvino\] installed"):
+    with pytest.raises(MissingExtraError, match=rf"needs {named}, .*OpenVINO is installed"):
         preferred_backend(model_settings(), has_backbone=True)
 
 
@@ -114,6 +114,7 @@ def test_a_gpu_that_only_torch_could_use_is_said_to_be_idle(
     assert [choose_device("auto") for _ in range(3)] == ["cpu"] * 3
     (said,) = caplog.messages
     assert "NVIDIA driver, but its GPU needs torch" in said
+    assert "pip install 'wsi-necrosis[torch]'" in said
 
 
 def test_what_is_asked_for_is_taken(processor: Path) -> None:
@@ -153,7 +154,7 @@ def test_what_is_not_there_is_refused_with_the_way_out(
     with pytest.raises(UsageError, match="openvino runs on the processor, not on cuda"):
         require_backend(Backend("openvino", "cuda", "float32"))
     without(monkeypatch, "openvino")
-    with pytest.raises(MissingExtraError, match=r"wsi-necrosis\[openvino\].*model.backend=torch"):
+    with pytest.raises(MissingExtraError, match=r"pip install openvino .*'wsi-necrosis\[torch\]'"):
         require_backend(Backend("openvino", "cpu", "float32"))
 
 

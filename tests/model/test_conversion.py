@@ -90,7 +90,7 @@ def test_every_backend_is_held_to_the_stored_answers(converted: Path, backend: B
 def test_answers_for_other_tiles_are_refused(converted: Path) -> None:
     facts = json.loads((converted / SPEC_FILE).read_text())["converted"]
     edit(converted, converted={**facts, "answers": facts["answers"][:15]})
-    with pytest.raises(ModelError, match="answers for 15 tiles, not 16; convert it again"):
+    with pytest.raises(ModelError, match=r"damaged at converted\.answers: .*at least 16"):
         load_model(converted, OPENVINO)
 
 
@@ -123,7 +123,7 @@ def test_what_answers_otherwise_is_not_stored(folder: Path, monkeypatch: pytest.
 
 def test_openvino_is_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsi_necrosis.model.backend.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"wsi-necrosis\[openvino\]"):
+    with pytest.raises(MissingExtraError, match="pip install openvino"):
         add_network(folder)
 
 
@@ -156,5 +156,5 @@ def test_a_model_without_a_network_says_what_it_needs(folder: Path, tmp_path: Pa
     )
     assert done.returncode == 2
     assert "model 'gate', which holds no converted network, needs torch" in done.stderr
-    assert "pip install torch torchvision timm" in done.stderr
+    assert "pip install 'wsi-necrosis[t" in done.stderr
     assert "wsi-necrosis models convert" in done.stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,16 @@ def test_it_comes_back_from_json(detector: OodDetector, painted: dict[str, Pixel
     assert found == detector
     np.testing.assert_array_equal(found.of(painted["viable"]), detector.of(painted["viable"]))
     with pytest.raises(ValidationError):
-        adapter.validate_python(adapter.dump_python(detector) | {"mean": 1.0})
+        adapter.validate_json(json.dumps(adapter.dump_python(detector) | {"mean": 1.0}))
     with pytest.raises(ValidationError, match="limit above 0"):
-        adapter.validate_python(adapter.dump_python(detector) | {"limit": -1.0})
+        adapter.validate_json(json.dumps(adapter.dump_python(detector) | {"limit": -1.0}))
 
 
 @pytest.fixture(scope="module")
 def shipped(data_dir: Path) -> TrainSettings:
     """The shipped settings, except those that the detector does not use."""
     quick = ("network.fusion=radiomics", "network.recipe=none")
-    return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick))
+    return load_train_settings(None, (f"data.tiles={data_dir / 'tcia_os'}", *quick), "tcia")
 
 
 @pytest.fixture(scope="module")

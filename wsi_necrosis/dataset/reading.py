@@ -72,7 +72,7 @@ def read_tiles(settings: TileDataSettings, scratch: Path, field: Field) -> tuple
         Tiles cannot be written.
     """
     source = settings.path
-    layout = find_layout(source) if settings.layout == "auto" else settings.layout
+    layout = layout_of(settings)
     log.info("%s is read as %s", source, layout)
     place = _place(source, layout)
     if layout == "slides":
@@ -80,6 +80,17 @@ def read_tiles(settings: TileDataSettings, scratch: Path, field: Field) -> tuple
     tiles = settle(READERS[layout](place), place, settings)
     _log_counts(tiles)
     return tiles
+
+
+def layout_of(settings: TileDataSettings) -> Layout:
+    """The layout that settings name, or that of the source where they leave it to be found.
+
+    Raises
+    ------
+    DatasetError, SettingsError
+        As `read_tiles`, where the source is not there.
+    """
+    return find_layout(settings.path) if settings.layout == "auto" else settings.layout
 
 
 def find_layout(source: Path) -> Layout:
@@ -93,9 +104,7 @@ def find_layout(source: Path) -> Layout:
     if source.is_file() and source.suffix.lower() == ".csv":
         return "slides" if source.name == TABLES["slides"] else "table"
     if not source.is_dir():
-        raise DatasetError(
-            f"{source} is no folder and no CSV file; give labelled tiles with --set data.tiles=PATH"
-        )
+        raise DatasetError(f"{source} is no folder and no CSV file; give labelled tiles with --tiles PATH")
     if (source / TABLES["table"]).is_file():
         return "table"
     if any(tables_below(source, pattern) for pattern in (FEATURES_PATTERN, VALIDATION_PATTERN)):

@@ -15,7 +15,7 @@ from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.outside import TABLE_MIB, OutsideError, brief, read_text
 
 REQUIRED = ("file", "case", "label")
-GIVE_TILES = "give labelled tiles with --set data.tiles=PATH"
+GIVE_TILES = "give labelled tiles with --tiles PATH"
 STATED_SEPARATOR = re.compile(r"sep=(.)")
 COLUMNS = ("file", "case", "slide", "x", "y", "label", "mpp", "sha256")
 
@@ -147,7 +147,7 @@ def numbers(
             try:
                 found[-1] |= {column: parse(text)} if text else {}
             except ValueError:
-                faults.append(f"{row[name].strip()!r} ({column} {text!r})")
+                faults.append(f"{brief(row[name].strip())} ({column} {brief(text)})")
     if faults:
         raise DatasetError(
             f"{path} has numbers that cannot be taken: {plainly(faults)}; positions are whole level-0 pixels, "

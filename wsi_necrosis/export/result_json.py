@@ -12,7 +12,7 @@ from wsi_necrosis.model.quantity import quantity_facts
 from wsi_necrosis.provenance import RESULT_VERSION, versions
 from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.percentage import NecrosisScore
-from wsi_necrosis.quantify.quality import check_slide, checks_facts, dense_percent_of, quality_warnings
+from wsi_necrosis.quantify.quality import check_slide, checks_facts, density_of, quality_warnings
 from wsi_necrosis.request import Request
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.tiling.mask import Tissue
@@ -40,8 +40,8 @@ def result_of(
     from wsi_necrosis.tiling.glass import bare_glass  # imports scipy, which reading results does not need
 
     glass = bare_glass(tissue.overview.rgb, tissue.overview.unknown)
-    dense = dense_percent_of(tissue, plan.spec.quality)
-    checks = check_slide(scores, glass, dense, plan.spec.quality, plan.quantify)
+    density = density_of(tissue, plan.spec.quality)
+    checks = check_slide(scores, glass, density, plan.spec.quality, plan.quantify)
     warnings = [
         ResultWarning("model_notice", plan.spec.notice),
         *_of_slide(plan, scores, score),

@@ -50,7 +50,7 @@ class Backend:
 
 
 REFERENCE = Backend()
-_INSTEAD_OF_TORCH = ", or give --set model.backend=openvino with wsi-necrosis[openvino] installed"
+_INSTEAD_OF_TORCH = ", or give --set model.backend=openvino, where OpenVINO is installed"
 
 
 def preferred_backend(settings: ModelSettings, *, has_backbone: bool) -> Backend:
@@ -104,7 +104,7 @@ def has_torch() -> bool:
     return not missing_torch()
 
 
-def require_torch(purpose: str, *, otherwise: str = "") -> None:
+def require_torch(purpose: str, *, otherwise: str = "", extra: str = "torch") -> None:
     """Refuse what needs torch where it is not installed.
 
     Parameters
@@ -113,6 +113,8 @@ def require_torch(purpose: str, *, otherwise: str = "") -> None:
         What needs it; the sentence begins with it.
     otherwise : str
         Another way out, for the sentence's end.
+    extra : str
+        The extra of this package that brings all that is needed for it.
 
     Raises
     ------
@@ -123,7 +125,7 @@ def require_torch(purpose: str, *, otherwise: str = "") -> None:
     if missing:
         raise MissingExtraError(
             f"{purpose} needs {', '.join(missing)}, not installed on {platform.node()}; "
-            f"pip install {' '.join(missing)}{otherwise}"
+            f"pip install 'wsi-necrosis[{extra}]'{otherwise}"
         )
 
 
@@ -136,7 +138,8 @@ def missing_torch() -> list[str]:
 def _say_that_the_gpu_is_idle() -> None:
     """Once in a process."""
     log.warning(
-        "there is an NVIDIA driver, but its GPU needs %s, not installed here; the processor is used",
+        "there is an NVIDIA driver, but its GPU needs %s, not installed here, so that the processor is used; "
+        "pip install 'wsi-necrosis[torch]'",
         ", ".join(missing_torch()),
     )
 
@@ -186,8 +189,8 @@ def require_backend(backend: Backend) -> None:
         )
     if backend.name == "openvino" and find_spec("openvino") is None:
         raise MissingExtraError(
-            f"OpenVINO is not installed on {here}; pip install 'wsi-necrosis[openvino]' there, or give "
-            "--set model.backend=torch"
+            f"OpenVINO is not installed on {here}; pip install openvino there. Where that finds no version, as on "
+            "Intel Macs and on Linux with ARM, take torch: pip install 'wsi-necrosis[torch]'"
         )
     if backend.name == "torch":
         require_torch(f"the backend {backend}", otherwise=_INSTEAD_OF_TORCH)

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-FORBID = ConfigDict(extra="forbid")
+# Of every part of a description: no unknown key, no value of another type, no infinity and no NaN.
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+TEMPERATURES = 1e-3, 1e3  # beyond them all probabilities are alike, or all are 0 and 1
 TINY = 1e-7  # keeps the logarithm of 0 finite
 
 
@@ -32,11 +34,11 @@ class Temperature:
 
     value: float = 1.0
     cases: int = 0
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.value) and self.value > 0):
-            raise ValueError("a temperature is finite and above 0")
+        if not (TEMPERATURES[0] <= self.value <= TEMPERATURES[1] and self.cases >= 0):
+            raise ValueError("a temperature is finite and above 0 (from 0.001 to 1000), of no case or more")
 
     @classmethod
     def fit(

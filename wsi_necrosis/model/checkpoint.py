@@ -23,14 +23,15 @@ from safetensors.numpy import save as dump_safetensors
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.files import atomic_write, write_text
 from wsi_necrosis.model.spec import (
+    CHECKPOINT,
     NETWORK_FILES,
     SPEC_FILE,
     WEIGHTS_FILE,
     ModelSpec,
-    _read,
     model_folder,
     spec_adapter,
 )
+from wsi_necrosis.outside import WEIGHTS_MIB, OutsideError, read_bytes, shortened
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -47,8 +48,15 @@ def load_tensors(name_or_folder: str | Path, spec: ModelSpec) -> dict[str, NDArr
     data = _described(path, spec.weights_sha256)
     try:
         tensors: dict[str, NDArray[Any]] = parse_safetensors(data)
-    except SafetensorError as error:
-        raise ModelError(f"{path} is not a safetensors file ({error}); fetch the model again") from None
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ) as error:  # the last three: numbers that numpy lacks
+        raise ModelError(
+            f"{path} is not a safetensors file of numpy's numbers ({shortened(str(error))}); fetch the model again"
+        ) from None
     _require_finite(tensors, str(path))
     return tensors
 
@@ -103,7 +111,10 @@ def write_files(folder: Path, files: Mapping[str, bytes], spec: ModelSpec) -> No
 
 def _described(path: Path, sha256: str) -> bytes:
     """A file's bytes, if they have the hash that the description gives."""
-    data = _read(path)
+    try:
+        data = read_bytes(path, WEIGHTS_MIB)
+    except OutsideError as error:
+        raise ModelError(f"{path} {error}. {CHECKPOINT}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ModelError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from wsi_necrosis.errors import ModelError
 from wsi_necrosis.memory import keep_freed_memory
 from wsi_necrosis.model.backend import REFERENCE, Backend, has_torch, preferred_backend, require_backend
-from wsi_necrosis.model.backend_check import TOLERANCE, compared, runner_on
+from wsi_necrosis.model.backend_check import TOLERANCE, measured, remembered, runner_on
 from wsi_necrosis.model.checkpoint import Tensors, load_tensors, require_network
 from wsi_necrosis.model.spec import ModelSpec, load_spec, model_folder
 from wsi_necrosis.model.tile_model import TileModel
@@ -68,17 +68,18 @@ def load_model(name_or_folder: str | Path, backend: Backend = REFERENCE) -> Tile
     spec, tensors = _opened(name_or_folder)
     if backend == REFERENCE and spec.converted is None:
         return TileModel(spec, runner_on(backend, spec, tensors, Path()))
-    with compared(spec, tensors, backend, model_folder(name_or_folder)) as (difference, folder):
-        if not difference <= TOLERANCE[backend.dtype]:
-            raise ModelError(
-                f"{backend} changes probabilities of model {spec.name!r} by up to {difference:.2g}, more than the "
-                f"{TOLERANCE[backend.dtype]:g} that is allowed; {_way_out(spec, backend)}"
-            )
-        return TileModel(spec, runner_on(backend, spec, tensors, folder))
+    folder = model_folder(name_or_folder)
+    difference, runner = measured(spec, tensors, backend, folder)
+    if not difference <= TOLERANCE[backend.dtype]:
+        raise ModelError(
+            f"{backend} changes probabilities of model {spec.name!r} by up to {difference:.2g}, more than the "
+            f"{TOLERANCE[backend.dtype]:g} that is allowed; {_way_out(spec, backend)}"
+        )
+    return TileModel(spec, runner or runner_on(backend, spec, tensors, folder))
 
 
 def largest_difference(name_or_folder: str | Path, backend: Backend) -> float:
-    """Largest difference of a class probability from `REFERENCE`, on fixed tiles; measured once on a machine.
+    """Largest difference of a class probability from `REFERENCE`, on fixed tiles.
 
     Raises
     ------
@@ -87,8 +88,7 @@ def largest_difference(name_or_folder: str | Path, backend: Backend) -> float:
     """
     require_backend(backend)
     spec, tensors = _opened(name_or_folder)
-    with compared(spec, tensors, backend, model_folder(name_or_folder)) as (difference, _):
-        return difference
+    return measured(spec, tensors, backend, model_folder(name_or_folder))[0]
 
 
 def _opened(name_or_folder: str | Path) -> tuple[ModelSpec, Tensors]:
@@ -108,7 +108,8 @@ def _way_out(spec: ModelSpec, backend: Backend) -> str:
 def _reason_against(name_or_folder: str, backend: Backend) -> str | None:
     """Why a backend is unsuitable for a model; None if it is suitable."""
     try:
-        difference = largest_difference(name_or_folder, backend)
+        require_backend(backend)
+        difference = remembered(*_opened(name_or_folder), backend, model_folder(name_or_folder))
     except ModelError as error:
         return str(error)
     if difference <= TOLERANCE[backend.dtype]:

@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
+from wsi_necrosis.model.calibration import STRICT
+
 NUMBERS = 6  # see `ood_features.describe`
 DIGITS = 6  # significant digits that a checkpoint keeps
+LARGEST = 1e6  # of a detector's numbers; a distance computed with larger ones may be no number
 LEAST_SCALE = 1e-3  # of a number that does not vary; well above what these digits round away
 
 
@@ -41,7 +44,7 @@ class OodDetector:
     scale: tuple[float, ...]
     precision: tuple[tuple[float, ...], ...]
     limit: float
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         shapes = {len(self.centre), len(self.scale), len(self.precision), *map(len, self.precision)}
@@ -50,6 +53,11 @@ class OodDetector:
             raise ValueError(f"centre, scale and precision are of {NUMBERS} numbers")
         if not np.isfinite(numbers).all() or min(*self.scale, self.limit) <= 0:
             raise ValueError("all numbers are finite, scales and the limit above 0")
+        if np.abs(numbers).max() > LARGEST or min(self.scale) < LEAST_SCALE / 2:
+            raise ValueError(f"no number is above {LARGEST:g}, and no scale below {LEAST_SCALE:g}")
+        precision = np.asarray(self.precision)
+        if not np.allclose(precision, precision.T) or np.linalg.eigvalsh(precision).min() <= 0:
+            raise ValueError("precision is no inverse of a covariance: symmetric, with eigenvalues above 0")
 
     @classmethod
     def fit(cls, points: NDArray[np.float64], limit: float, shrinkage: float) -> Self:

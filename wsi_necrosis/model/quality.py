@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from wsi_necrosis.model.calibration import FORBID
+from wsi_necrosis.model.calibration import STRICT
 
 Range = tuple[float, float]
 
@@ -27,8 +27,9 @@ class Quality:
         Mean area of nuclei, in um2.
     nucleus_od : tuple of float
         Haematoxylin density of nuclei in the darkest tenth of tiles.
-    density : float
-        Density of tissue at 4 um per pixel (`tiling.density`) that hardly any tissue exceeds.
+    pale, density : float
+        Density of tissue at 4 um per pixel (`tiling.density`): least median over a slide, and what hardly any tissue
+        exceeds.
     brightness : tuple of float
         Mean of red, green and blue of bare glass, in grey levels.
     red, blue : tuple of float
@@ -39,15 +40,22 @@ class Quality:
     blocks: float
     nucleus_um2: Range
     nucleus_od: Range
+    pale: float
     density: float
     brightness: Range
     red: Range
     blue: Range
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         ranges = (self.nucleus_um2, self.nucleus_od, self.brightness, self.red, self.blue)
-        numbers = [self.focus, self.blocks, self.density, *(edge for each in ranges for edge in each)]
+        numbers = [
+            self.focus,
+            self.blocks,
+            self.pale,
+            self.density,
+            *(edge for each in ranges for edge in each),
+        ]
         if not all(isfinite(number) and number > 0 for number in numbers):
             raise ValueError("all numbers are finite and above 0")
         if any(low > high for low, high in ranges):

@@ -6,13 +6,14 @@ calibration of single tiles (`model.calibration`): probabilities that are summed
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-from wsi_necrosis.model.calibration import FORBID
+from wsi_necrosis.model.calibration import STRICT
 
 Estimator = Literal["soft", "hard"]
 
@@ -35,7 +36,7 @@ class EndOfScale:
     mean: float
     limit: float
     cases: int
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         if not (0 <= self.mean <= 100 and 0 <= self.limit <= 100 and self.cases >= 2):
@@ -61,7 +62,7 @@ class EstimatorFigures:
     intercept: float
     blank: EndOfScale | None = None
     full: EndOfScale | None = None
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         if not (isfinite(self.rmse) and self.rmse >= 0 and isfinite(self.slope) and isfinite(self.intercept)):
@@ -84,7 +85,7 @@ class Quantity:
     estimator: Estimator
     soft: EstimatorFigures
     hard: EstimatorFigures
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def of(self, estimator: Estimator) -> EstimatorFigures:
         """Figures of one of the two."""
@@ -109,4 +110,4 @@ def read_quantity(facts: Any) -> Quantity | None:
     >>> read_quantity(None) is None
     True
     """
-    return TypeAdapter(Quantity | None).validate_python(facts)
+    return TypeAdapter(Quantity | None).validate_json(json.dumps(facts))

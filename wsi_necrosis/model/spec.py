@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.errors import ModelError, SettingsError
-from wsi_necrosis.model.calibration import FORBID, Temperature
+from wsi_necrosis.model.calibration import STRICT, Temperature
 from wsi_necrosis.model.ood import OodDetector
 from wsi_necrosis.model.quality import Quality
 from wsi_necrosis.model.quantity import Quantity
 from wsi_necrosis.model.standardise import Standardiser
+from wsi_necrosis.outside import MODEL_MIB, OutsideError, brief, parse_json, read_text, shortened
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.radiomics.recipe import Recipe
+from wsi_necrosis.settings.schema import BackboneName, Fraction, Line, ModelName
 
 FORMAT_VERSION = 3
 SPEC_FILE = "model.json"
@@ -30,14 +39,37 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
 PROSE = frozenset({"title", "notice", "trained_on", "training", "metrics", "created_with"})
 WITHOUT_SCORES = PROSE | {"quantity", "quality"}  # fields that do not change the scores of a tile
+CHECKPOINT = f"A checkpoint is a folder with {SPEC_FILE} and {WEIGHTS_FILE}"
+FIXED_TILES = 16  # of `backend_check.fixed_tiles`
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Channel = Annotated[float, Field(ge=-10, le=10)]
+Spread = Annotated[float, Field(gt=1e-3, le=10)]
+Width = Annotated[int, Field(ge=0, le=8192)]
 
 
 def _parse_recipe(tree: Any) -> Recipe:
     """Read a recipe; errors become ValueError, which pydantic reports with the key."""
     try:
         return tree if isinstance(tree, Recipe) else Recipe.from_dict(tree)
-    except (SettingsError, TypeError, KeyError) as error:
+    except (SettingsError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(str(error)) from None
+
+
+def _with_figure(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Figures whose macro-F1 of tiles, the one that is shown, is a mean and a standard deviation, or not there."""
+    tile = metrics.get("tile", {})
+    figure = tile.get("macro_f1") if isinstance(tile, dict) else ()
+    known = isinstance(figure, dict) and all(type(figure.get(key)) in {int, float} for key in ("mean", "sd"))
+    if figure is not None and not known:
+        raise ValueError("tile.macro_f1 has no mean and sd")
+    return metrics
+
+
+def _files_of_network(sha256: dict[str, str]) -> dict[str, str]:
+    if set(sha256) != set(NETWORK_FILES):
+        raise ValueError(f"the files of a converted network are {' and '.join(NETWORK_FILES)}")
+    return sha256
 
 
 @dataclass(frozen=True)
@@ -48,15 +80,15 @@ class TrainingData:
     (`dataset.looks`).
     """
 
-    source: str
-    doi: str
-    licence: str
-    centre: str
-    cases: tuple[str, ...]
-    n_tiles: int
-    pictures: tuple[str, ...] = ()
-    looks: tuple[str, ...] = ()
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    source: Line
+    doi: Line
+    licence: Line
+    centre: Line
+    cases: tuple[Line, ...]
+    n_tiles: Annotated[int, Field(ge=0)]
+    pictures: tuple[Line, ...] = ()
+    looks: tuple[Line, ...] = ()
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
 
 @dataclass(frozen=True)
@@ -73,10 +105,13 @@ class ConvertedNetwork:
         Versions of the packages that converted it and gave the answers.
     """
 
-    sha256: dict[str, str]
-    answers: tuple[tuple[float, float, float], ...]
-    made_with: dict[str, str]
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    sha256: Annotated[dict[str, Sha256], AfterValidator(_files_of_network)]
+    answers: Annotated[
+        tuple[tuple[Fraction, Fraction, Fraction], ...],
+        Field(min_length=FIXED_TILES, max_length=FIXED_TILES),
+    ]
+    made_with: dict[Line, Line]
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
 
 @dataclass(frozen=True)
@@ -132,23 +167,23 @@ class ModelSpec:
         Filled in by `conversion.add_network`; None where each machine converts the network, which needs torch.
     """
 
-    name: str
-    title: str
-    notice: str
-    backbone: str
-    tile_px: int
-    mpp: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    hidden: int
-    gate_hidden: int
-    dropout: float
+    name: ModelName
+    title: Line
+    notice: Line
+    backbone: BackboneName
+    tile_px: Annotated[int, Field(ge=8, le=1024)]
+    mpp: Annotated[float, Field(ge=0.05, le=20)]
+    mean: tuple[Channel, Channel, Channel]
+    std: tuple[Spread, Spread, Spread]
+    hidden: Width
+    gate_hidden: Annotated[int, Field(ge=1, le=8192)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     recipe: Annotated[Recipe, PlainValidator(_parse_recipe), PlainSerializer(Recipe.to_dict)]
     standardise: Standardiser
     trained_on: TrainingData
     fusion: Literal["gate", "concat", "mean", "image", "radiomics"] = "gate"
     heads: Literal["hierarchical", "flat"] = "hierarchical"
-    members: Annotated[int, Field(ge=1)] = 1
+    members: Annotated[int, Field(ge=1, le=16)] = 1
     normalise: Literal["none", "macenko", "reinhard"] = "none"
     calibration: Temperature = field(default_factory=Temperature)
     quantity: Quantity | None = None
@@ -156,12 +191,12 @@ class ModelSpec:
     quality: Quality | None = None
     classes: tuple[str, ...] = CLASSES
     training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    created_with: dict[str, str] = field(default_factory=dict)
-    weights_sha256: str = ""
+    metrics: Annotated[dict[str, Any], AfterValidator(_with_figure)] = field(default_factory=dict)
+    created_with: dict[Line, Line] = field(default_factory=dict)
+    weights_sha256: Sha256 = ""
     converted: ConvertedNetwork | None = None
     format_version: int = FORMAT_VERSION
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     @property
     def fingerprint(self) -> str:
@@ -227,27 +262,30 @@ def load_spec(name_or_folder: str | Path) -> ModelSpec:
     """
     path = model_folder(name_or_folder) / SPEC_FILE
     try:
-        tree = json.loads(_read(path))
-    except ValueError:
-        raise ModelError(f"{path} is not valid JSON; fetch or train the model again") from None
+        text = read_text(path, MODEL_MIB)
+        tree = parse_json(text)
+    except OutsideError as error:
+        raise ModelError(f"{path} {error}; fetch the model or train it again. {CHECKPOINT}") from None
     version = tree.get("format_version") if isinstance(tree, dict) else None
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"{path} has format version {version!r}, this program reads {FORMAT_VERSION}; use the program "
+            f"{path} has format version {brief(version)}, this program reads {FORMAT_VERSION}; use the program "
             "version that made the model, or train it again"
         )
     try:
-        spec = spec_adapter().validate_python(tree)
+        spec = spec_adapter().validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        first = error.errors(include_url=False)[0]
+        where = brief(".".join(map(str, first["loc"])))[1:-1]
         raise ModelError(
-            f"{path} is damaged at {where or 'its top'}: {first['msg']}; train it again"
+            f"{path} is damaged at {where or 'its top'}: {shortened(first['msg'])}; train it again"
         ) from None
     if spec.recipe.names != spec.feature_names:
         raise ModelError(f"{path} scales other features than its recipe computes; train it again")
     if spec.classes != CLASSES:
-        raise ModelError(f"{path} has the classes {spec.classes}, not {CLASSES}; train it on these classes")
+        raise ModelError(
+            f"{path} has the classes {brief(spec.classes)}, not {CLASSES}; train it on these classes"
+        )
     _require_branches(spec, path)
     return spec
 
@@ -263,13 +301,3 @@ def _require_branches(spec: ModelSpec, path: Path) -> None:
     for name, found in there.items():
         if not found:
             raise ModelError(f"{path} has fusion {spec.fusion!r} and no {name}; train it again")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read ({error.strerror}); a checkpoint is a folder with {SPEC_FILE} and "
-            f"{WEIGHTS_FILE}"
-        ) from None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from wsi_necrosis.model.calibration import FORBID
+from wsi_necrosis.model.calibration import STRICT
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,17 @@ class Standardiser:
     centre: tuple[float, ...]
     scale: tuple[float, ...]
     clip: float
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.centre) == len(self.scale):
             raise ValueError("names, centre and scale differ in length")
         if not (
-            np.isfinite((*self.centre, *self.scale, self.clip)).all() and min(self.scale, default=0) >= 0
+            np.isfinite((*self.centre, *self.scale, self.clip)).all()
+            and min(self.scale, default=0) >= 0
+            and self.clip > 0
         ):
-            raise ValueError("centre, scale and clip must be finite, and no scale negative")
+            raise ValueError("centre, scale and clip must be finite, no scale negative, and clip above 0")
 
     @classmethod
     def fit(cls, features: NDArray[np.float64], names: tuple[str, ...], clip: float, guard: float) -> Self:

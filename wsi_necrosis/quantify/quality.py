@@ -44,6 +44,10 @@ SAID: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "stained weakly, faded, over-decalcified or scanned too brightly",
             "stained strongly, cut thickly or scanned too darkly",
         ),
+        "pale_tissue": (
+            "the median density of the tissue is {figure:.2f}",
+            "stained weakly, faded, over-decalcified, cut thinly or scanned too brightly", "",
+        ),
         "dense_tissue": ("{figure:.1f} % of the tissue is very dense", "", "folded, cut thickly or stained strongly"),
         "glass_brightness": (
             "bare glass has a brightness of {figure:.0f}", "scanned too darkly", "scanned too brightly"
@@ -104,13 +108,15 @@ class Check:
         unit = " %" if self.name in {"focus", "dense_tissue"} else ""
         if low is None:
             return f"at most {high}{unit} is usual"
+        if high is None:
+            return f"at least {low}{unit} on the training tiles"
         return f"{low} to {high}{unit} on the training tiles"
 
 
 def check_slide(
     scores: Scores,
     glass: Sequence[float] | NDArray[np.floating[Any]] | None,
-    dense_percent: float | None,
+    density: tuple[float, float] | None,
     quality: Quality | None,
     settings: QuantifySettings,
 ) -> tuple[Check, ...]:
@@ -122,8 +128,8 @@ def check_slide(
         Scores of each cell.
     glass : three numbers, or None
         Grey levels of red, green and blue of its bare glass (`tiling.tissue.bare_glass`); None where it shows none.
-    dense_percent : float or None
-        Percent of the tissue that is denser than the model's training tiles (`dense_percent_of`).
+    density : two numbers, or None
+        Density of its tissue, as `density_of` gives it.
     quality : Quality or None
         The model's ranges.
     settings : QuantifySettings
@@ -140,7 +146,7 @@ def check_slide(
         _focus(scores, settings),
         _blocks(scores, quality),
         *_nuclei(scores, quality, settings),
-        _dense(dense_percent, settings),
+        *_density(density, quality, settings),
         *_glass(glass, quality),
     )
 
@@ -166,18 +172,26 @@ def _focus(scores: Scores, settings: QuantifySettings) -> Check:
     return Check("focus", share, None, 100 * settings.usual_defocus_share)
 
 
-def dense_percent_of(tissue: Tissue, quality: Quality | None) -> float | None:
-    """Percent of a slide's tissue that is denser than `quality.density`; None without tissue or ranges."""
+def density_of(tissue: Tissue, quality: Quality | None) -> tuple[float, float] | None:
+    """Median density of a slide's tissue, and percent of it denser than `quality.density`.
+
+    None without tissue or ranges.
+    """
     pixels = tissue.overview.rgb[tissue.mask.kind == MaskClass.TISSUE]
     if quality is None or not len(pixels):
         return None
-    return 100 * float((tissue_density(pixels) > quality.density).mean())
+    density = tissue_density(pixels)
+    return float(np.median(density)), 100 * float((density > quality.density).mean())
 
 
-def _dense(percent: float | None, settings: QuantifySettings) -> Check:
-    if percent is None:
-        return Check("dense_tissue", reason=NO_TISSUE)
-    return Check("dense_tissue", percent, None, 100 * settings.usual_dense_share)
+def _density(
+    density: tuple[float, float] | None, quality: Quality, settings: QuantifySettings
+) -> tuple[Check, Check]:
+    if density is None:
+        return Check("pale_tissue", reason=NO_TISSUE), Check("dense_tissue", reason=NO_TISSUE)
+    median, percent = density
+    dense = Check("dense_tissue", percent, None, 100 * settings.usual_dense_share)
+    return Check("pale_tissue", median, quality.pale), dense
 
 
 def _blocks(scores: Scores, quality: Quality) -> Check:

@@ -30,6 +30,7 @@ SHORT: Mapping[str, str] = MappingProxyType(
         "jpeg_blocks": "compressed too strongly",
         "pixel_size": "unusual size of nuclei",
         "stain_strength": "unusual strength of stain",
+        "pale_tissue": "pale tissue",
         "dense_tissue": "very dense tissue",
         "glass_brightness": "unusual brightness",
         "white_balance_red": "unusual red",

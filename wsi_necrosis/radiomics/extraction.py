@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from wsi_necrosis.errors import MissingExtraError
 from wsi_necrosis.radiomics.recipe import RECIPES, Feature, NucleusRule, Recipe, find_recipe
 
 __all__ = ["RECIPES", "Engine", "Feature", "NucleusRule", "Recipe", "extract", "find_recipe", "prepare"]
@@ -67,6 +69,8 @@ def extract(
     ------
     ValueError
         Shapes or types do not fit each other, `mpp` is not positive, or the engine is unknown.
+    MissingExtraError
+        pyradiomics, which the reference engine needs, is not installed.
 
     Examples
     --------
@@ -98,6 +102,11 @@ def _image_engine(engine: Engine) -> MeasureImage:
         from wsi_necrosis.radiomics.compiled import measure_image  # imports numba, as in `extract`
 
         return measure_image
+    if find_spec("radiomics") is None:
+        raise MissingExtraError(
+            "the reference engine of radiomics needs pyradiomics, not installed here; pip install "
+            "'wsi-necrosis[radiomics]', or give --set radiomics.engine=compiled"
+        )
     from wsi_necrosis.radiomics import reference  # pyradiomics takes a second to import
 
     return reference.measure_image

@@ -6,18 +6,24 @@ network needs the features that it was trained with.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.outside import shortened
 from wsi_necrosis.radiomics.families import FAMILIES
 
 OD_CHANNELS = ("haematoxylin", "eosin", "grey")
 CHANNELS = (*OD_CHANNELS, "luminance")
 MASKS = ("tissue", "nuclei")
 
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # types of what is read from a checkpoint
+FARTHEST_UM = 500.0  # of the lengths of the nucleus rule; a longer one takes memory and time without end
 MOST_BINS = 255  # levels are kept in a byte, and 0 is outside the mask
 FARTHEST = 8  # largest distance, in pixels
 STAIN_VECTORS = "fixed"  # those of Ruifrok and Johnston; a checkpoint's fingerprint covers the name
@@ -48,6 +54,7 @@ class Feature:
     name: str
     channel: str = "haematoxylin"
     mask: str = "tissue"
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         _require_known("family", self.family, FAMILIES)
@@ -109,10 +116,11 @@ class NucleusRule:
     min_um2: float = 20.0
     max_um2: float = 500.0
     pale_od: float = 0.85
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         lengths = (self.blur_um, self.background_um, self.open_um)
-        if min(lengths) < 0 or not 0 <= self.min_um2 <= self.max_um2:
+        if min(lengths) < 0 or max(lengths) > FARTHEST_UM or not 0 <= self.min_um2 <= self.max_um2:
             raise SettingsError(
                 f"radiomics: lengths and areas of the nucleus rule do not fit one another: {self}"
             )
@@ -154,6 +162,7 @@ class Recipe:
     luminance_width: float = 5.0
     distances: tuple[int, ...] = (1,)
     nucleus: NucleusRule = NucleusRule()
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -212,14 +221,13 @@ class Recipe:
                 f"radiomics recipe {tree['name']!r}: stains can only be {STAIN_VECTORS!r}, not {tree['stains']!r}; "
                 "train the model again"
             )
-        return cls(
-            **{
-                **{key: value for key, value in tree.items() if key != "stains"},
-                "features": tuple(Feature(**feature) for feature in tree["features"]),
-                "distances": tuple(tree["distances"]),
-                "nucleus": NucleusRule(**tree["nucleus"]),
-            }
-        )
+        try:
+            text = json.dumps({key: value for key, value in tree.items() if key != "stains"})
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise SettingsError(f"radiomics recipe: {where}: {shortened(first['msg'])}") from None
 
 
 def find_recipe(name: str) -> Recipe:

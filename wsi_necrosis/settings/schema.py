@@ -11,6 +11,11 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+ModelName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+]  # may be part of a file's name
+BackboneName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._]{0,100}$")]  # of timm; no address to fetch from
+Line = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]  # it is shown on terminals
 Seed = Annotated[int, Field(ge=0)]
 
 

@@ -10,8 +10,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from wsi_necrosis.errors import SettingsError
-from wsi_necrosis.settings.loading import overlaid, shipped_yaml, validated
-from wsi_necrosis.settings.schema import Count, Fraction, NotNegative, Positive, Section, Seed, Seeds
+from wsi_necrosis.settings.loading import merged, overlaid, shipped_yaml, validated
+from wsi_necrosis.settings.schema import (
+    BackboneName,
+    Count,
+    Fraction,
+    Line,
+    ModelName,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Seeds,
+)
 
 # Settings of `CropSettings` that vary more than the direction of a crop.
 VARIATIONS = ("jitter", "jitter_od", "defocus_um", "brightness", "white_balance", "gamma")
@@ -25,11 +36,11 @@ class TileDataSettings(Section):
     mpp_um: Positive | None
     mixed: Literal["exclude", "soft", "viable", "nonviable"]
     min_cover: Annotated[float, Field(gt=0.5, le=1)]
-    source: str
-    doi: str
-    licence: str
-    centre: str
-    note: str
+    source: Line
+    doi: Line
+    licence: Line
+    centre: Line
+    note: Line
 
     @property
     def path(self) -> Path:
@@ -71,10 +82,10 @@ class CropSettings(Section):
 class NetworkSettings(Section):
     """The network, and what its checkpoint says of it."""
 
-    name: str
-    title: str
-    notice: str
-    backbone: str
+    name: ModelName | None
+    title: Line
+    notice: Line
+    backbone: BackboneName
     initial: str
     mean: Annotated[tuple[float, float, float], Field(strict=False)] | None
     std: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)] | None
@@ -119,7 +130,7 @@ class CalibrationSettings(Section):
 class OodSettings(Section):
     """How tiles unlike the training tiles are recognised."""
 
-    shrinkage: Annotated[float, Field(ge=0, le=1)]
+    shrinkage: Annotated[float, Field(ge=1e-4, le=1)]
     least_tissue: Fraction
     keep: Annotated[float, Field(gt=0.5, lt=1)]
 
@@ -137,23 +148,32 @@ class TrainSettings(Section):
 
 def _expanded(text: str, key: str) -> Path:
     expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  (pathlib has no expandvars)
-    if not expanded or "$" in expanded:
+    if not expanded:
+        raise SettingsError(
+            f"no labelled tiles are named; give a folder or a table with --tiles PATH ({key})"
+        )
+    if "$" in expanded:
         raise SettingsError(
             f"{key} {text!r} names a variable that is not set; export it, or give the place of the labelled "
-            f"tiles with --set {key}=PATH"
+            "tiles with --tiles PATH"
         )
     return Path(expanded)
 
 
-def load_train_settings(config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainSettings:
-    """Shipped `train.yaml`, with a file and `section.key=value` strings laid over it.
+def load_train_settings(
+    config: str | Path | None = None, overrides: Iterable[str] = (), preset: str | None = None
+) -> TrainSettings:
+    """Shipped `train.yaml`, with a preset, a file and `section.key=value` strings laid over it, in that order.
 
     Raises
     ------
     SettingsError
         A file is missing or not YAML, a key is unknown, or a value is out of range.
     """
-    return validated(TrainSettings, overlaid(shipped_yaml("train.yaml"), config, overrides))
+    tree = shipped_yaml("train.yaml")
+    if preset is not None:
+        tree = merged(tree, shipped_yaml(f"presets/{preset}.yaml"))
+    return validated(TrainSettings, overlaid(tree, config, overrides))
 
 
 def train_settings(tree: Mapping[str, Any]) -> TrainSettings:

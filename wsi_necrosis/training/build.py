@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from wsi_necrosis.claims import claimed
 from wsi_necrosis.dataset.annotated import Field
 from wsi_necrosis.dataset.looks import look_of
-from wsi_necrosis.dataset.reading import read_tiles
+from wsi_necrosis.dataset.reading import layout_of, read_tiles
 from wsi_necrosis.dataset.tiles import LabelledTile, cases_of
 from wsi_necrosis.errors import ModelError, SettingsError
 from wsi_necrosis.files import remove, require_writable
@@ -34,6 +35,7 @@ from wsi_necrosis.training.quality import quality_ranges
 from wsi_necrosis.training.samples import SampleCache
 
 VERSIONED = ("wsi-necrosis", "torch", "timm", "numpy", "scikit-image", "numba")
+UNNAMED = "model"
 UNUSED_SCALE = (0.5, 0.5, 0.5)  # mean and std of a model without a backbone
 
 Watching = Callable[[int], AbstractContextManager[Watch]]
@@ -50,6 +52,7 @@ def train(
     out: str | Path = "model",
     overrides: Iterable[str] = (),
     *,
+    preset: str | None = None,
     watching: Watching = unwatched,
 ) -> ModelSpec:
     """Train a model, calibrate and evaluate it on left-out cases, and write the checkpoint to a folder.
@@ -65,6 +68,9 @@ def train(
         The checkpoint's folder; `load_model` reads it.
     overrides : iterable of str
         `section.key=value` over both, such as `data.tiles=tiles`, which names the folder of labelled tiles.
+    preset : str, optional
+        Name of a shipped preset, under the file: "tcia" has what is known of TCIA's tiles, and is applied by itself
+        where the tiles lie as in TCIA's download.
     watching : callable, optional
         Given the number of epochs of all fits, it returns a context manager whose value is called with the name of a
         fit and each of its epochs, such as `pipelines.console.fit_progress.fit_bar`.
@@ -98,9 +104,10 @@ def train(
     >>> wn.train(out="model", overrides=small).trained_on.cases
     ('A', 'B')
     """
-    settings, out = load_train_settings(config, overrides), Path(out)
-    check(settings)
+    out, overrides = Path(out), list(overrides)
+    check(load_train_settings(config, overrides, preset))
     require_writable(out)
+    settings = settings_for(config, out, overrides, preset)
     with claimed(out) as claim:
         tiles = read_tiles(settings.data, out, Field(settings.crops.tile_px, settings.crops.mpp_um))
         setup = FitSetup.of(SampleCache(tiles).samples(settings), settings, out / "fits")
@@ -122,6 +129,26 @@ def train(
         remove(out / "fits")
     log.info("model %s (%s) in %s", spec.name, spec.weights_sha256[:8], out)
     return spec
+
+
+def settings_for(
+    config: str | Path | None, out: Path, overrides: Sequence[str], preset: str | None = None
+) -> TrainSettings:
+    """Settings of a training into a folder: with the preset of TCIA's tiles where they are, and the model's name.
+
+    Raises
+    ------
+    SettingsError, DatasetError
+        Settings or tiles are missing or do not fit.
+    """
+    settings = load_train_settings(config, overrides, preset)
+    if preset is None and layout_of(settings.data) == "tcia":
+        log.info("preset tcia is applied, as these are TCIA's tiles")
+        settings = load_train_settings(config, overrides, "tcia")
+    if settings.network.name is not None:
+        return settings
+    named = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-")[:64] or UNNAMED
+    return settings.model_copy(update={"network": settings.network.model_copy(update={"name": named})})
 
 
 def check(settings: TrainSettings) -> None:
@@ -195,7 +222,7 @@ def describe(
     training = settings.model_dump(mode="json")
     del training["data"]["tiles"]  # a local path
     return ModelSpec(
-        name=network.name,
+        name=network.name or UNNAMED,
         title=network.title,
         notice=notice,
         backbone=network.backbone if with_backbone else "",

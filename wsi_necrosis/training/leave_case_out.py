@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.tiles import LabelledTile, leave_case_out
 from wsi_necrosis.model.network import Backbone
+from wsi_necrosis.pace import paced
 from wsi_necrosis.provenance import digest
 from wsi_necrosis.settings.train import TrainSettings
 from wsi_necrosis.training.backbones import initial_backbone
@@ -166,7 +167,8 @@ def each_fold(
     cases, task_seeds = [fold.test[0].case for _, _, fold in tasks], [seed for _, seed, _ in tasks]
     setups = [setup if pool is None else setup.light()] * len(tasks)
     done = (map if pool is None else pool.map)(work, setups, cases, task_seeds)
-    for (at, seed, fold), result in zip(tasks, done, strict=True):
+    paced_done = paced(done, len(tasks), "fits with a case left out")
+    for (at, seed, fold), result in zip(tasks, paced_done, strict=True):
         yield (at, f"{fold.test[0].case}-{seed}", setup.samples.rows(fold.test)), result
 
 

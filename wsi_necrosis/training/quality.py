@@ -30,6 +30,7 @@ USUAL_JPEG = (
 )
 FEWEST_NUCLEI, FEWEST_CROPS = 100, 20  # of one class of a case, whose nuclei then tell a range
 SIZE_MARGIN, STAIN_MARGIN = 1.05, 1.02
+PALE_MARGIN = 1.02
 DENSE = 0.995  # quantile of the density of the tissue of one class of a case
 GLASS_MARGIN = 1.03  # glass of other scanners; a white balance that is wrong by 5 % is beyond it
 
@@ -72,13 +73,15 @@ def quality_ranges(samples: Samples, mpp: float, workers: int) -> Quality | None
         log.warning("too few nuclei, no glass or no focus on the training tiles: slides will not be checked")
         return None
     um2, od = np.array(nuclei).T
+    densities = list(_densities(samples, cases, classes, mpp))
     brightness, red, blue = np.array([glass_figures(colour) for colour in glass]).T
     return Quality(
         focus=_rounded(min(focus) * FOCUS_MARGIN),
         blocks=_rounded(max(blocks)),
         nucleus_um2=_range(um2, SIZE_MARGIN),
         nucleus_od=_range(od, STAIN_MARGIN),
-        density=_rounded(max(_densities(samples, cases, classes, mpp))),
+        pale=_rounded(min(float(np.median(some)) for some in densities) / PALE_MARGIN),
+        density=_rounded(max(float(np.quantile(some, DENSE)) for some in densities)),
         brightness=_range(brightness, GLASS_MARGIN),
         red=_range(red, GLASS_MARGIN),
         blue=_range(blue, GLASS_MARGIN),
@@ -121,13 +124,13 @@ def _by_case(values: NDArray[np.floating], cases: NDArray[np.str_]) -> Iterator[
 
 def _densities(
     samples: Samples, cases: NDArray[np.str_], classes: NDArray[np.int64], mpp: float
-) -> Iterator[float]:
-    """A density that hardly any tissue of a class of a case exceeds, for each that has tissue."""
+) -> Iterator[NDArray[np.float32]]:
+    """Densities of the tissue of each class of each case that has some."""
     for case, label in product(np.unique(cases), np.unique(classes)):
         crops = _overview(samples.pixels[(cases == case) & (classes == label)], mpp)
         tissue = crops[foreground(crops)]
         if len(tissue):
-            yield float(np.quantile(tissue_density(tissue), DENSE))
+            yield tissue_density(tissue)
 
 
 def _overview(crops: NDArray[np.uint8], mpp: float) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.model.backend import choose_device
 from wsi_necrosis.model.network import Backbone
 from wsi_necrosis.model.torch_runner import precision
+from wsi_necrosis.pace import paced
 from wsi_necrosis.radiomics.extraction import extract, prepare
 from wsi_necrosis.radiomics.recipe import Recipe, find_recipe
 from wsi_necrosis.settings.train import VARIATIONS, CropSettings, NetworkSettings, TrainSettings
@@ -179,7 +180,8 @@ def radiomic_views(views: Views, recipe: Recipe) -> NDArray[np.float64]:
         return measure(pixels, recipe, crops.mpp_um)
 
     with ThreadPoolExecutor(crops.workers) as pool:
-        found = np.stack(list(pool.map(of_crop, range(len(views.owner)))))
+        n = len(views.owner)
+        found = np.stack(list(paced(pool.map(of_crop, range(n)), n, "radiomics of crops")))
     return np.broadcast_to(found, (len(found), crops.views, found.shape[2]))
 
 
@@ -203,7 +205,8 @@ def pooled_views(views: Views, backbone: Backbone, device: str = "cpu") -> NDArr
         return np.concatenate(parts).reshape(-1, crops.views, backbone.width)
 
     with ThreadPoolExecutor(crops.workers) as pool, intra_op_threads(1):
-        return np.concatenate(list(pool.map(of_batch, range(0, n, crops.batch))))
+        starts = range(0, n, crops.batch)
+        return np.concatenate(list(paced(pool.map(of_batch, starts), len(starts), "batches of crops")))
 
 
 def pooled_of(backbone: Backbone, pixels: NDArray[np.uint8], device: str) -> NDArray[np.float32]:
@@ -247,8 +250,10 @@ def cut_labelled(tiles: Sequence[LabelledTile], crops: CropSettings) -> Cut:
         A picture cannot be read, is too small or too coarse, or no crop is left.
     """
     with ThreadPoolExecutor(crops.workers) as pool:
-        by_tile = list(pool.map(lambda tile: cut_crops(tile, crops), tiles))
-        kept = list(pool.map(lambda tile, part: inherits(tile, part, crops), tiles, by_tile))
+        n = len(tiles)
+        by_tile = list(paced(pool.map(lambda tile: cut_crops(tile, crops), tiles), n, "tiles cut into crops"))
+        checked = pool.map(lambda tile, part: inherits(tile, part, crops), tiles, by_tile)
+        kept = list(paced(checked, n, "tiles whose crops are checked"))
     left_out = left_out_by_case(tiles, kept)
     log_left_out(left_out)
     if not any(inherited.any() for inherited in kept):

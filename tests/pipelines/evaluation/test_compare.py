@@ -200,7 +200,7 @@ def test_one_seed_of_a_comparison_on_real_tiles(
         f"data.tiles={tiles}", "fit.test_seeds=[1]", "network.members=1", "crops.views=2", "crops.per_side=1",
         "fit.epochs=20", "fit.device=cpu",
     ]  # fmt: skip
-    train(None, tmp_path / "model", overrides)
+    train(None, tmp_path / "model", overrides, preset="tcia")
     with caplog.at_level(logging.INFO, "wsi_necrosis"):
         said = evaluate(
             Options(str(tmp_path / "model"), tiles, tmp_path), rules.model_copy(update={"variants": kept})
