@@ -38,6 +38,7 @@ from .options import (
     Preset,
     Quiet,
     Recursive,
+    Scene,
     Scheduler,
     SlidePath,
     Slides,
@@ -72,6 +73,7 @@ def run(
     out: OutPath = Path("wsi-necrosis-out"),
     model: ModelName = None,
     mpp: MppText = None,
+    scene: Scene = None,
     device: Device = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -93,10 +95,10 @@ def run(
 
     pixel_size = parse_mpp(mpp)
     if dry_run:
-        typer.echo(job.dry_run(slide, settings, pixel_size))
+        typer.echo(job.dry_run(slide, settings, pixel_size, scene))
         return
     with watching(quiet=quiet or as_json) as watcher:
-        report = job.run(slide, out, settings, watcher, mpp=pixel_size, overwrite=overwrite)
+        report = job.run(slide, out, settings, watcher, mpp=pixel_size, overwrite=overwrite, scene=scene)
     if as_json:
         typer.echo(printout.as_json(report))
     elif not quiet:
@@ -191,11 +193,11 @@ def bench(
 
 
 @app.command()
-def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None:
-    """Show a slide's format, size, levels, pixel size and where that came from."""
+def info(slide: SlidePath, mpp: MppText = None, scene: Scene = None, as_json: AsJson = False) -> None:
+    """Show a slide's format, size, levels, scenes, pixel size and where that came from, and what to doubt."""
     from . import info as job  # as in `run`
 
-    typer.echo(job.info(slide, parse_mpp(mpp), as_json=as_json))
+    typer.echo(job.info(slide, parse_mpp(mpp), scene, as_json=as_json))
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Any
 
 VERSION = package_version("wsi-necrosis")
 RESULT_VERSION = 6  # schema of result.json
-SCORE_VERSION = 7  # raised by hand whenever the same slide and model would get other scores
+SCORE_VERSION = 8  # raised by hand whenever the same slide and model would get other scores
 NUMERIC_PACKAGES = (
     "wsi-necrosis", "numpy", "scikit-image", "scipy", "numba",
     "openslide-python", "openslide-bin", "pillow",

@@ -38,6 +38,8 @@ class Request:
         What a manifest says of the slide (case, block, role and so on); kept in `result.json`.
     with_path : bool
         Whether results say where the slide lies.
+    scene : str, int or None
+        Number (from 1) or name of the image to measure, where a file holds several; by default the largest.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class Request:
     overwrite: bool
     manifest: Mapping[str, str] = field(hash=False)
     with_path: bool
+    scene: str | int | None
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Request:
         overwrite: bool = False,
         manifest: Mapping[str, str] = NOTHING,
         with_path: bool = True,
+        scene: str | int | None = None,
     ) -> None:
         facts: dict[str, object] = {
             "slide": Path(slide),
@@ -71,7 +75,7 @@ class Request:
             "slide_id": slide_id,
             "mpp": Mpp.of(mpp),
         }
-        facts |= {"overwrite": overwrite, "manifest": manifest, "with_path": with_path}
+        facts |= {"overwrite": overwrite, "manifest": manifest, "with_path": with_path, "scene": scene}
         for name, value in facts.items():
             object.__setattr__(self, name, value)  # the class is frozen
 

@@ -88,7 +88,7 @@ def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Worke
         The slide cannot be analysed, or another process works on it; nothing is written.
     """
     with stats.stage("open"):
-        slide = open_slide(request.slide, request.mpp)
+        slide = open_slide(request.slide, request.mpp, scene=request.scene)
     with slide, working_on(request):
         with stats.stage("plan"):
             files = SourceFiles.of(slide.info.files)

@@ -43,7 +43,7 @@ def labelled(slide: Any, label: Any) -> Any:
     kind = np.full((label.shape[0] * 32, label.shape[1] * 32), MaskClass.TISSUE, np.uint8)
     mask = replace(slide.layers.mask, kind=kind, plane=plane)
     px = cell_pixels(grid, mask)
-    px[label == CellLabel.UNREADABLE] = px[label == CellLabel.UNREADABLE][:, [0, 2, 1, 3]]
+    px[label == CellLabel.UNREADABLE] = px[label == CellLabel.UNREADABLE][:, [0, 2, 1, 3, 4]]
     scores = replace(slide.scores, grid=grid, px=px, prob=np.moveaxis(channels[:3], 0, -1))
     heatmap = replace(heat, label=label, channels=channels, grid=grid)
     return replace(

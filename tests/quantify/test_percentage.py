@@ -270,10 +270,10 @@ def test_keys_have_a_fixed_order() -> None:
     scored, empty = measured((3, 4)).to_dict(), measure(scores(np.full((1, 1, 3), np.nan)), SHIPPED).to_dict()
     assert list(scored) == list(empty)
     assert list(scored)[:4] == ["status", "reason", "policy", "percent_viable"]
-    terms = ["outside_region", "unreadable", "background", "abstained"]
+    terms = ["outside_region", "not_scanned", "unreadable", "background", "abstained"]
     terms += [f"{name}_by_class" for name in ("non_tumour", "non_viable", "viable")]
     assert list(scored["ledger"]["px"]) == terms
-    assert list(scored["ledger"]["mm2"])[:7] == terms
+    assert list(scored["ledger"]["mm2"])[:8] == terms
     assert scored["ledger"]["total_px"] == sum(scored["ledger"]["px"].values())
 
 

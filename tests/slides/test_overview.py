@@ -10,8 +10,8 @@ from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.overview import PIECE_PX, read_overview, read_picture
 from wsi_necrosis.slides.phantom import write_phantom
-from wsi_necrosis.slides.pyramid import Region
 from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.slides.stored_levels import Region
 
 
 class Flat:

@@ -40,7 +40,7 @@ def result_of(
     info, mpp = plan.info, plan.info.known_mpp
     from wsi_necrosis.tiling.glass import bare_glass  # imports scipy, which reading results does not need
 
-    glass = bare_glass(tissue.overview.rgb, tissue.overview.unreadable)
+    glass = bare_glass(tissue.overview.rgb, tissue.overview.unknown)
     density = density_of(tissue, plan.spec.quality)
     checks = check_slide(scores, glass, density, plan.spec.quality, plan.quantify)
     warnings = [
@@ -69,6 +69,9 @@ def result_of(
                 "mpp_y": mpp.y,
                 "mpp_source": info.mpp_source,
                 "objective": info.objective,
+                "scene": info.scene,
+                "scenes": list(info.scenes),
+                "icc_profile": info.icc_profile,
             },
             "grid": {
                 "working_mpp_x": plan.grid.mpp.x,
@@ -91,6 +94,7 @@ def result_of(
 def _of_slide(plan: Plan, scores: Scores, score: NecrosisScore) -> Iterator[ResultWarning]:
     """Limitations of the result that come of the slide, and of what was scored on it."""
     info = plan.info
+    yield from (ResultWarning(each.code, each.text) for each in info.warnings)
     if plan.spec.ood is None:
         said = "this model does not recognise tissue unlike its training tiles"
         yield ResultWarning("ood_not_recognised", said)

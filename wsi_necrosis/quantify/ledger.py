@@ -23,7 +23,7 @@ class AreaLedger:
 
     Attributes
     ----------
-    outside_region, unreadable, background, abstained, non_tumour, non_viable, viable : int
+    outside_region, not_scanned, unreadable, background, abstained, non_tumour, non_viable, viable : int
         Mask pixels; the classes are those of largest probability. They add up to `total`.
     pixel_mm2 : float
         Area of one mask pixel in mm2.
@@ -34,6 +34,7 @@ class AreaLedger:
     """
 
     outside_region: int
+    not_scanned: int
     unreadable: int
     background: int
     abstained: int
@@ -88,6 +89,7 @@ def ledger_of(scores: Scores, cells: Cells) -> AreaLedger:
     abstained = int(tissue[CellLabel.ABSTAINED])
     return AreaLedger(
         outside_region=int(px[PixelCount.OUTSIDE_REGION]),
+        not_scanned=int(px[PixelCount.NOT_SCANNED]),
         unreadable=int(px[PixelCount.UNREADABLE]),
         background=int(px[PixelCount.BACKGROUND]),
         abstained=abstained,

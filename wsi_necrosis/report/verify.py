@@ -118,7 +118,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 def _faults_of_slide(result: Mapping[str, Any]) -> Iterator[str]:
     facts, path = result["provenance"]["slide"], path_of(result["path"])
-    with open_slide(path, Mpp(facts["mpp_x"], facts["mpp_y"])) as slide:
+    with open_slide(path, Mpp(facts["mpp_x"], facts["mpp_y"]), scene=facts["scene"]) as slide:
         found = slide_fingerprint(slide.info.files)
     written = result["provenance"]["inputs"]["slide"]["fingerprint"]
     if found != written:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,9 @@ def read_tissue(folder: Path) -> Tissue:
         picture = overview if finer is None else _overview(group, names, plane, finer)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
+    not_scanned = kind == MaskClass.NOT_SCANNED
+    if not_scanned.any():
+        overview = replace(overview, not_scanned=not_scanned)
     return Tissue(overview, TissueMask(kind, plane, overview.px_l0, overview.mpp), picture)
 
 

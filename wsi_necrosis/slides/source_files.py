@@ -107,6 +107,11 @@ def read_error(error: OSError, path: Path | None = None) -> ReadError:
     """The error of the system, as an error that names the file."""
     if error.errno == errno.ENAMETOOLONG:
         return ReadError(too_long(path or error.filename))
+    if error.errno == errno.ENOENT:
+        return ReadError(
+            f"{path or error.filename} is not there any more ({error.strerror}); it was moved or deleted, or its disk "
+            "is gone: put it back and run the same command again"
+        )
     return ReadError(
         f"{path or error.filename} cannot be read ({error.strerror or error}); check its disk or share and run the "
         "same command again"

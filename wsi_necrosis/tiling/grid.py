@@ -32,6 +32,7 @@ class PixelCount(IntEnum):
     TISSUE = 1
     UNREADABLE = 2
     OUTSIDE_REGION = 3
+    NOT_SCANNED = 4
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def cell_pixels(grid: TileGrid, mask: TissueMask) -> NDArray[np.uint32]:
 
     Returns
     -------
-    uint32 array (rows, cols, 4)
+    uint32 array (rows, cols, 5)
         By `PixelCount`; glass and specks are background. The sum over all cells is the number of mask pixels.
     """
     rows, cols = grid.shape
@@ -218,6 +219,7 @@ _KINDS = {
     PixelCount.TISSUE: (MaskClass.TISSUE,),
     PixelCount.UNREADABLE: (MaskClass.UNREADABLE,),
     PixelCount.OUTSIDE_REGION: (MaskClass.OUTSIDE,),
+    PixelCount.NOT_SCANNED: (MaskClass.NOT_SCANNED,),
 }
 
 

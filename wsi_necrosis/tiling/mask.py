@@ -13,13 +13,14 @@ from wsi_necrosis.slides.overview import Overview
 
 
 class MaskClass(IntEnum):
-    """What a mask pixel is; the first of outside, unreadable, tissue, speck, glass that applies."""
+    """What a mask pixel is; the first of outside, not scanned, unreadable, tissue, speck, glass that applies."""
 
     GLASS = 0
     TISSUE = 1
     SPECK = 2
     UNREADABLE = 3
     OUTSIDE = 4
+    NOT_SCANNED = 5
 
 
 @dataclass(frozen=True)
