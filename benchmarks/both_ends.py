@@ -87,7 +87,7 @@ def report(rows: list[tuple[float, dict[str, Any]]]) -> None:
     print("| true % | percent viable | soft | hard | top probability | entropy | warnings |")
     print("|---:|---:|---:|---:|---:|---:|---|")
     for truth, result in rows:
-        names = ("percent_viable", "percent_viable_soft", "percent_viable_hard")
+        names = ("percent_viable", "percent_viable_soft", "percent_viable_by_class")
         numbers = " | ".join("-" if result[name] is None else f"{result[name]:.1f}" for name in names)
         codes = ", ".join(each["code"] for each in result["warnings"] if each["code"] != "model_notice")
         decision = result["decision"]
@@ -95,7 +95,7 @@ def report(rows: list[tuple[float, dict[str, Any]]]) -> None:
             f"| {truth:.1f} | {numbers} | {decision['top_prob']:.3f} | {decision['entropy']:.3f} | {codes} |"
         )
     true = [truth for truth, _ in rows]
-    for name in ("percent_viable", "percent_viable_soft", "percent_viable_hard"):
+    for name in ("percent_viable", "percent_viable_soft", "percent_viable_by_class"):
         slope, intercept = np.polyfit(true, [result[name] for _, result in rows], 1)
         print(f"{name}: slope {slope:.3f}, intercept {intercept:.1f}")
 

@@ -97,7 +97,8 @@ def main() -> None:
 
 def report(name: str, at: int, result: dict[str, Any]) -> None:
     mm2 = result["ledger"]["mm2"]
-    tissue = sum(mm2[term] for term in ("abstained", "non_tumour", "non_viable", "viable"))
+    terms = ("abstained", "non_tumour_by_class", "non_viable_by_class", "viable_by_class")
+    tissue = sum(mm2[term] for term in terms)
     percent = "-" if result["percent_viable"] is None else f"{result['percent_viable']:.1f}"
     decision = result["decision"] or {"top_prob": float("nan"), "entropy": float("nan")}
     outcome = result["status"] if result["reason"] is None else result["reason"]

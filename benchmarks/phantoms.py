@@ -35,9 +35,9 @@ def main() -> None:
                 folder = Path(scratch) / f"{seed}-{stride}"
                 result = analyse(slide, folder, settings).result
                 mm2, painted = result["ledger"]["mm2"], truth.area_mm2
-                soft, hard = (
-                    [f"{100 * (mm2[kind + name] / painted[name] - 1):+.2f} %" for name in CLASSES]
-                    for kind in ("soft_", "")
+                soft, by_class = (
+                    [f"{100 * (mm2[f'{name}_{kind}'] / painted[name] - 1):+.2f} %" for name in CLASSES]
+                    for kind in ("soft", "by_class")
                 )
                 points = result["percent_viable"] - truth.percent_viable
                 focus = describe_focus(truth, ScoreStore(folder).read()).split("P(viable) ")[1].split()[0]
@@ -46,7 +46,7 @@ def main() -> None:
                     str(mpp),
                     f"{stride:g}",
                     *soft,
-                    " ".join(hard),
+                    " ".join(by_class),
                     f"{points:+.2f} points",
                     focus,
                 ]

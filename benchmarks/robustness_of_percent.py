@@ -209,14 +209,14 @@ def row(name: str, found: dict[str, Any], before: dict[str, Any]) -> str:
     """A line of the table: points moved, what abstained, and warnings that the unchanged slide has not."""
     moved = [_moved(found[key], before[key]) for key in KEYS]
     area = found["ledger"]["mm2"]
-    tissue = sum(area[term] for term in ("abstained", *CLASSES))
+    tissue = area["abstained"] + sum(area[f"{name}_by_class"] for name in CLASSES)
     known = {each["code"] for each in before["warnings"]}
     new = [each["code"] for each in found["warnings"] if each["code"] not in known]
     said = ", ".join(new) if found["status"] == "scored" else f"**{found['reason']}**, {', '.join(new)}"
     return f"| {name} | {' | '.join(moved)} | {100 * area['abstained'] / tissue:.0f} | {said} |"
 
 
-KEYS = ("percent_viable", "percent_viable_soft", "percent_viable_hard")
+KEYS = ("percent_viable", "percent_viable_soft", "percent_viable_by_class")
 
 
 def _moved(now: float | None, before: float | None) -> str:

@@ -5,7 +5,10 @@ Those modules are imported when they are called, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import re
 import sys
 from dataclasses import asdict
 from importlib.metadata import version as package_version
@@ -14,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from wsi_necrosis.errors import SettingsError, WsiNecrosisError
+from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
+from wsi_necrosis.names import shortened, too_long
 
 from .options import (
     Anonymise,
@@ -35,6 +39,7 @@ from .options import (
     Preset,
     Quiet,
     Recursive,
+    Scene,
     Scheduler,
     SlidePath,
     Slides,
@@ -45,6 +50,8 @@ from .options import (
     settings_of,
     where_to_run,
 )
+
+LONG_WORD = re.compile(r"\S{1000,}")  # a path or value that a message repeats
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,6 +74,7 @@ def run(
     out: OutPath = Path("wsi-necrosis-out"),
     model: ModelName = None,
     mpp: MppText = None,
+    scene: Scene = None,
     device: Device = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -88,10 +96,10 @@ def run(
 
     pixel_size = parse_mpp(mpp)
     if dry_run:
-        typer.echo(job.dry_run(slide, settings, pixel_size))
+        typer.echo(job.dry_run(slide, settings, pixel_size, scene))
         return
     with watching(quiet=quiet or as_json) as watcher:
-        report = job.run(slide, out, settings, watcher, mpp=pixel_size, overwrite=overwrite)
+        report = job.run(slide, out, settings, watcher, mpp=pixel_size, overwrite=overwrite, scene=scene)
     if as_json:
         typer.echo(printout.as_json(report))
     elif not quiet:
@@ -186,11 +194,11 @@ def bench(
 
 
 @app.command()
-def info(slide: SlidePath, mpp: MppText = None, as_json: AsJson = False) -> None:
-    """Show a slide's format, size, levels, pixel size and where that came from."""
+def info(slide: SlidePath, mpp: MppText = None, scene: Scene = None, as_json: AsJson = False) -> None:
+    """Show a slide's format, size, levels, scenes, pixel size and where that came from, and what to doubt."""
     from . import info as job  # as in `run`
 
-    typer.echo(job.info(slide, parse_mpp(mpp), as_json=as_json))
+    typer.echo(job.info(slide, parse_mpp(mpp), scene, as_json=as_json))
 
 
 @app.command()
@@ -375,11 +383,19 @@ def review_plan(
 
 def main() -> None:
     """Entry point of `wsi-necrosis`: errors raised on purpose become one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names need not be text
     try:
         app()
     except WsiNecrosisError as error:
-        sys.stderr.write(f"wsi-necrosis: {error}\n")
+        sys.stderr.write(f"wsi-necrosis: {LONG_WORD.sub(lambda word: shortened(word[0]), str(error))}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sys.stderr.write(f"wsi-necrosis: {too_long(error.filename)}\n")
+        sys.exit(UsageError.exit_code)
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.slide import open_slide
 
 
-def info(slide: Path, mpp: Mpp | None, *, as_json: bool) -> str:
+def info(slide: Path, mpp: Mpp | None, scene: str | None = None, *, as_json: bool = False) -> str:
     """Metadata of a slide as text or JSON, also without a pixel size.
 
     Raises
@@ -20,11 +21,13 @@ def info(slide: Path, mpp: Mpp | None, *, as_json: bool) -> str:
     SlideError
         The slide cannot be opened.
     """
-    with open_slide(slide, mpp) as opened:
+    with open_slide(slide, mpp, scene=scene) as opened:
         facts = describe(opened.info)
     if as_json:
         return json.dumps(facts, indent=2)
-    return "\n".join(f"{name:>12}  {_text(value)}" for name, value in facts.items())
+    lines = [(name, _text(value)) for name, value in facts.items() if name != "warnings"]
+    lines += [("warning", each["text"]) for each in facts["warnings"]]
+    return "\n".join(f"{name:>12}  {text}" for name, text in lines)
 
 
 def describe(facts: SlideInfo) -> dict[str, Any]:
@@ -45,11 +48,17 @@ def describe(facts: SlideInfo) -> dict[str, Any]:
         "mpp_source": facts.mpp_source,
         "objective": facts.objective,
         "bounds": list(facts.bounds_l0),
+        "scene": facts.scene,
+        "scenes": list(facts.scenes),
+        "icc_profile": facts.icc_profile,
         "fingerprint": slide_fingerprint(facts.files),
+        "warnings": [asdict(each) for each in facts.warnings],
     }
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list) and not value:
+        return "none"
     if isinstance(value, list):
         return (" x " if all(isinstance(item, int | float) for item in value) else ", ").join(map(str, value))
     return "unknown" if value is None else str(value)

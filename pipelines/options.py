@@ -22,6 +22,12 @@ MppText = Annotated[
     str | None,
     typer.Option("--mpp", metavar="X[,Y]", help="Pixel size of level 0 in um, where the file has none."),
 ]
+Scene = Annotated[
+    str | None,
+    typer.Option(
+        "--scene", help="Number or name of the image, where a file holds several. [default: largest]"
+    ),
+]
 ModelName = Annotated[str | None, typer.Option("--model", help="Shipped model or checkpoint folder.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Workers = Annotated[

@@ -12,6 +12,7 @@ from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.plan import Plan, make_plan
 from wsi_necrosis.inference.watcher import Watcher
+from wsi_necrosis.names import safe_name
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.slide_folder import SLIDES
 from wsi_necrosis.settings.run import Settings
@@ -34,6 +35,7 @@ def run(
     *,
     mpp: Mpp | None = None,
     overwrite: bool = False,
+    scene: str | None = None,
 ) -> SlideReport:
     """Analyse a slide into `out/slides/<name>` and bring `out/summary.csv` up to date.
 
@@ -44,9 +46,11 @@ def run(
     """
     require_slide(slide, out)
     name = slide.resolve().name if slide.name in {"", ".."} else slide.name  # a link keeps its own name
-    folder = out / SLIDES / name
+    folder = out / SLIDES / safe_name(name)
     with interruptible(), ending_when_locked(settings.cluster.block_limit_s), SlideLog(watcher) as logged:
-        report = analyse(slide, folder, settings, logged, mpp=mpp, slide_id=name, overwrite=overwrite)
+        report = analyse(
+            slide, folder, settings, logged, mpp=mpp, slide_id=name, overwrite=overwrite, scene=scene
+        )
     write_summary(out)
     return report
 
@@ -61,7 +65,7 @@ class Preview:
     tissue_mm2: float
 
 
-def preview(slide: Path, settings: Settings, mpp: Mpp | None) -> Preview:
+def preview(slide: Path, settings: Settings, mpp: Mpp | None, scene: str | None = None) -> Preview:
     """Plan a slide and find its tissue; nothing is written.
 
     Raises
@@ -71,7 +75,7 @@ def preview(slide: Path, settings: Settings, mpp: Mpp | None) -> Preview:
     """
     from wsi_necrosis.tiling.tissue import find_tissue  # scipy, which up-to-date results do not need
 
-    with open_slide(slide, mpp) as opened:
+    with open_slide(slide, mpp, scene=scene) as opened:
         plan = make_plan(opened, settings)
         mask = find_tissue(read_overview(opened, settings.tissue.mpp_um), settings.tissue)
     px = cell_pixels(plan.grid, mask)
@@ -81,14 +85,14 @@ def preview(slide: Path, settings: Settings, mpp: Mpp | None) -> Preview:
     return Preview(plan, int(tissue.sum()), blocks, mm2)
 
 
-def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
+def dry_run(slide: Path, settings: Settings, mpp: Mpp | None, scene: str | None = None) -> str:
     """What `run` would do, as text; nothing is written."""
     # Dask, which a run that finds its results up to date does not need
     from wsi_necrosis.inference.cluster import count_workers
     from wsi_necrosis.inference.speed import faster_model
 
     require_slide(slide, Path("OUT"))
-    found = preview(slide, settings, mpp)
+    found = preview(slide, settings, mpp, scene)
     plan = found.plan
     facts = {
         "slide": slide,
@@ -104,7 +108,8 @@ def dry_run(slide: Path, settings: Settings, mpp: Mpp | None) -> str:
     hint = faster_model(plan, settings.model, found.tiles, count_workers(settings.cluster))
     if hint is not None:
         facts["faster"] = hint
-    return "\n".join(f"{name:>15}  {value}" for name, value in facts.items())
+    lines = [*facts.items(), *(("warning", each.text) for each in plan.info.warnings)]
+    return "\n".join(f"{name:>15}  {value}" for name, value in lines)
 
 
 def require_slide(path: Path, out: Path) -> None:

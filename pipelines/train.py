@@ -27,7 +27,7 @@ def described(spec: ModelSpec, out: Path) -> str:
     data, f1 = spec.trained_on, spec.metrics["tile"]["macro_f1"]
     figures = f"macro-F1 of tiles {f1['mean']:.2f}" if f1 else "no macro-F1, as a class is missing"
     if spec.quantity is not None:
-        led = spec.quantity.of(spec.quantity.estimator)
+        led = spec.quantity.of(spec.quantity.leading)
         figures += f"; percent viable off by {led.rmse:.0f} points (RMSE, simulated slides)"
     return (
         f"model {spec.name}, of {data.n_tiles} tiles of {len(data.cases)} cases, is in {out}\n"

@@ -84,11 +84,11 @@ def test_areas_and_percentage_are_the_painted_ones(
 ) -> None:
     slide, truth = painted
     result = run(slide, tmp_path / "out", f"grid.stride_tiles={stride}").result
-    for kind in ("soft_", ""):
+    for kind in ("soft", "by_class"):
         for name in CLASSES:
-            assert result["ledger"]["mm2"][f"{kind}{name}"] == pytest.approx(truth.area_mm2[name], rel=0.01)
+            assert result["ledger"]["mm2"][f"{name}_{kind}"] == pytest.approx(truth.area_mm2[name], rel=0.01)
     assert result["percent_viable"] == pytest.approx(truth.percent_viable, abs=1)
-    assert result["percent_viable_hard"] == pytest.approx(truth.percent_viable, abs=1)
+    assert result["percent_viable_by_class"] == pytest.approx(truth.percent_viable, abs=1)
     assert sum(result["ledger"]["px"].values()) == result["ledger"]["total_px"]
 
 
@@ -192,16 +192,16 @@ def test_what_is_known_of_the_model_and_the_estimator_measure_again_and_score_no
         "blank": {"mean": 21.0, "limit": 99.0, "cases": 2},
     }
     tree = json.loads((copy / "model.json").read_text())
-    tree["quantity"] = {"estimator": "soft", "soft": figures, "hard": figures}
+    tree["quantity"] = {"estimator": "soft", "soft": figures, "by_class": figures}
     (copy / "model.json").write_text(json.dumps(tree))
     soft = run(small, folder, f"model.name={copy}").result
-    assert (soft["estimator"], hard["estimator"]) == ("soft", "hard")
-    assert hard["percent_viable"] == soft["percent_viable_hard"] != soft["percent_viable"]
+    assert (soft["estimator"], hard["estimator"]) == ("soft", "by_class")
+    assert hard["percent_viable"] == soft["percent_viable_by_class"] != soft["percent_viable"]
     assert soft["limit_of_blank"] == figures["blank"]
     assert "within_limit_of_blank" in {each["code"] for each in soft["warnings"]}
     assert "up to 99 % cannot be told from none" in describe(SlideReport(folder, soft, load_settings()))
-    again = run(small, folder, f"model.name={copy}", "quantify.estimator=hard").result
-    assert (again["estimator"], again["percent_viable"]) == ("hard", hard["percent_viable"])
+    again = run(small, folder, f"model.name={copy}", "quantify.estimator=by_class").result
+    assert (again["estimator"], again["percent_viable"]) == ("by_class", hard["percent_viable"])
     assert {path: path.stat().st_mtime_ns for path in (folder / "scores.zarr").rglob("*")} == stamps
 
 
@@ -615,11 +615,11 @@ def test_ood_tissue_abstains_and_the_report_says_so(
     result, plain = report.result, uninterrupted.result
     mm2 = result["ledger"]["mm2"]
     assert result["status"] == "scored"
-    assert mm2["abstained"] == result["ood_mm2"] > 0.9 * plain["ledger"]["mm2"]["viable"]
+    assert mm2["abstained"] == result["ood_mm2"] > 0.9 * plain["ledger"]["mm2"]["viable_by_class"]
     assert sum(result["ledger"]["px"].values()) == result["ledger"]["total_px"]
     low, high = result["percent_viable_if_abstained"].values()
     assert low <= result["percent_viable"] < plain["percent_viable"] <= high
-    tissue = sum(mm2[name] for name in ("abstained", *CLASSES))
+    tissue = sum(mm2[name] for name in ("abstained", *(f"{each}_by_class" for each in CLASSES)))
     said = (
         f"{100 * result['ood_mm2'] / tissue:.0f} % of the tissue ({result['ood_mm2']:.2f} mm2) is unlike the"
     )

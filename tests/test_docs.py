@@ -14,6 +14,7 @@ PAGES = [
     "MODEL_CARD.md",
     "docs/architecture.md",
     "docs/cluster.md",
+    "docs/outputs.md",
     "docs/radiomics.md",
     "docs/scale.md",
     "docs/training.md",

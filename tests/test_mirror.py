@@ -18,6 +18,11 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/inference/watcher.py": "test_analysis.py",
     # Offsets of compressed tiles, tested by the pixels that the reader gives.
     "wsi_necrosis/slides/jpeg_index.py": "slides/test_jpeg_tiff_reader.py",
+    # What readers give, and pictures that tiatoolbox opens, tested through the readers.
+    "wsi_necrosis/slides/stored_levels.py": "slides/test_pyramid.py",
+    "wsi_necrosis/slides/tiatoolbox_pictures.py": "slides/test_tiatoolbox_reader.py",
+    # Levels of a TIFF, tested by the pixels that the reader gives.
+    "wsi_necrosis/slides/tifffile_levels.py": "slides/test_tifffile_reader.py",
     # Parts of a fit, tested by its weights and its resumption.
     "wsi_necrosis/training/batches.py": "training/test_fit.py",
     "wsi_necrosis/training/fit_state.py": "training/test_fit.py",

@@ -45,6 +45,7 @@ def analyse(
     mpp: SupportsFloat | Mpp | None = None,
     slide_id: str = "",
     overwrite: bool = False,
+    scene: str | int | None = None,
 ) -> SlideReport:
     """Measure percent viable tumour on a slide: find tissue, score tiles, measure, and write every result.
 
@@ -69,6 +70,8 @@ def analyse(
         The slide's name in tables; by default the file's name.
     overwrite : bool
         Replace results that were made from other inputs; those made from the same inputs are kept, finished or not.
+    scene : str or int, optional
+        Number (from 1) or name of the image to measure, where a file holds several; by default the largest.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def analyse(
     (3, 4)
     """
     settings = settings or load_settings()
-    request = Request(slide, out, slide_id, mpp, overwrite=overwrite)
+    request = Request(slide, out, slide_id, mpp, overwrite=overwrite, scene=scene)
     with WorkerPool(settings.cluster) as pool:
         prepared = prepare(request, settings, pool, WorkerStats())
         return finish(score(prepared, settings, watcher or QuietWatcher(), pool), settings)
@@ -188,7 +191,7 @@ def finished_report(request: Request, settings: Settings) -> SlideReport | None:
     ResultsDifferError
         The folder holds scores made from other inputs.
     """
-    with open_slide(request.slide, request.mpp) as slide:
+    with open_slide(request.slide, request.mpp, scene=request.scene) as slide:
         plan = make_plan(slide, settings)
     result = finished_result(request, plan)
     return None if result is None else SlideReport(request.folder, result, settings)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.errors import StoreError
+from wsi_necrosis.names import MOST_BYTES, shortened, too_long
 
 SYNCED_AT_ONCE = 16  # files
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}  # answers of file systems that have no such thing for a folder
@@ -63,9 +64,18 @@ def require_writable(folder: Path) -> None:
     Raises
     ------
     StoreError
-        A file is in the way, or permission is missing.
+        A file is in the way, permission is missing, or the name is too long.
     """
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    n_bytes = len(os.fsencode(folder.name))
+    if n_bytes > MOST_BYTES:
+        raise StoreError(
+            f"{shortened(folder)} cannot be written: its name has {n_bytes} bytes, of at most {MOST_BYTES}; choose "
+            "another with -o"
+        )
+    try:
+        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    except OSError as error:  # a path that is too long
+        raise StoreError(too_long(folder)) from error
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise StoreError(
             f"{folder} cannot be written, as {nearest} is no writable folder; choose another with -o"

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import yaml
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 
 MIB = 1 << 20
 SETTINGS_MIB = 1  # the shipped files have 10 kB
@@ -21,6 +23,8 @@ WEIGHTS_MIB = 2048  # a network of a billion numbers in float16
 TABLE_MIB = 256  # two million rows
 ANNOTATIONS_MIB = 256  # unpacked; outlines of ten million points
 MOST_VALUES = 100_000  # of a YAML text, with its references written out; the shipped files have 200
+XML_MIB = 64  # the description of a slide with thousands of planes has some
+DEEPEST_XML = 200  # elements inside one another
 SHOWN = 80  # characters of a value in a message
 MERGE = "tag:yaml.org,2002:merge"  # `<<: *other`, whose keys may be given anew
 GZIP = b"\x1f\x8b"
@@ -158,6 +162,38 @@ def parse_yaml(text: str) -> Any:
         raise OutsideError("is nested too deeply") from None
     except PARSER_ERRORS as error:
         raise OutsideError(f"is not valid YAML ({shortened(str(error))})") from None
+
+
+def parse_xml(text: str) -> Any:
+    """The root element of an XML text, which declares no entities and refers to nothing outside.
+
+    Raises
+    ------
+    OutsideError
+        It is no such XML, is nested too deeply, or is too large.
+
+    Examples
+    --------
+    >>> parse_xml("<a b='1'/>").attrib
+    {'b': '1'}
+    """
+    if len(text) > XML_MIB * MIB:
+        raise OutsideError(f"has more than the {XML_MIB} MiB that are read")
+    try:
+        root = fromstring(text, forbid_dtd=True)
+    except DefusedXmlException:
+        raise OutsideError(
+            "declares entities or refers to other files, as no slide's description does"
+        ) from None
+    except (SyntaxError, ValueError, LookupError, RecursionError) as error:
+        raise OutsideError(f"is not valid XML ({shortened(str(error))})") from None
+    level, depth = [root], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST_XML:
+            raise OutsideError("is nested too deeply")
+        level = [child for element in level for child in element]
+    return root
 
 
 class _Plain(yaml.SafeLoader):

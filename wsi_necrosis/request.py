@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import SupportsFloat
 
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.names import safe_name
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 # A thread that prepares a slide while another is scored logs for its own slide: handlers ask for it here.
@@ -37,6 +38,8 @@ class Request:
         What a manifest says of the slide (case, block, role and so on); kept in `result.json`.
     with_path : bool
         Whether results say where the slide lies.
+    scene : str, int or None
+        Number (from 1) or name of the image to measure, where a file holds several; by default the largest.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Request:
     overwrite: bool
     manifest: Mapping[str, str] = field(hash=False)
     with_path: bool
+    scene: str | int | None
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Request:
         overwrite: bool = False,
         manifest: Mapping[str, str] = NOTHING,
         with_path: bool = True,
+        scene: str | int | None = None,
     ) -> None:
         facts: dict[str, object] = {
             "slide": Path(slide),
@@ -70,14 +75,14 @@ class Request:
             "slide_id": slide_id,
             "mpp": Mpp.of(mpp),
         }
-        facts |= {"overwrite": overwrite, "manifest": manifest, "with_path": with_path}
+        facts |= {"overwrite": overwrite, "manifest": manifest, "with_path": with_path, "scene": scene}
         for name, value in facts.items():
             object.__setattr__(self, name, value)  # the class is frozen
 
     @property
     def name(self) -> str:
-        """The slide's name in tables."""
-        return self.slide_id or self.slide.name
+        """The slide's name in tables, as text that every output can hold."""
+        return safe_name(self.slide_id or self.slide.name)
 
 
 @contextmanager

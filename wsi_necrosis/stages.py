@@ -6,6 +6,7 @@ import json
 import logging
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wsi_necrosis.claims import Claim, claimed, claimed_by
@@ -24,7 +25,7 @@ from wsi_necrosis.request import Request, working_on
 from wsi_necrosis.scores.slide_folder import PERF, RESULT, SlideFolder
 from wsi_necrosis.scores.work_folder import begin, lease_of, publish, require_inputs, tidy
 from wsi_necrosis.settings.run import Settings
-from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.overview import read_overview, read_picture
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.tiling.grid import cell_pixels
@@ -87,7 +88,7 @@ def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Worke
         The slide cannot be analysed, or another process works on it; nothing is written.
     """
     with stats.stage("open"):
-        slide = open_slide(request.slide, request.mpp)
+        slide = open_slide(request.slide, request.mpp, scene=request.scene)
     with slide, working_on(request):
         with stats.stage("plan"):
             files = SourceFiles.of(slide.info.files)
@@ -107,7 +108,9 @@ def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Worke
         pool.require_scheduler()
         with stats.stage("tissue"):
             overview = read_overview(slide, settings.tissue.mpp_um)
-            tissue = Tissue(overview, find_tissue(overview, settings.tissue))
+            mask = find_tissue(overview, settings.tissue)
+        with stats.stage("picture"):
+            tissue = Tissue(overview, mask, read_picture(slide, overview, settings.export.overlay_px))
     return Prepared(request, files, plan, stats, tissue)
 
 
@@ -160,11 +163,12 @@ def finish(scored: Scored | SlideReport, settings: Settings) -> SlideReport:
             scores = scored.store.read_whole(scored.px)
             found = measure(scores, plan.quantify, plan.spec.quantity)
         result = result_of(request, plan, tissue, scores, found)
+        date = datetime.now(UTC).date().isoformat()
         with stats.stage("export"):
-            failed = export_slide(folder, result, tissue, scores, settings)
+            failed = export_slide(folder, result, tissue, scores, settings, date)
         result["warnings"] += [asdict(each) for each in failed]
         with stats.stage("publish"):
-            write_json(folder / PERF, perf_of(stats.seconds, scored.cost), durable=False)
+            write_json(folder / PERF, perf_of(stats.seconds, scored.cost, date), durable=False)
             prepared.files.require_same(plan.inputs["slide"]["fingerprint"])
             write_json(folder / RESULT, result, durable=False)
             publish(scored.claim, overwrite=request.overwrite)
@@ -184,7 +188,7 @@ def _open_store(work: SlideFolder, plan: Plan, tissue: Tissue, px: NDArray[np.ui
     else:
         facts = {"inputs": plan.inputs, "features": plan.spec.recipe.names}
         store = ScoreStore.create(work.path, plan.grid, px, tissue.mask.px_mm2, facts)
-    write_tissue(work.path, tissue.overview, tissue.mask)
+    write_tissue(work.path, tissue)
     return store
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from wsi_necrosis.dataset.manifest import ManifestSlide, read_manifest, read_mpp_table
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.names import printable, safe_name
 from wsi_necrosis.scores.slide_folder import PERF, RESULT
 from wsi_necrosis.slides.finding import Skipped, find_slides
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
@@ -47,7 +48,7 @@ class BatchSlide:
     @property
     def shown_path(self) -> str:
         """Its path for tables and records; empty where it is anonymous."""
-        return "" if self.is_anonymous else str(self.path)
+        return "" if self.is_anonymous else printable(self.path)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def gather(named: Sequence[str], where: Where) -> Gathered:
 
 
 def _of_row(row: ManifestSlide) -> BatchSlide:
-    return BatchSlide(row.path.absolute(), row.slide_id or row.path.name, row.mpp, row.facts)
+    return BatchSlide(row.path.absolute(), safe_name(row.slide_id or row.path.name), row.mpp, row.facts)
 
 
 def _of_name(named: str, where: Where, skipped: list[Skipped]) -> Iterator[BatchSlide]:
@@ -110,7 +111,7 @@ def _of_name(named: str, where: Where, skipped: list[Skipped]) -> Iterator[Batch
         skipped += found.skipped
         root = path.absolute()
         for each in found.slides:
-            yield BatchSlide(each.absolute(), each.absolute().relative_to(root).as_posix())
+            yield BatchSlide(each.absolute(), safe_name(each.absolute().relative_to(root).as_posix()))
     elif not path.exists() and glob.has_magic(named):
         for each in map(Path, sorted(glob.glob(named, recursive=True))):  # noqa: PTH207  # takes absolute patterns, too
             if each.is_dir() and not is_zarr(each):
@@ -118,9 +119,10 @@ def _of_name(named: str, where: Where, skipped: list[Skipped]) -> Iterator[Batch
             elif each.exists() and not each.is_file() and not each.is_dir():
                 skipped.append(Skipped(each, "it is a pipe, a socket or a device, and no file"))
             else:
-                yield BatchSlide(each.absolute(), each.name)
+                yield BatchSlide(each.absolute(), safe_name(each.name))
     else:
-        yield BatchSlide(path.absolute(), path.resolve().name if path.name in {"", ".."} else path.name)
+        name = path.resolve().name if path.name in {"", ".."} else path.name
+        yield BatchSlide(path.absolute(), safe_name(name))
 
 
 def _require_names_of_their_own(slides: Iterable[BatchSlide]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from wsi_necrosis.errors import PixelSizeError, StoreError, WsiNecrosisError
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.files import remove_leftovers, write_json
+from wsi_necrosis.names import printable
 from wsi_necrosis.provenance import versions
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
@@ -78,13 +79,15 @@ class RunRecord:
         self._facts: dict[str, Any] = {
             "run_id": self.run_id,
             "state": RUNNING,
-            "command": list(command),
+            "command": list(map(printable, command)),
             "started": now(),
             "ended": None,
             "settings": settings,
             "versions": versions(),
-            "skipped": [{"path": str(each.path), "reason": each.reason} for each in gathered.skipped],
-            "warnings": list(gathered.warnings),
+            "skipped": [
+                {"path": printable(each.path), "reason": printable(each.reason)} for each in gathered.skipped
+            ],
+            "warnings": list(map(printable, gathered.warnings)),
         }
         self._slides: dict[str, dict[str, Any]] = {}
         self._next_s = 0.0

@@ -59,11 +59,13 @@ def _percent(result: Mapping[str, Any]) -> str:
 
 
 def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    mm2, by_class = result["ledger"]["mm2"], class_areas(result)
-    viable, non_viable = by_class["viable"], by_class["non_viable"]
+    mm2, area = result["ledger"]["mm2"], class_areas(result)
     return [
-        ("tumour", f"{viable + non_viable:.2f} mm2: viable {viable:.2f}, non-viable {non_viable:.2f}"),
-        ("non-tumour", f"{by_class['non_tumour']:.2f} mm2"),
+        (
+            "tumour",
+            f"{result['tumour_mm2']:.2f} mm2: viable {area['viable']:.2f}, non-viable {area['non_viable']:.2f}",
+        ),
+        ("non-tumour", f"{area['non_tumour']:.2f} mm2"),
         ("abstained", _abstained(result)),
         ("not measured", f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"),
         ("tiles", f"{result['n_tiles']}"),

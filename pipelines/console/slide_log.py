@@ -111,6 +111,6 @@ class _LogFile(logging.FileHandler):
 def log_file(path: Path, scrub: Callable[[str], str] = str, *, delay: bool = True) -> logging.FileHandler:
     """Append to a log, which is opened by its first record, or at once; `scrub` takes out what must not be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, encoding="utf-8", delay=delay)
+    handler = _LogFile(path, encoding="utf-8", delay=delay, errors="backslashreplace")
     handler.setFormatter(_Formatter(scrub))
     return handler

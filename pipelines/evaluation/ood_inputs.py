@@ -66,8 +66,8 @@ class Reaction:
         mm2 = self.result["ledger"]["mm2"]
         total = self.result["ledger"]["total_px"] * self.result["ledger"]["pixel_mm2"]
         shares = {
-            "masked": mm2["background"], "abstained": mm2["abstained"], "non_tumour": mm2["non_tumour"],
-            "tumour": mm2["non_viable"] + mm2["viable"], "unreadable": mm2["unreadable"],
+            "masked": mm2["background"], "abstained": mm2["abstained"], "non_tumour": mm2["non_tumour_by_class"],
+            "tumour": mm2["non_viable_by_class"] + mm2["viable_by_class"], "unreadable": mm2["unreadable"],
         }  # fmt: skip
         return {
             "file": self.input.path.name,

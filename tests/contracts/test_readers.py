@@ -375,4 +375,4 @@ def test_a_run_measures_the_phantom_in_each_format(stored, phantom, tmp_path):
     settings = load_settings(overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.1"])
     result = analyse(path, tmp_path / "out", settings).result
     assert result["percent_viable"] == pytest.approx(truth.percent_viable, abs=2)
-    assert result["ledger"]["mm2"]["viable"] == pytest.approx(truth.area_mm2["viable"], rel=0.05)
+    assert result["ledger"]["mm2"]["viable_by_class"] == pytest.approx(truth.area_mm2["viable"], rel=0.05)

@@ -13,7 +13,7 @@ import pytest
 
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo
-from wsi_necrosis.slides.pyramid import Region
+from wsi_necrosis.slides.stored_levels import Region
 
 LOST = Box(20, 10, 3, 3)
 

@@ -16,7 +16,7 @@ from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.heatmap import Heatmap, stitch
 from wsi_necrosis.quantify.percentage import NecrosisScore, measure
 from wsi_necrosis.scores.block_scores import CellState, Scores
-from wsi_necrosis.settings.run import load_settings
+from wsi_necrosis.settings.run import QuantifySettings, load_settings
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
@@ -37,11 +37,23 @@ class MadeUp:
     scores: Scores
     heatmap: Heatmap
     score: NecrosisScore
+    settings: QuantifySettings
 
     @property
     def result(self) -> dict[str, Any]:
         """What `result.json` says of the score."""
         return self.score.to_dict()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `result.json` says beside the score, as far as exports read it."""
+        provenance = {
+            "slide": {"mpp_x": MPP.x, "mpp_y": MPP.y},
+            "grid": {"working_mpp_x": 1.0, "working_mpp_y": 1.0, "tile_px": 256, "stride_px": 128},
+            "model": {"name": "made up", "sha256": "0" * 64},
+            "versions": {"wsi-necrosis": "0.1.0"},
+        }
+        return {"slide_id": self.info.path.name, "provenance": provenance}
 
 
 @pytest.fixture
@@ -78,7 +90,7 @@ def _make(cols: int = 300, rows: int = 210, fill: str = "mixed", seed: int = 0) 
     info = SlideInfo(
         path, (path,), "mirax", "openslide", size, plane, (1000, 600), (1.0,), (size,), MPP, "metadata", 20.0
     )
-    return MadeUp(info, Layers(overview, mask, heatmap), scores, heatmap, measure(scores, settings))
+    return MadeUp(info, Layers(overview, mask, heatmap), scores, heatmap, measure(scores, settings), settings)
 
 
 def _kind(shape: tuple[int, int], fill: str) -> np.ndarray:

@@ -17,12 +17,12 @@ from wsi_necrosis.export.tiles_table import write_tiles_table
 from wsi_necrosis.settings.run import load_settings
 
 SETTINGS = load_settings().export.model_copy(update={"overlay_px": 400})
-CAPTION = Caption("slide", "model", "0.5 µm per pixel")
+CAPTION = Caption("slide", "model", "notice", "0.5 µm per pixel", "0.1.0", "2026-11-29")
 
 WRITERS: dict[str, Callable[[Path, Any], None]] = {
-    "tiles.parquet": lambda path, s: write_tiles_table(path, s.scores),
+    "tiles.parquet": lambda path, s: write_tiles_table(path, s.scores, s.settings, s.facts),
     "heatmap.ome.zarr": lambda path, s: write_ome_zarr(path, s.heatmap, "slide"),
-    "regions.geojson": lambda path, s: write_regions(path, s.scores, s.heatmap, "f"),
+    "regions.geojson": lambda path, s: write_regions(path, s.scores, s.heatmap, s.layers.mask, "f"),
     "overlay.png": lambda path, s: write_overlay(path, s.layers, s.result, CAPTION, SETTINGS),
     "thumbnail.png": lambda path, s: write_thumbnail(path, s.layers.overview, SETTINGS),
 }

@@ -1,22 +1,29 @@
 import filecmp
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.regions import areas_of
 from wsi_necrosis.errors import InterruptedRunError
 from wsi_necrosis.export import export_slide as exporting
 from wsi_necrosis.export.export_slide import caption_of, export_slide
 from wsi_necrosis.inference.job import Job
+from wsi_necrosis.model.spec import load_spec
+from wsi_necrosis.provenance import VERSION
 from wsi_necrosis.report.slide_report import open_results
 from wsi_necrosis.scores.slide_folder import EXPORTS
+
+DAY = "2026-11-29"
 
 
 @pytest.fixture(scope="module")
 def again(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything exported anew from what the folder holds; the slide is not opened."""
     report, out = open_results(job.folder), tmp_path_factory.mktemp("again")
-    assert not export_slide(out, report.result, report.tissue(), report.scores(), report.settings)
+    date = json.loads((job.folder / "perf.json").read_text())["date"]
+    assert not export_slide(out, report.result, report.tissue(), report.scores(), report.settings, date)
     return out
 
 
@@ -39,18 +46,25 @@ def test_nothing_else_is_written(again: Path) -> None:
     assert {path.name for path in again.iterdir()} == set(EXPORTS)
 
 
+def test_regions_of_the_phantom_have_the_areas_of_the_ledger(job: Job) -> None:
+    found, ledger = areas_of(job.folder, open_results(job.folder).result)
+    assert found == pytest.approx(ledger, rel=0.01)
+    assert sum(ledger.values()) > 0.1
+
+
 def test_a_caption_names_slide_model_and_pixel_size(job: Job) -> None:
-    caption = caption_of(open_results(job.folder).result)
+    caption = caption_of(open_results(job.folder).result, DAY)
     assert caption.slide == job.slide.name
     assert re.fullmatch(r"phantom \([0-9a-f]{8}\)", caption.model)
     assert caption.pixel_size == "0.5 um (TIFF resolution)"
+    assert (caption.notice, caption.version, caption.date) == (load_spec("phantom").notice, VERSION, DAY)
 
 
 def test_a_failing_export_fails_no_other(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = open_results(job.folder)
     monkeypatch.setattr(exporting, "write_regions", lambda *given: 1 / 0)
     (tmp_path / "regions.geojson").write_text("of an earlier run")
-    (failed,) = export_slide(tmp_path, report.result, report.tissue(), report.scores(), report.settings)
+    (failed,) = export_slide(tmp_path, report.result, report.tissue(), report.scores(), report.settings, DAY)
     assert failed.code == "export_failed"
     assert "regions.geojson could not be written: ZeroDivisionError" in failed.text
     assert {path.name for path in tmp_path.iterdir()} == set(EXPORTS) - {"regions.geojson"}
@@ -65,4 +79,4 @@ def test_an_interruption_is_no_failing_export(
     report = open_results(job.folder)
     monkeypatch.setattr(exporting, "write_tiles_table", stop)
     with pytest.raises(InterruptedRunError):
-        export_slide(tmp_path, report.result, report.tissue(), report.scores(), report.settings)
+        export_slide(tmp_path, report.result, report.tissue(), report.scores(), report.settings, DAY)

@@ -15,30 +15,80 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from tests.helpers.regions import TERMS, areas_mm2
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.scores.labels import CellLabel
+from wsi_necrosis.tiling.grid import cell_pixels
+from wsi_necrosis.tiling.mask import MaskClass
 
 COLOURS = {colour.qupath: list(colour.rgb) for colour in PALETTE.values()}
 
 
 def features(slide: Any, folder: Path, fingerprint: str = "f") -> list[dict[str, Any]]:
-    write_regions(folder / "regions.geojson", slide.scores, slide.heatmap, fingerprint)
+    write_regions(folder / "regions.geojson", slide.scores, slide.heatmap, slide.layers.mask, fingerprint)
     found = json.loads((folder / "regions.geojson").read_text(encoding="utf-8"))
     assert found["type"] == "FeatureCollection"
     return found["features"]
 
 
 def labelled(slide: Any, label: Any) -> Any:
-    """The slide with other labels; no more than the labels matter for outlines."""
+    """The slide with other labels, its tissue everywhere; no more than the labels matter for outlines."""
     label = np.asarray(label, np.uint8)
     heat, grid = slide.heatmap, slide.scores.grid
     plane = Box(grid.plane.x_l0, grid.plane.y_l0, label.shape[1] * 256 - 3, label.shape[0] * 128 - 1)
     grid = replace(grid, plane=plane)
     channels = np.full((4, *label.shape), 0.25, np.float32)
-    px = np.full((*label.shape, 4), 10, np.uint32)
+    kind = np.full((label.shape[0] * 32, label.shape[1] * 32), MaskClass.TISSUE, np.uint8)
+    mask = replace(slide.layers.mask, kind=kind, plane=plane)
+    px = cell_pixels(grid, mask)
+    px[label == CellLabel.UNREADABLE] = px[label == CellLabel.UNREADABLE][:, [0, 2, 1, 3, 4]]
     scores = replace(slide.scores, grid=grid, px=px, prob=np.moveaxis(channels[:3], 0, -1))
-    return replace(slide, scores=scores, heatmap=replace(heat, label=label, channels=channels, grid=grid))
+    heatmap = replace(heat, label=label, channels=channels, grid=grid)
+    return replace(
+        slide, scores=scores, heatmap=heatmap, layers=replace(slide.layers, mask=mask, heatmap=heatmap)
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_areas_of_the_outlines_are_the_terms_of_the_ledger(
+    made_up: Callable[..., Any], tmp_path: Path, seed: int
+) -> None:
+    slide = made_up(seed=seed, cols=300 + 17 * seed)
+    found = features(slide, tmp_path)
+    ledger, areas = slide.score.ledger.area_mm2(), areas_mm2(found, slide.info.known_mpp)
+    for name, term in TERMS.items():
+        assert areas[term] == pytest.approx(ledger[term], rel=0.003)  # pixels at the plane's edge overhang it
+        stated = [each for each in found if each["properties"]["classification"]["name"] == name]
+        measured = sum(each["properties"]["measurements"]["Area mm^2"] for each in stated)
+        assert measured == pytest.approx(ledger[term], rel=1e-9)
+
+
+def test_tissue_in_pieces_is_one_region_without_the_glass(
+    made_up: Callable[..., Any], tmp_path: Path
+) -> None:
+    slide = labelled(made_up(), [[3, 3]])
+    slide.layers.mask.kind[:, 30:40] = MaskClass.GLASS
+    (feature,) = features(slide, tmp_path)
+    assert feature["geometry"]["type"] == "MultiPolygon"
+    pieces = [shapely.Polygon(outer) for (outer,) in feature["geometry"]["coordinates"]]
+    assert sorted(piece.bounds for piece in pieces) == [(0, 0, 30 * 8, 127), (40 * 8, 0, 509, 127)]
+    assert all(piece.exterior.is_ccw for piece in pieces)
+
+
+def test_unreadable_pixels_of_a_scored_cell_are_a_region_of_their_own(
+    made_up: Callable[..., Any], tmp_path: Path
+) -> None:
+    slide = labelled(made_up(), [[3]])
+    slide.layers.mask.kind[:16] = MaskClass.UNREADABLE
+    slide.scores.px[0, 0] = [0, 16 * 32, 16 * 32, 0]
+    viable, lost = features(slide, tmp_path)
+    assert (viable["properties"]["classification"]["name"], lost["properties"]["classification"]["name"]) == (
+        "Tumor",
+        "Region*",
+    )
+    assert shapely.Polygon(lost["geometry"]["coordinates"][0]).bounds == (0, 0, 253, 64)
 
 
 def test_features_are_as_qupath_takes_them(made_up: Callable[..., Any], tmp_path: Path) -> None:
@@ -52,7 +102,9 @@ def test_features_are_as_qupath_takes_them(made_up: Callable[..., Any], tmp_path
         assert properties["isLocked"] is False
         assert properties["classification"]["color"] == COLOURS[properties["classification"]["name"]]
         assert all(np.isfinite(value) for value in properties["measurements"].values())
-        for ring in feature["geometry"]["coordinates"]:
+        geometry = feature["geometry"]
+        pieces = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+        for ring in (ring for piece in pieces for ring in piece):
             assert ring[0] == ring[-1]
             assert len(ring) >= 5
 
@@ -61,7 +113,7 @@ def test_a_ring_with_a_hole_is_placed_cut_and_measured(made_up: Callable[..., An
     label = np.full((3, 3), 3)
     label[1, 1] = 1
     slide = labelled(made_up(), label)
-    ring, core = features(slide, tmp_path)
+    core, ring = features(slide, tmp_path)
     outer, hole = ring["geometry"]["coordinates"]
     # cells are 256 x 128 pixels; the bounds are subtracted; the plane ends 3 and 1 pixels early
     assert sorted(map(tuple, outer[:-1])) == [(0, 0), (0, 383), (765, 0), (765, 383)]
@@ -69,7 +121,7 @@ def test_a_ring_with_a_hole_is_placed_cut_and_measured(made_up: Callable[..., An
     assert sorted(map(tuple, core["geometry"]["coordinates"][0][:-1])) == sorted(map(tuple, hole[:-1]))
     assert ring["properties"]["classification"]["name"] == "Tumor"
     assert ring["properties"]["measurements"] == {
-        "Tissue area mm^2": pytest.approx(80 * slide.scores.px_mm2),
+        "Area mm^2": pytest.approx(8 * 32 * 32 * slide.scores.px_mm2),
         "Cells": 8,
         "Mean p viable": 0.25,
     }
@@ -85,9 +137,9 @@ def test_mean_is_weighted_with_tissue(made_up: Callable[..., Any], tmp_path: Pat
 
 def test_unreadable_regions_have_no_probability(made_up: Callable[..., Any], tmp_path: Path) -> None:
     slide = labelled(made_up(), [[5]])
-    slide.scores.px[...] = 0
     (feature,) = features(slide, tmp_path)
-    assert feature["properties"]["measurements"] == {"Tissue area mm^2": 0, "Cells": 1}
+    area = pytest.approx(32 * 32 * slide.scores.px_mm2)
+    assert feature["properties"]["measurements"] == {"Area mm^2": area, "Cells": 1}
 
 
 def test_cells_that_touch_at_a_corner_are_two_regions(made_up: Callable[..., Any], tmp_path: Path) -> None:

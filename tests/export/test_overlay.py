@@ -12,6 +12,7 @@ from tests.helpers.complete_scores import no_quality
 from wsi_necrosis.export.layout import FACTS_HIGH, LEGEND_WIDE, lay_out
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
+from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.quantify.intervals import COVERS, METHOD, NO_VIABLE, TARGET, Interval
 from wsi_necrosis.quantify.percentage import measure
@@ -24,7 +25,9 @@ from wsi_necrosis.tiling.grid import TileGrid, cell_pixels
 from wsi_necrosis.tiling.tissue import find_tissue
 
 SHIPPED = load_settings().export
-CAPTION = Caption("Präparat 7.mrxs", "default", "0.5 x 1 µm per pixel (metadata)")
+CAPTION = Caption(
+    "Präparat 7.mrxs", "default", "a notice", "0.5 x 1 µm per pixel (metadata)", "0.1.0", "2026-11-29"
+)
 
 
 def sized(px: int) -> Any:
@@ -66,7 +69,7 @@ def test_nothing_lies_on_anything_else(
     layout = lay_out(made_up(cols=shape[0], rows=shape[1]).layers.overview, side)
     unit, (width, height) = layout.unit, layout.canvas
     boxes = [(*at, *layout.frame.size) for at in layout.panels]
-    boxes += [(*layout.facts, 27 * unit, 26 * unit), (*layout.table, 27 * unit, 15 * unit)]
+    boxes += [(*layout.facts, 27 * unit, round(FACTS_HIGH * unit)), (*layout.table, 27 * unit, 15 * unit)]
     for n, (x, y, wide, high) in enumerate(boxes):
         assert x >= 0 <= y
         assert x + wide <= width
@@ -87,15 +90,16 @@ def test_legend_and_panels_tell_results_apart(made_up: Callable[..., Any], tmp_p
         "percent_viable": 88.0,
         "limit_of_full_text": "62 % and more cannot be told from all",
     }
+    far = {**slide.result, "ood_mm2": 0.4 * slide.result["tumour_mm2"]}
     other |= {"limit_of_blank_text": "up to 38 % cannot be told from none"}
     found = []
-    for n, result in enumerate((slide.result, other, none, out_of_domain, doubted, no_viable, limited)):
+    for n, result in enumerate((slide.result, other, none, out_of_domain, doubted, no_viable, limited, far)):
         write_overlay(tmp_path / f"{n}.png", slide.layers, result, CAPTION, sized(1200))
         found.append(picture(tmp_path / f"{n}.png"))
     assert len({one.shape for one in found}) == 1
     layout = lay_out(slide.layers.overview, 1200)
     (x, y), unit = layout.facts, layout.unit
-    facts = np.s_[y : y + 26 * unit, x : x + 27 * unit]
+    facts = np.s_[y : y + round(FACTS_HIGH * unit), x : x + 27 * unit]
     for one, two in combinations(range(len(found)), 2):
         assert (found[one][facts] != found[two][facts]).any()
         changed = (found[one] != found[two]).any(axis=-1)
@@ -121,7 +125,12 @@ def test_the_longest_legend_fits_into_its_place(
         "warnings": [{"code": code, "text": ""} for code in SHORT],
     }
     caption = Caption(
-        "a name of forty letters, as scanners write.svs", "densenet (0123abcd)", CAPTION.pixel_size
+        "a name of forty letters, as scanners write.svs",
+        "densenet (0123abcd)",
+        load_spec("phantom").notice + ", research demonstration of 4 cases",
+        CAPTION.pixel_size,
+        "0.1.0.dev1234",
+        "2026-11-29",
     )
     write_overlay(tmp_path / "o.png", slide.layers, result, caption, sized(side))
     layout = lay_out(slide.layers.overview, side)

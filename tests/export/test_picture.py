@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from tests.helpers.colour_vision import as_a_protanope, ciede2000
 from wsi_necrosis.export.picture import (
+    ABSTAINED_GAP,
+    ABSTAINED_LINE,
+    Frame,
+    Layers,
     class_map,
+    class_swatches,
     draw_scale_bar,
     fit,
     heat_colours,
@@ -21,8 +27,13 @@ from wsi_necrosis.export.picture import (
 )
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.scores.labels import CellLabel
+from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.mask import MaskClass
+
+ABSTAINED_GREYS = (ABSTAINED_LINE, ABSTAINED_GAP)
+OPACITY = load_settings().export.overlay_opacity
 
 
 def test_pixels_are_square_in_micrometres(made_up: Callable[..., Any]) -> None:
@@ -68,7 +79,7 @@ def _near(found: np.ndarray, reach: int) -> np.ndarray:
     return grown
 
 
-@pytest.mark.parametrize("value", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("value", [1, 3, 5])  # the others are hatched
 def test_full_opacity_shows_the_palette_itself(made_up: Callable[..., Any], value: int) -> None:
     slide = made_up(fill="tissue")
     heat = replace(slide.heatmap, label=np.full_like(slide.heatmap.label, value))
@@ -88,9 +99,61 @@ def test_each_place_has_the_colour_of_its_cell(made_up: Callable[..., Any]) -> N
     frame = fit(slide.layers.overview, 960, 640)
     picture = heat_picture(slide.layers, frame)
     for row, col in np.ndindex(2, 3):
-        wanted = heat_colours(slide.heatmap.channels[2, row, col])
+        wanted = [heat_colours(slide.heatmap.channels[2, row, col])]
+        if slide.heatmap.label[row, col] == CellLabel.ABSTAINED:
+            wanted = [np.uint8(grey) for grey in ABSTAINED_GREYS]
         inside = picture[row * 320 + 8 : row * 320 + 312, col * 320 + 8 : col * 320 + 312]
-        assert (inside == wanted).all()
+        assert colours(inside) == colours(np.array(wanted))
+
+
+def colours(picture: np.ndarray) -> set[tuple[int, ...]]:
+    return set(map(tuple, np.unique(picture.reshape(-1, 3), axis=0).tolist()))
+
+
+def all_of(made_up: Callable[..., Any], label: int, tissue: tuple[int, int, int] | None = None) -> Layers:
+    """A slide of tissue of one colour whose cells all have one label."""
+    layers = made_up(fill="tissue").layers
+    rgb = layers.overview.rgb if tissue is None else np.full_like(layers.overview.rgb, tissue)
+    overview = replace(layers.overview, rgb=rgb)
+    heatmap = replace(layers.heatmap, label=np.full_like(layers.heatmap.label, label))
+    return replace(layers, overview=overview, heatmap=heatmap)
+
+
+@pytest.mark.parametrize("label", [1, 2, 3, 4, 5])
+def test_a_swatch_looks_as_the_map_does(made_up: Callable[..., Any], label: int) -> None:
+    layers, frame = all_of(made_up, label), fit(made_up().layers.overview, 600, 600)
+    (swatch,) = class_swatches(layers, frame, [label], (48, 24), OPACITY)
+    assert colours(swatch[1:-1, 1:-1]) == colours(class_map(layers, frame, OPACITY))
+    assert len(colours(swatch[1:-1, 1:-1])) == (
+        2 if label in {CellLabel.NON_VIABLE, CellLabel.ABSTAINED} else 1
+    )
+
+
+TISSUES = {"pale": (230, 195, 215), "pink": (214, 150, 190), "purple": (130, 90, 150)}
+
+
+@pytest.mark.parametrize("tissue", TISSUES)
+def test_protanopes_see_which_tumour_is_viable(made_up: Callable[..., Any], tissue: str) -> None:
+    """Lines and gaps of non-viable tumour differ, and one of them from viable tumour, by 20 of CIEDE2000 and more."""
+    viable, non_viable = (
+        class_map(all_of(made_up, label, TISSUES[tissue]), Frame(400, 280, 3.0), OPACITY)
+        for label in (CellLabel.VIABLE, CellLabel.NON_VIABLE)
+    )
+    (fill,) = colours(viable)
+    line, gap = sorted(colours(non_viable))
+    assert line == PALETTE[CellLabel.NON_VIABLE].rgb
+    fill, line, gap = (as_a_protanope(each) for each in (fill, line, gap))
+    assert ciede2000(line, gap) > 20
+    assert max(ciede2000(line, fill), ciede2000(gap, fill)) > 20
+
+
+def test_abstained_tissue_has_no_colour_of_the_scale(made_up: Callable[..., Any]) -> None:
+    layers = all_of(made_up, CellLabel.ABSTAINED)
+    certain = np.full_like(layers.heatmap.channels, 0.99)
+    picture = heat_picture(
+        replace(layers, heatmap=replace(layers.heatmap, channels=certain)), Frame(300, 210, 4.0)
+    )
+    assert colours(picture) == colours(np.array(ABSTAINED_GREYS))
 
 
 def test_heat_scale_is_absolute() -> None:

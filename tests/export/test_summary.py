@@ -11,6 +11,11 @@ from wsi_necrosis.export import summary
 from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.provenance import RESULT_VERSION
 
+AREAS = {
+    f"{name}_{way}": area
+    for name, area in (("non_tumour", 2.5), ("non_viable", 3.75), ("viable", 1.25))
+    for way in ("by_class", "soft")
+}
 RESULT = {
     "schema_version": RESULT_VERSION,
     "slide_id": "b.svs",
@@ -18,14 +23,18 @@ RESULT = {
     "status": "scored",
     "reason": None,
     "n_tiles": 12,
-    "ledger": {"mm2": {"viable": 1.25, "non_viable": 3.75}},
+    "ledger": {"mm2": {"background": 1 / 3} | AREAS},
+    "tumour_mm2": 5.0,
+    "viable_mm2": 1.25,
+    "non_viable_mm2": 3.75,
+    "non_tumour_mm2": 2.5,
     "ood_mm2": 0.5,
     "defocus_mm2": 0.25,
     "percent_viable": 25.0,
     "percent_necrosis": 75.0,
-    "estimator": "hard",
+    "estimator": "by_class",
     "percent_viable_soft": 37.5,
-    "percent_viable_hard": 25.0,
+    "percent_viable_by_class": 25.0,
     "finding": None,
     "percent_viable_if_abstained": {"all_non_viable": 24.0, "all_viable": 28.0},
     "limit_of_blank": {"mean": 21.0, "limit": 38.0, "cases": 2},
@@ -36,7 +45,7 @@ RESULT = {
     "provenance": {
         "inputs": {"slide": {"fingerprint": "abc"}},
         "slide": {"mpp_x": 0.5, "mpp_y": 0.25, "mpp_source": "metadata"},
-        "model": {"name": "default"},
+        "model": {"name": "default", "sha256": "ab12"},
         "versions": {"wsi-necrosis": "0.1.0"},
     },
 }
@@ -67,9 +76,10 @@ def test_a_row_per_result_sorted_and_rebuilt(tmp_path: Path) -> None:
         "1.25",
         "10.0",
     )
-    assert (first["warnings"], first["warnings_text"]) == ("undecided;ood_tissue", "a, b; c | d")
-    assert (first["estimator"], first["percent_viable_soft"], first["percent_viable_hard"]) == (
-        "hard",
+    assert (first["warnings"], first["model_sha256"]) == ("undecided;ood_tissue", "ab12")
+    assert (first["background_mm2"], first["tumour_mm2"]) == ("0.333333", "5.0")  # six digits
+    assert (first["estimator"], first["percent_viable_soft"], first["percent_viable_by_class"]) == (
+        "by_class",
         "37.5",
         "25.0",
     )
@@ -96,7 +106,7 @@ def test_results_of_an_older_schema_are_left_out_and_named(
     write_summary(tmp_path)
     assert [row["slide_id"] for row in rows(tmp_path)] == ["new.svs"]
     assert "old.svs" in caplog.text
-    assert "schema version is 1, not 5" in caplog.text
+    assert f"schema version is 1, not {RESULT_VERSION}" in caplog.text
 
 
 def test_a_damaged_result_is_left_out_and_nothing_gives_no_file(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ HINT = "scores moved: raise SCORE_VERSION, renew the table, and say so in CHANGE
 
 
 def phantom_areas() -> dict[str, float]:
-    """Areas in mm2 of a small phantom by the phantom's model, soft and hard."""
+    """Areas in mm2 of a small phantom by the phantom's model, soft and by class."""
     with tempfile.TemporaryDirectory() as scratch:
         slide = Path(scratch) / "golden.tiff"
         write_phantom(slide, np.random.default_rng(11), side_mm=2.0)

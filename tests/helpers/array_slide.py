@@ -11,7 +11,7 @@ import numpy as np
 
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo
-from wsi_necrosis.slides.pyramid import Region
+from wsi_necrosis.slides.stored_levels import Region
 
 MPP = Mpp(1.0, 1.0)
 

@@ -41,7 +41,7 @@ def scores(
     prob = np.asarray(prob, np.float32)
     shape = prob.shape[:2]
     scored = np.isfinite(prob[..., 0])
-    px = np.zeros((*shape, 4), np.uint32)
+    px = np.zeros((*shape, 5), np.uint32)
     px[..., 1] = np.where(scored, tissue, 0)
     px[..., 0] = 7
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,7 +70,7 @@ def stores(draw: st.DrawFn) -> Scores:
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     state = draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 3)))
-    px = draw(hnp.arrays(np.uint32, (*shape, 4), elements=st.integers(0, 4000)))
+    px = draw(hnp.arrays(np.uint32, (*shape, 5), elements=st.integers(0, 4000)))
     px[..., 1] *= state == CellState.SCORED
     prob = np.where((state == CellState.SCORED)[..., None], random_prob(rng, shape), np.nan)
     store = scores(np.zeros((*shape, 3)))
@@ -101,7 +101,7 @@ thresholds = st.builds(
     max_defocus_share=st.sampled_from([0.0, 0.5, 1.0]),
     max_unreadable_share=st.sampled_from([0.2, 1.0]),
     min_tumour_mm2=st.sampled_from([0.0, 0.001]),
-    estimator=st.sampled_from(["auto", "soft", "hard"]),
+    estimator=st.sampled_from(["auto", "soft", "by_class"]),
     not_evaluable_top_prob=st.sampled_from([0.0, 0.6]),
 )
 

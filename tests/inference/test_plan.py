@@ -70,7 +70,7 @@ def test_what_is_known_of_the_percentage_changes_the_measuring_and_no_score(
 
 
 def test_the_estimator_is_no_input_of_the_scores(painted: Path) -> None:
-    before, after = plan(painted).fingerprints, plan(painted, "quantify.estimator=hard").fingerprints
+    before, after = plan(painted).fingerprints, plan(painted, "quantify.estimator=by_class").fingerprints
     assert {name for name in before if before[name] != after[name]} == {"measuring", "export"}
 
 

@@ -39,9 +39,9 @@ def rgb() -> np.ndarray:
 
 
 def tissue_everywhere_but_on_glass() -> np.ndarray:
-    px = np.zeros((2, 3, 4), np.uint32)
+    px = np.zeros((2, 3, 5), np.uint32)
     px[..., 1] = 64
-    px[1, 0] = (64, 0, 0, 0)
+    px[1, 0] = (64, 0, 0, 0, 0)
     return px
 
 
@@ -96,7 +96,7 @@ def test_an_unreadable_tile_costs_its_cell_and_no_other(model: TileModel, rgb: n
     whole = Scorer(ArraySlide(rgb), model, GRID, 4).score(BLOCK, px, WorkerStats())
     found = Scorer(ArraySlide(rgb, (Box(40, 8, 4, 4),)), model, GRID, 4).score(BLOCK, px, WorkerStats())
     assert found.state[0, 1] == CellState.UNREADABLE
-    assert found.px[0, 1].tolist() == [0, 0, 64, 0]
+    assert found.px[0, 1].tolist() == [0, 0, 64, 0, 0]
     assert np.isnan(found.prob[0, 1]).all()
     others = np.ones((2, 3), bool)
     others[0, 1] = False
@@ -105,7 +105,7 @@ def test_an_unreadable_tile_costs_its_cell_and_no_other(model: TileModel, rgb: n
 
 
 def test_a_block_without_tissue_reads_nothing(model: TileModel, rgb: np.ndarray) -> None:
-    slide, px = ArraySlide(rgb), np.zeros((2, 3, 4), np.uint32)
+    slide, px = ArraySlide(rgb), np.zeros((2, 3, 5), np.uint32)
     found = Scorer(slide, model, GRID, 4).score(BLOCK, px, WorkerStats())
     assert slide.reads == []
     assert (found.state == CellState.NO_TISSUE).all()

@@ -50,7 +50,7 @@ def test_the_model_outlives_a_job_and_the_slide_does_not(job: Job, tmp_path: Pat
 
 
 def test_tiles_are_cells_with_tissue() -> None:
-    px = np.zeros((2, 3, 4), np.uint32)
+    px = np.zeros((2, 3, 5), np.uint32)
     px[0, 1, 1] = 7
     px[1, 2, 1] = 1
     px[1, 1, 0] = 9  # background

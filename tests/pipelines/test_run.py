@@ -1,6 +1,8 @@
 """Real slides, and models of every kind, through `pipelines.run.run`."""
 
+import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +16,15 @@ import zarr
 from PIL import Image
 
 from tests.helpers.models import save_model_with_ood_limit, save_random_model
+from tests.helpers.regions import areas_of
 from tests.helpers.runs import FILES, WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import QuietWatcher
+from wsi_necrosis.names import safe_name
 from wsi_necrosis.pipelines.console.printout import as_json, describe
 from wsi_necrosis.pipelines.run import dry_run, run
+from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
@@ -54,6 +59,23 @@ def test_a_real_slide_ends_with_every_file(data_dir: Path, tmp_path: Path) -> No
     assert "scoring 28 tiles" in (folder / "log.txt").read_text()
 
 
+MONTAGES = {
+    "square": ("--cells", "5"),
+    "oblong pixels": ("--cells", "5", "--vendor", "generic", "--mpp", "0.5", "0.25"),
+    "shifted": ("--cells", "6", "--clusters", "2.5", "--offset", "300"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MONTAGES)
+def test_areas_measured_on_regions_are_those_of_the_ledger(data_dir: Path, tmp_path: Path, kind: str) -> None:
+    slide = montage(data_dir, tmp_path / "m.tiff", *MONTAGES[kind])
+    result = measure(slide, tmp_path / "out", "model.name=fast", "quantify.max_uncertainty=0.8")
+    found, ledger = areas_of(tmp_path / "out" / "slides" / "m.tiff", result)
+    assert found == pytest.approx(ledger, rel=0.01)
+    assert min(ledger[term] for term in ledger if term != "unreadable") > 0
+
+
 @pytest.mark.slow
 def test_a_montage_gives_a_percentage_and_its_geometry(data_dir: Path, tmp_path: Path) -> None:
     slide = montage(
@@ -65,7 +87,7 @@ def test_a_montage_gives_a_percentage_and_its_geometry(data_dir: Path, tmp_path:
     ledger = result["ledger"]
     plane_mm2 = (8 * 1024 * 0.5 / 1e3) * (8 * 1024 * 0.25 / 1e3)
     assert ledger["total_px"] * ledger["pixel_mm2"] == pytest.approx(plane_mm2, rel=1e-6)
-    tissue = sum(ledger["mm2"][name] for name in ("non_tumour", "non_viable", "viable"))
+    tissue = sum(ledger["mm2"][f"{name}_by_class"] for name in ("non_tumour", "non_viable", "viable"))
     painted = 45 * 1024**2 * 0.5 * 0.25 / 1e6  # 45 of the 64 lattice cells lie inside the ellipse
     assert tissue <= painted * 1.01
     assert tissue >= painted * 0.7  # holes of marrow fat and cracks are glass
@@ -141,10 +163,12 @@ def consistent(folder: Path, result: dict[str, Any]) -> bool:
     )
     assert len(tissue) == result["n_tiles"] > 0
     assert sum(ledger["px"].values()) == ledger["total_px"]
-    found = ledger["mm2"]["soft_viable"], ledger["mm2"]["soft_non_viable"]
+    found = ledger["mm2"]["viable_soft"], ledger["mm2"]["non_viable_soft"]
     assert found == pytest.approx((viable, non_viable), rel=1e-5)  # nothing abstains
     assert (result["viable_mm2"], result["tumour_mm2"]) == pytest.approx((found[0], sum(found)))
-    if ledger["px"]["viable"] + ledger["px"]["non_viable"] == 0:  # random weights may class all cells as one
+    if (
+        ledger["px"]["viable_by_class"] + ledger["px"]["non_viable_by_class"] == 0
+    ):  # random weights may class all cells as one
         assert result["reason"] in {"too_little_tumour", "no_tumour"}
         return True
     percent = 100 * viable / (viable + non_viable)
@@ -212,7 +236,7 @@ def test_a_slide_unlike_all_training_tiles_is_out_of_domain(small: Path, tmp_pat
     assert result["tumour_mm2"] == result["viable_mm2"] == 0
     mm2 = result["ledger"]["mm2"]
     assert mm2["abstained"] == result["ood_mm2"] > 0
-    assert mm2["viable"] == mm2["non_viable"] == mm2["non_tumour"] == 0
+    assert mm2["viable_by_class"] == mm2["non_viable_by_class"] == mm2["non_tumour_by_class"] == 0
     said = {each["code"]: each["text"] for each in result["warnings"]}
     assert said["ood_tissue"].startswith("100 % of the tissue")
     regions = json.loads((folder / "regions.geojson").read_text())["features"]
@@ -231,3 +255,21 @@ def test_a_limit_that_nothing_exceeds_changes_nothing(small: Path, tmp_path: Pat
     assert codes[0] - codes[1] == {"ood_not_recognised"}
     ood = ScoreStore(tmp_path / "limited" / "slides" / small.name).read().ood
     assert 0 < np.nanmin(ood) <= np.nanmax(ood) < 1e-3
+
+
+@pytest.mark.parametrize("name", [b"a\xff.tiff", b"=1+1.tiff", b"n" * 249 + b".tiff", b"two\nlines.tiff"])
+def test_a_slide_of_any_name_is_measured_and_found_again(tmp_path: Path, name: bytes) -> None:
+    slide = tmp_path / os.fsdecode(name)
+    write_phantom(tmp_path / "p.tiff", side_mm=0.25)
+    (tmp_path / "p.tiff").rename(slide)
+    result = run(
+        slide, tmp_path / "out", load_settings(overrides=["model.name=phantom"]), QuietWatcher()
+    ).result
+    assert result["slide_id"] == safe_name(slide.name)
+    text = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8-sig")
+    (row,) = csv.DictReader(text.splitlines())
+    assert row["slide_id"].removeprefix("'") == result["slide_id"]
+    assert not row["slide_id"].startswith("=")
+    folder = tmp_path / "out" / "slides" / result["slide_id"]
+    assert list(verify_slide(folder, full=True)) == []
+    assert set(pq.read_table(folder / "tiles.parquet")["slide_id"].to_pylist()) == {result["slide_id"]}

@@ -18,7 +18,8 @@ GUESS = (1 / 3, 1 / 3, 1 / 3)
 
 def said(percent: float, figures: EstimatorFigures | None = None, decision: Decision = SURE) -> list[str]:
     return [
-        each.code for each in doubts({"soft": percent, "hard": percent}, "soft", figures, decision, SHIPPED)
+        each.code
+        for each in doubts({"soft": percent, "by_class": percent}, "soft", figures, decision, SHIPPED)
     ]
 
 
@@ -76,13 +77,13 @@ def test_a_number_within_a_limit_is_warned_of(percent: float, expected: list[str
 
 @given(st.floats(0, 100), st.floats(0, 100))
 def test_estimators_that_differ_are_warned_of_whichever_leads(soft: float, hard: float) -> None:
-    for leads in ("soft", "hard"):
-        found = [each.code for each in doubts({"soft": soft, "hard": hard}, leads, None, SURE, SHIPPED)]
+    for leads in ("soft", "by_class"):
+        found = [each.code for each in doubts({"soft": soft, "by_class": hard}, leads, None, SURE, SHIPPED)]
         assert found == (["estimators_differ"] if abs(soft - hard) > 10 else [])
 
 
 def test_warnings_name_their_numbers() -> None:
-    (warning,) = doubts({"soft": 26.04, "hard": 6.0}, "hard", None, SURE, SHIPPED)
+    (warning,) = doubts({"soft": 26.04, "by_class": 6.0}, "by_class", None, SURE, SHIPPED)
     assert warning == ResultWarning(
         "estimators_differ",
         "percent viable is 26.0 by probability and 6.0 by class: more than 10 points apart",
@@ -90,9 +91,9 @@ def test_warnings_name_their_numbers() -> None:
 
 
 def test_limits_are_judged_by_the_number_that_leads() -> None:
-    percents = {"soft": 45.0, "hard": 36.0}
+    percents = {"soft": 45.0, "by_class": 36.0}
     assert [each.code for each in doubts(percents, "soft", FIGURES, SURE, SHIPPED)] == []
-    assert [each.code for each in doubts(percents, "hard", FIGURES, SURE, SHIPPED)] == [
+    assert [each.code for each in doubts(percents, "by_class", FIGURES, SURE, SHIPPED)] == [
         "within_limit_of_blank"
     ]
 

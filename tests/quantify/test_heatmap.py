@@ -26,7 +26,7 @@ def scores(shape: tuple[int, int], seed: int = 0) -> Scores:
     state = rng.choice([0, 1, 2, 2, 2, 3], size=shape).astype(np.uint8)
     scored = state == CellState.SCORED
     prob = np.where(scored[..., None], rng.dirichlet((1, 1, 1), size=shape), np.nan).astype(np.float32)
-    px = np.zeros((*shape, 4), np.uint32)
+    px = np.zeros((*shape, 5), np.uint32)
     px[..., 1] = scored * 9
     plane = Box(30, 50, shape[1] * 200, shape[0] * 100)
     grid = TileGrid(plane, (4.0, 2.0), Mpp(1.0, 1.0), 100, 50, 8)

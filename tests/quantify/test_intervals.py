@@ -45,7 +45,7 @@ def test_blocks_are_square_in_mm_where_pixels_are_not() -> None:
 def test_interval_names_its_target_and_what_it_leaves_out() -> None:
     found = measured((3, 4)).interval
     assert found is not None
-    assert found.target.startswith("T2")
+    assert found.target.startswith("expected over the tumour")
     assert "classifier error" in found.covers
     assert "not covered" in found.covers
     assert found.confidence == 0.95
@@ -92,7 +92,7 @@ def test_moving_cells_within_a_block_changes_nothing(seed: int) -> None:
 def test_hard_sums_are_resampled_as_certain_cells_are() -> None:
     prob = random_prob(np.random.default_rng(4), (32, 32))
     certain = np.eye(3, dtype=np.float32)[prob.argmax(axis=-1)]
-    hard = measure(scores(prob), settings(estimator="hard"))
+    hard = measure(scores(prob), settings(estimator="by_class"))
     soft = measure(scores(certain), settings(estimator="soft"))
     assert hard.interval is not None
     assert hard.interval == soft.interval
@@ -104,7 +104,7 @@ def test_hard_blocks_without_a_cell_of_tumour_are_not_drawn() -> None:
     prob = random_prob(np.random.default_rng(4), (32, 32))
     prob[:8] = (0.6, 0.3, 0.1)  # no tumour by class, and some by probability
     prob[:8, :8] = (0.4, 0.3, 0.3)  # likely tumour, in one block of 4 mm; of no class of tumour
-    hard, soft = (measure(scores(prob), settings(estimator=each)).interval for each in ("hard", "soft"))
+    hard, soft = (measure(scores(prob), settings(estimator=each)).interval for each in ("by_class", "soft"))
     assert hard is not None
     assert soft is not None
     assert (hard.n_blocks, hard.n_tumour_blocks) == (12, 12)

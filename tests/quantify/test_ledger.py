@@ -36,7 +36,7 @@ def test_ledger_adds_up_to_the_plane_exactly(store: Scores, wanted: QuantifySett
     assert sum(by_reason.values()) == ledger.abstained
     assert score.ood_mm2 == by_reason["ood"] * store.px_mm2
     assert score.defocus_mm2 == by_reason["defocus"] * store.px_mm2
-    terms = store.px.reshape(-1, 4).sum(axis=0, dtype=int)
+    terms = store.px.reshape(-1, 5).sum(axis=0, dtype=int)
     classed = ledger.non_tumour + ledger.non_viable + ledger.viable
     assert ledger.total == terms.sum()
     assert (ledger.background, ledger.unreadable, ledger.outside_region) == (terms[0], terms[2], terms[3])

@@ -108,16 +108,18 @@ def test_percent_viable_is_of_soft_areas() -> None:
     viable, non_viable = 0.6 * 1 + 0.2 * 3, 0.2 * 1 + 0.7 * 3  # mm2
     assert score.status == "scored"
     assert score.percent_viable == pytest.approx(100 * viable / (viable + non_viable), rel=1e-6)
-    assert score.percent_viable_hard == pytest.approx(25)
+    assert score.percent_viable_by_class == pytest.approx(25)
     assert score.viable_mm2 == pytest.approx(viable, rel=1e-6)
     assert score.tumour_mm2 == pytest.approx(viable + non_viable, rel=1e-6)
     area = score.ledger.area_mm2()
-    assert (area["viable"], area["non_viable"], area["non_tumour"]) == pytest.approx((1.0, 3.0, 0.5))
-    assert area["soft_viable"] == pytest.approx(viable, rel=1e-6)
+    assert [area[f"{name}_by_class"] for name in ("viable", "non_viable", "non_tumour")] == pytest.approx(
+        [1.0, 3.0, 0.5]
+    )
+    assert area["viable_soft"] == pytest.approx(viable, rel=1e-6)
     assert area["background"] == pytest.approx(3 * 7 * 0.001)
 
 
-@pytest.mark.parametrize("estimator", ["soft", "hard"])
+@pytest.mark.parametrize("estimator", ["soft", "by_class"])
 def test_no_cell_of_tumour_is_not_evaluable_by_either_estimator(estimator: str) -> None:
     score = measure(scores(np.full((40, 40, 3), (0.6, 0.2, 0.2))), settings(estimator=estimator))
     expected = "too_little_tumour" if estimator == "soft" else "no_tumour"
@@ -130,7 +132,7 @@ def test_too_little_tumour_is_never_0_or_100_percent(kind: tuple[float, ...]) ->
     prob = np.array([[kind, NON_TUMOUR]])
     score = measure(scores(prob, np.array([[999, 1500]])), SHIPPED)
     assert (score.status, score.reason) == ("not_evaluable", "too_little_tumour")
-    assert score.percent_viable is score.percent_necrosis is score.percent_viable_hard is None
+    assert score.percent_viable is score.percent_necrosis is score.percent_viable_by_class is None
     assert score.percent_viable_if_abstained is score.interval is None
     assert score.interval_reason
     assert score.tumour_mm2 == pytest.approx(0.999)
@@ -217,7 +219,7 @@ def test_too_much_ood_tissue_is_out_of_domain(ood_px: int, share: float, reason:
     assert score.ood_mm2 == pytest.approx(ood_px * 0.001)
     assert score.tumour_mm2 == pytest.approx(2.0)
     if reason:
-        assert score.percent_viable is score.percent_necrosis is score.percent_viable_hard is None
+        assert score.percent_viable is score.percent_necrosis is score.percent_viable_by_class is None
         assert score.percent_viable_if_abstained is score.interval is None
 
 
@@ -268,13 +270,14 @@ def test_keys_have_a_fixed_order() -> None:
     scored, empty = measured((3, 4)).to_dict(), measure(scores(np.full((1, 1, 3), np.nan)), SHIPPED).to_dict()
     assert list(scored) == list(empty)
     assert list(scored)[:4] == ["status", "reason", "policy", "percent_viable"]
-    terms = ["outside_region", "unreadable", "background", "abstained", "non_tumour", "non_viable", "viable"]
+    terms = ["outside_region", "not_scanned", "unreadable", "background", "abstained"]
+    terms += [f"{name}_by_class" for name in ("non_tumour", "non_viable", "viable")]
     assert list(scored["ledger"]["px"]) == terms
-    assert list(scored["ledger"]["mm2"])[:7] == terms
+    assert list(scored["ledger"]["mm2"])[:8] == terms
     assert scored["ledger"]["total_px"] == sum(scored["ledger"]["px"].values())
 
 
-BOTH = pytest.mark.parametrize("estimator", ["soft", "hard"])
+BOTH = pytest.mark.parametrize("estimator", ["soft", "by_class"])
 FEW_DRAWS = {"min_tumour_mm2": 0.0, "not_evaluable_top_prob": 0.0, "bootstrap_draws": 20}
 
 
@@ -309,13 +312,13 @@ def test_swapping_viable_and_non_viable_mirrors_the_result(estimator: str, store
 def test_hard_sums_are_counts_by_area_and_soft_sums_of_certain_cells(
     store: Scores, wanted: QuantifySettings
 ) -> None:
-    hard = measure(store, wanted.model_copy(update={"estimator": "hard", "not_evaluable_top_prob": 0.0}))
+    hard = measure(store, wanted.model_copy(update={"estimator": "by_class", "not_evaluable_top_prob": 0.0}))
     ledger = hard.ledger
     assert hard.viable_mm2 == pytest.approx(ledger.viable * store.px_mm2)
     assert hard.tumour_mm2 == pytest.approx((ledger.viable + ledger.non_viable) * store.px_mm2)
     if hard.percent_viable is not None:
         share = ledger.viable / (ledger.viable + ledger.non_viable)
-        assert hard.percent_viable == hard.percent_viable_hard == pytest.approx(100 * share)
+        assert hard.percent_viable == hard.percent_viable_by_class == pytest.approx(100 * share)
     certain = np.eye(3, dtype=np.float32)[np.nan_to_num(store.prob).argmax(axis=-1)]
     prob = np.where(np.isnan(store.prob), store.prob, certain)
     soft = measure(replace(store, prob=prob), wanted.model_copy(update={"estimator": "soft"}))
@@ -325,17 +328,23 @@ def test_hard_sums_are_counts_by_area_and_soft_sums_of_certain_cells(
 
 @given(stores())
 def test_both_estimators_stand_beside_the_one_that_leads(store: Scores) -> None:
-    soft, hard = (measure(store, settings(estimator=each, **FEW_DRAWS)) for each in ("soft", "hard"))
-    assert (soft.percent_viable_soft, soft.percent_viable_hard) == (soft.percent_viable, hard.percent_viable)
-    assert (hard.percent_viable_soft, hard.percent_viable_hard) == (soft.percent_viable, hard.percent_viable)
+    soft, hard = (measure(store, settings(estimator=each, **FEW_DRAWS)) for each in ("soft", "by_class"))
+    assert (soft.percent_viable_soft, soft.percent_viable_by_class) == (
+        soft.percent_viable,
+        hard.percent_viable,
+    )
+    assert (hard.percent_viable_soft, hard.percent_viable_by_class) == (
+        soft.percent_viable,
+        hard.percent_viable,
+    )
     assert soft.ledger == hard.ledger
 
 
 def test_the_settings_name_the_estimator_else_the_model_does() -> None:
     figures = EstimatorFigures(26.0, 0.5, 25.0)
-    known = Quantity("hard", figures, figures)
-    assert leading_estimator(SHIPPED, None) == "hard"
-    assert leading_estimator(SHIPPED, known) == "hard"
+    known = Quantity("by_class", figures, figures)
+    assert leading_estimator(SHIPPED, None) == "by_class"
+    assert leading_estimator(SHIPPED, known) == "by_class"
     assert leading_estimator(settings(estimator="soft"), known) == "soft"
     assert leading_estimator(settings(estimator="soft"), None) == "soft"
 
@@ -343,7 +352,7 @@ def test_the_settings_name_the_estimator_else_the_model_does() -> None:
 def test_limits_are_those_of_the_estimator_that_leads() -> None:
     blank = EndOfScale(21.0, 38.0, 2)
     known = Quantity(
-        "hard", EstimatorFigures(26.0, 0.5, 25.0), EstimatorFigures(24.0, 0.6, 20.0, blank, None)
+        "by_class", EstimatorFigures(26.0, 0.5, 25.0), EstimatorFigures(24.0, 0.6, 20.0, blank, None)
     )
     store = scores(np.array([[VIABLE, NON_VIABLE]]), np.array([[1000, 3000]]))
     hard, soft = measure(store, SHIPPED, known), measure(store, settings(estimator="soft"), known)
@@ -362,7 +371,7 @@ def test_where_no_cell_is_viable_none_was_found_and_there_is_no_interval(estimat
     assert (
         none.interval_reason == "interval: not available (no viable cell: resampled tissue has none either)"
     )
-    assert none.percent_viable == (0 if estimator == "hard" else pytest.approx(18, abs=1))
+    assert none.percent_viable == (0 if estimator == "by_class" else pytest.approx(18, abs=1))
     mirrored = measure(scores(prob[..., [0, 2, 1]]), settings(estimator=estimator))
     assert (mirrored.finding, mirrored.interval) == ("no_non_viable", None)
     assert "no cell of non-viable tumour" in str(mirrored.interval_reason)
@@ -376,6 +385,6 @@ def test_a_viable_cell_that_abstained_or_holds_no_tissue_was_not_found() -> None
 
 def test_the_minimum_is_of_the_leading_estimators_area() -> None:
     store = scores(np.array([[(0.6, 0.2, 0.2), NON_VIABLE]]), np.array([[5000, 900]]))
-    soft, hard = (measure(store, settings(estimator=each)) for each in ("soft", "hard"))
+    soft, hard = (measure(store, settings(estimator=each)) for each in ("soft", "by_class"))
     assert (soft.status, soft.tumour_mm2) == ("scored", pytest.approx(2.9))
     assert (hard.reason, hard.tumour_mm2) == ("too_little_tumour", pytest.approx(0.9))

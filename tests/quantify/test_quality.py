@@ -154,7 +154,7 @@ def test_tissue_is_dense_by_its_optical_density() -> None:
     rgb[0, 0] = 30
     plane, mpp = Box(0, 0, 32, 32), Mpp(4.0, 4.0)
     overview = Overview(rgb, np.zeros((4, 4), bool), plane, (8, 8), mpp)
-    tissue = Tissue(overview, TissueMask(kind, plane, (8, 8), mpp))
+    tissue = Tissue(overview, TissueMask(kind, plane, (8, 8), mpp), overview)
     assert density_of(tissue, RANGES) == (pytest.approx(-np.log(121 / 256), abs=0.05), pytest.approx(12.5))
     assert density_of(tissue, None) is None
 

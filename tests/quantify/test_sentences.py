@@ -32,7 +32,7 @@ from wsi_necrosis.settings.run import QuantifySettings
 
 ROOT = Path(__file__).parents[2]
 ENDS = EndOfScale(21.2, 37.9, 2), EndOfScale(88.1, 70.2, 3)
-KNOWN = Quantity("hard", EstimatorFigures(26.0, 0.5, 25.0), EstimatorFigures(24.0, 0.6, 20.0, *ENDS))
+KNOWN = Quantity("by_class", EstimatorFigures(26.0, 0.5, 25.0), EstimatorFigures(24.0, 0.6, 20.0, *ENDS))
 
 
 def result_of(

@@ -74,7 +74,7 @@ def test_a_folder_is_measured_again_without_the_model(job: Job, tmp_path: Path) 
     wanted = report.settings.quantify.model_copy(update={"min_tumour_mm2": 0.01})
     score = report.measure(wanted)
     assert score == wn.measure(report.scores(), wanted, report.quantity)
-    assert (score.estimator, score.limit_of_blank) == ("hard", figures.blank)
+    assert (score.estimator, score.limit_of_blank) == ("by_class", figures.blank)
     soft = report.measure(wanted.model_copy(update={"estimator": "soft"}))
     assert soft.percent_viable == score.percent_viable_soft != score.percent_viable
 

@@ -56,8 +56,14 @@ def test_a_lost_list_is_a_fault(folder: Path) -> None:
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "percentage": (lambda result: result.update(percent_viable=1.5), "percent_viable is 1.5; measured again"),
     "tiles": (lambda result: result.update(n_tiles=1), "n_tiles is 1, the store has"),
-    "pixels": (lambda result: result["ledger"]["px"].update(viable=0), "the terms of the ledger add up to"),
-    "area": (lambda result: result["ledger"]["mm2"].update(viable=9), "the ledger's viable is 9 mm2"),
+    "pixels": (
+        lambda result: result["ledger"]["px"].update(viable_by_class=0),
+        "the terms of the ledger add up to",
+    ),
+    "area": (
+        lambda result: result["ledger"]["mm2"].update(viable_by_class=9),
+        "the ledger's viable_by_class is 9 mm2",
+    ),
     "no ledger": (lambda result: result.update(ledger={}), "its result is damaged"),
     "version": (lambda result: result.update(schema_version=1), "has schema version 1"),
 }

@@ -5,7 +5,7 @@ from wsi_necrosis.tiling.grid import PixelCount
 
 
 def test_a_failed_block_keeps_every_pixel_and_scores_none() -> None:
-    px = np.random.default_rng(0).integers(0, 9, (3, 4, 4), np.uint32)
+    px = np.random.default_rng(0).integers(0, 9, (3, 4, 5), np.uint32)
     px[0, 0, PixelCount.TISSUE], px[1, 1, PixelCount.TISSUE] = 0, 5
     before = px.copy()
     found = failed_block(px, 2)

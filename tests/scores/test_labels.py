@@ -39,7 +39,7 @@ def test_only_scored_cells_are_ood() -> None:
     empty = np.zeros((1, 6), np.float32)
     scores = Scores(
         GRID, 1.0, np.zeros((1, 6, 3), np.float32), empty, ood, no_quality((1, 6)),
-        np.zeros((1, 6, 4), np.uint32), state,
+        np.zeros((1, 6, 5), np.uint32), state,
     )  # fmt: skip
     assert ood_cells(scores, SHIPPED).tolist() == [[False, False, False, True, True, False]]
 
@@ -49,7 +49,7 @@ def test_cells_out_of_focus_are_those_that_are_scored_and_not_ood() -> None:
     ood = np.array([[0, 0, 0, 2, 0, 0]], np.float32)
     quality = no_quality((1, 6))
     quality[0, :, 0] = (2, 1, 2, 2, np.nan, 2)
-    empty, px = np.zeros((1, 6), np.float32), np.zeros((1, 6, 4), np.uint32)
+    empty, px = np.zeros((1, 6), np.float32), np.zeros((1, 6, 5), np.uint32)
     scores = Scores(GRID, 1.0, np.zeros((1, 6, 3), np.float32), empty, ood, quality, px, state)
     assert defocused_cells(scores, SHIPPED).tolist() == [[False, False, True, False, False, False]]
 

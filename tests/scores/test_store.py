@@ -19,9 +19,9 @@ PLAN = {"inputs": {"slide": "abc"}, "features": ("mean", "energy")}
 
 
 def mask_pixels() -> np.ndarray:
-    px = np.zeros((*GRID.shape, 4), np.uint32)
+    px = np.zeros((*GRID.shape, 5), np.uint32)
     px[..., 0] = 64
-    px[:4, :5] = (14, 50, 0, 0)
+    px[:4, :5] = (14, 50, 0, 0, 0)
     return px
 
 
@@ -64,11 +64,11 @@ def test_a_missing_or_foreign_store_is_refused(tmp_path: Path) -> None:
     ScoreStore.create(tmp_path, GRID, mask_pixels(), 1.6e-5, PLAN)
     path = tmp_path / "scores.zarr" / "zarr.json"
     for version in ("1", "2", '"3"'):
-        path.write_text(path.read_text().replace('"store_version": 4', f'"store_version": {version}'))
-        said = rf"scores\.zarr has store version {version}, this program reads 4; run with --overwrite"
+        path.write_text(path.read_text().replace('"store_version": 5', f'"store_version": {version}'))
+        said = rf"scores\.zarr has store version {version}, this program reads 5; run with --overwrite"
         with pytest.raises(StoreError, match=said.replace('"', "'")):
             ScoreStore(tmp_path)
-        path.write_text(path.read_text().replace(f'"store_version": {version}', '"store_version": 4'))
+        path.write_text(path.read_text().replace(f'"store_version": {version}', '"store_version": 5'))
     ScoreStore(tmp_path)
 
 

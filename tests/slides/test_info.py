@@ -9,7 +9,7 @@ import pytest
 
 from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo, check_given_mpp, settle_mpp
+from wsi_necrosis.slides.info import SlideInfo, check_given_mpp, pixel_size_warnings, settle_mpp
 
 PATH = Path("a.svs")
 INFO = SlideInfo(
@@ -82,3 +82,27 @@ def test_a_given_size_replaces_the_stated_one(caplog):
 
 def test_nothing_stated_is_unknown():
     assert settle_mpp(PATH, None, "metadata", None) == (None, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("mpp", "objective", "said"),
+    [
+        (0.5, 40.0, "40x, and its pixel size is 0.5"),
+        (1.27, 20.0, "20x, and its pixel size is 1.27"),
+        (0.25 / 2.54, 40.0, "40x, and its pixel size is 0.09843"),
+        (0.25 / 2.54, None, "per inch"),
+    ],
+)
+def test_a_pixel_size_against_the_evidence_is_doubted(mpp, objective, said):
+    (found,) = pixel_size_warnings(Mpp(mpp, mpp), "metadata", objective)
+    assert found.code == "pixel_size_doubtful"
+    assert said in found.text
+    assert "--mpp" in found.text
+
+
+@pytest.mark.parametrize(
+    ("mpp", "objective"), [(0.25, 40.0), (0.5, 20.0), (1.0, 10.0), (0.1725, 40.0), (0.13, 83.0), (0.6, None)]
+)
+def test_usual_pixel_sizes_are_not_doubted(mpp, objective):
+    assert pixel_size_warnings(Mpp(mpp, mpp), "metadata", objective) == ()
+    assert pixel_size_warnings(None, "unknown", objective) == ()

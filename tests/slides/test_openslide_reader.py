@@ -53,8 +53,8 @@ def test_files_of_a_vms_slide_are_those_that_it_names(tmp_path):
     [
         ("text.svs", b"this is no slide\n" * 50, "not a whole-slide image"),
         ("empty.svs", b"", r"empty \(0 bytes\)"),
-        ("head.tiff", b"II*\0", "not a whole-slide image"),
-        ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "not a whole-slide image"),
+        ("head.tiff", b"II*\0", "TIFF directories are damaged"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "a picture that cannot be read"),
         ("näme with blanks.svs", b"text", "not a whole-slide image"),
     ],
 )

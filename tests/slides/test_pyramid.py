@@ -13,8 +13,9 @@ from PIL import Image
 
 from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
-from wsi_necrosis.slides.pyramid import Pyramid, level_for, nominal_downsample, on_white
+from wsi_necrosis.slides.pyramid import Pyramid
 from wsi_necrosis.slides.source_files import SourceFiles
+from wsi_necrosis.slides.stored_levels import level_for, nominal_downsample, on_white
 from wsi_necrosis.slides.window import Window
 
 TILE = (16, 8)
@@ -28,7 +29,7 @@ class ArrayLevels:
         self.sizes = tuple((array.shape[1], array.shape[0]) for array in arrays)
         self.downsamples = tuple(arrays[0].shape[1] / array.shape[1] for array in arrays)
         self.tiles = (TILE,) * len(arrays)
-        self.stored = len(arrays)
+        self.stored, self.is_sparse = len(arrays), False
         self.failed = False
         self.opened: list[ArrayLevels] = []
         self.windows: list[tuple[int, Window]] = []
@@ -337,7 +338,7 @@ class Between(ArrayLevels):
 
     def __init__(self, pixels: np.ndarray, sides: tuple[int, ...]) -> None:
         super().__init__([pixels, *(np.asarray(Image.fromarray(pixels).reduce(side)) for side in sides)])
-        self.stored = 1
+        self.stored, self.is_sparse = 1, False
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_file_that_is_gone_is_a_read_error(files: list[Path]) -> None:
     source = SourceFiles.of(files)
     files[0].unlink()
     for ask in (source.require_readable, source.require_unchanged, lambda: SourceFiles.of(files)):
-        with pytest.raises(ReadError, match=r"a\.dat cannot be read \(No such file"):
+        with pytest.raises(ReadError, match=r"a\.dat is not there any more \(No such file"):
             ask()
 
 

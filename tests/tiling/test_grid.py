@@ -117,14 +117,15 @@ def test_every_mask_pixel_belongs_to_one_cell(grid: TileGrid, kx: int, ky: int, 
     kind = np.random.default_rng(seed).choice(np.array(list(MaskClass), np.uint8), size=shape)
     mask = TissueMask(kind, grid.plane, (kx, ky), Mpp(0.5 * kx, 0.75 * ky))
     px = cell_pixels(grid, mask)
-    assert px.shape == (*grid.shape, 4)
+    assert px.shape == (*grid.shape, 5)
     totals = px.sum(axis=(0, 1)).tolist()
-    counts = np.bincount(kind.ravel(), minlength=5)
+    counts = np.bincount(kind.ravel(), minlength=len(MaskClass))
     assert totals == [
         counts[MaskClass.GLASS] + counts[MaskClass.SPECK],
         counts[MaskClass.TISSUE],
         counts[MaskClass.UNREADABLE],
         counts[MaskClass.OUTSIDE],
+        counts[MaskClass.NOT_SCANNED],
     ]
 
 

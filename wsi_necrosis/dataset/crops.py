@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,9 @@ from wsi_necrosis.dataset.tiles import LabelledTile
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.train import CropSettings
-from wsi_necrosis.slides.pyramid import Pyramid, on_white
-from wsi_necrosis.slides.window import Window
+from wsi_necrosis.slides.picture_reader import PictureLevels
+from wsi_necrosis.slides.pyramid import Pyramid
+from wsi_necrosis.slides.stored_levels import on_white
 from wsi_necrosis.tiling.grid import SNAP, working_px_l0
 
 
@@ -74,26 +74,4 @@ def _averaged(image: Image.Image, px_l0: tuple[float, float]) -> NDArray[np.uint
     columns, rows = (int(length / px + 1e-9) for length, px in zip(image.size, px_l0, strict=True))
     if min(rows, columns) == 0:
         return np.empty((rows, columns, 3), np.uint8)
-    return Pyramid(_OneLevel(np.asarray(image))).read(Box(0, 0, *image.size), px_l0, (rows, columns)).rgb
-
-
-class _OneLevel:
-    """A picture as the only level of a slide."""
-
-    def __init__(self, rgb: NDArray[np.uint8]) -> None:
-        self.rgb = rgb
-        height, width, _ = rgb.shape
-        self.sizes: tuple[tuple[int, int], ...] = ((width, height),)
-        self.downsamples: tuple[float, ...] = (1.0,)
-        self.tiles: tuple[tuple[int, int], ...] = self.sizes
-        self.stored = 1
-
-    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int:
-        out[:] = self.rgb[window.within(Window(0, 0, *self.sizes[level]))]
-        return 1
-
-    def reopened(self) -> Self:
-        return self
-
-    def close(self) -> None:
-        pass
+    return Pyramid(PictureLevels(np.asarray(image))).read(Box(0, 0, *image.size), px_l0, (rows, columns)).rgb

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.files import write_text
+from wsi_necrosis.names import printable
 
 ENCODING = "utf-8-sig"  # with the mark by which spreadsheet programs recognise UTF-8
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # full-width ones, too
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -50,5 +51,5 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = value.replace("\r", " ")  # which the table's reader would take for the end of a row
-    return f"'{text}" if value.startswith(FORMULA_STARTS) else text
+    text = printable(value)
+    return f"'{text}" if value.lstrip(" ").startswith(FORMULA_STARTS) else text

@@ -31,6 +31,7 @@ def export_slide(
     tissue: Tissue,
     scores: Scores,
     settings: Settings,
+    date: str,
 ) -> list[ResultWarning]:
     """Write the tile table, OME-Zarr, GeoJSON, thumbnail and overlay of a slide; files that exist are replaced.
 
@@ -44,11 +45,13 @@ def export_slide(
     result : mapping
         The content of `result.json`.
     tissue : Tissue
-        Overview and mask.
+        Mask, and the picture to draw on.
     scores : Scores
         Scores of each cell.
     settings : Settings
         `quantify`, under which cells are labelled, and `export`.
+    date : str
+        Of the measurement, for the overlay.
 
     Returns
     -------
@@ -56,14 +59,14 @@ def export_slide(
         One for each file that could not be made, with code `export_failed`.
     """
     heatmap = stitch(scores, settings.quantify)
-    layers = Layers(tissue.overview, tissue.mask, heatmap)
+    layers = Layers(tissue.picture, tissue.mask, heatmap)
     fingerprint = result["provenance"]["inputs"]["slide"]["fingerprint"]
     exports: dict[str, Callable[[Path], None]] = {
-        TILES: lambda path: write_tiles_table(path, scores),
+        TILES: lambda path: write_tiles_table(path, scores, settings.quantify, result),
         HEATMAP: lambda path: write_ome_zarr(path, heatmap, result["slide_id"]),
-        REGIONS: lambda path: write_regions(path, scores, heatmap, fingerprint),
-        THUMBNAIL: lambda path: write_thumbnail(path, tissue.overview, settings.export),
-        OVERLAY: lambda path: write_overlay(path, layers, result, caption_of(result), settings.export),
+        REGIONS: lambda path: write_regions(path, scores, heatmap, tissue.mask, fingerprint),
+        THUMBNAIL: lambda path: write_thumbnail(path, tissue.picture, settings.export),
+        OVERLAY: lambda path: write_overlay(path, layers, result, caption_of(result, date), settings.export),
     }
     found = (_failure(folder / name, write) for name, write in exports.items())
     return [each for each in found if each is not None]
@@ -83,12 +86,16 @@ def _failure(path: Path, write: Callable[[Path], None]) -> ResultWarning | None:
     return None
 
 
-def caption_of(result: Mapping[str, Any]) -> Caption:
-    """Slide, model and pixel size as text for an overlay's legend."""
-    model, slide = result["provenance"]["model"], result["provenance"]["slide"]
+def caption_of(result: Mapping[str, Any], date: str) -> Caption:
+    """Slide, model, pixel size, version and date as text for an overlay's legend."""
+    provenance = result["provenance"]
+    model, slide = provenance["model"], provenance["slide"]
     mpp = Mpp(slide["mpp_x"], slide["mpp_y"])
     return Caption(
         result["slide_id"],
         f"{model['name']} ({model['sha256'][:8]})",
+        model["notice"],
         f"{mpp} um ({slide['mpp_source']})",
+        provenance["versions"]["wsi-necrosis"],
+        date,
     )

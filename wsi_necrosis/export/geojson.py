@@ -1,4 +1,4 @@
-"""`regions.geojson`: connected regions of one class as annotations for QuPath."""
+"""`regions.geojson`: connected regions of tissue of one class as annotations for QuPath."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from wsi_necrosis.files import atomic_write
 from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.block_scores import Scores
-from wsi_necrosis.tiling.grid import PixelCount, TileGrid
+from wsi_necrosis.scores.labels import CellLabel
+from wsi_necrosis.tiling.grid import PixelCount, cell_edges
+from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 Ring = list[list[float]]
 
@@ -28,33 +30,38 @@ DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 
 @dataclass(frozen=True)
 class _Regions:
-    """Connected regions in the order of their first cells; arrays of one item per region.
+    """Regions of one label each; arrays of one item per region.
 
-    `label` and `first` (row, col of the first cell), `polygons` in cells, `cells`, `tissue_mm2`, and
-    `p_viable`, the mean weighted with tissue (NaN where nothing was scored).
+    `label`, `first` (row, col of the first cell), `outlines` (in mask pixels), `cells`, `area_mm2`, and `p_viable`, the
+    mean weighted with tissue (NaN where nothing was scored).
     """
 
     label: NDArray[np.uint8]
     first: NDArray[np.int64]
-    polygons: NDArray[Any]
+    outlines: NDArray[Any]
     cells: NDArray[np.int64]
-    tissue_mm2: NDArray[np.floating[Any]]
+    area_mm2: NDArray[np.floating[Any]]
     p_viable: NDArray[np.floating[Any]]
 
 
-def write_regions(path: Path, scores: Scores, heatmap: Heatmap, fingerprint: str) -> None:
-    """Write one annotation per region of cells that share a class and an edge.
+def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask, fingerprint: str) -> None:
+    """Write one annotation per region: the tissue of cells that share a label and an edge.
 
-    Coordinates are level-0 pixels with the slide's bounds subtracted, which is QuPath's frame.
+    Outlines follow the tissue mask and hold the very mask pixels that the ledger counts, so that the areas of a class
+    add up to its term by class, and those of abstained and unreadable tissue to theirs. A region whose tissue lies in
+    several pieces is a MultiPolygon. Coordinates are level-0 pixels with the slide's bounds subtracted, which is
+    QuPath's frame.
 
     Parameters
     ----------
     path : Path
         The file to write; one that exists is replaced.
     scores : Scores
-        For the tissue in each region.
+        For the pixels in each cell.
     heatmap : Heatmap
         Labels and probabilities of the same cells.
+    mask : TissueMask
+        What each pixel of the plane is.
     fingerprint : str
         Of the slide: with class and first cell it makes the identifier of a region, so that two runs give
         the same ones.
@@ -65,81 +72,114 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, fingerprint: str
         The file cannot be written.
     """
     namespace = uuid5(NAMESPACE_OID, fingerprint)
-    regions = _regions(scores, heatmap)
-    polygons = _to_qupath(regions.polygons, scores.grid)
-    rings = _rings(polygons)
-    features = [_feature(regions, at, rings[at], namespace) for at in range(len(polygons))]
+    regions = _regions(scores, heatmap, mask)
+    outlines = _to_qupath(regions.outlines, mask)
+    rings = _rings(outlines)
+    features = [_feature(regions, at, rings[at], namespace) for at in range(len(outlines))]
     with atomic_write(path, durable=False) as partial, partial.open("w", encoding="utf-8") as file:
         # json.dump writes token by token in Python; dumps is many times faster
         file.write(json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False))
 
 
-def _regions(scores: Scores, heatmap: Heatmap) -> _Regions:
-    regions = connected(heatmap.label, connectivity=1, background=0)
-    values, first, index = np.unique(regions, return_index=True, return_inverse=True)
-    kept = values > 0
-    tissue = scores.px[..., PixelCount.TISSUE].ravel().astype(np.float64)
-    viable = np.nan_to_num(heatmap.channels[VIABLE].ravel())
-    index = index.ravel()
-    area = np.bincount(index, tissue, len(values))[kept]
-    weighted = np.bincount(index, tissue * viable, len(values))[kept]
+def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
+    """The regions of all labels, one label after another, each in the order of its first cells."""
+    pixels, cells = _region_of_pixels(scores, heatmap, mask)
+    known = [np.nonzero(each.ravel())[0] for each in cells]  # cells that a label has
+    at, number = (
+        np.concatenate(known),
+        np.concatenate([each.ravel()[k] for each, k in zip(cells, known, strict=True)]),
+    )
+    _, first, index = np.unique(number, return_index=True, return_inverse=True)
+    n = len(first)
+    area = np.bincount(pixels.ravel(), minlength=n + 1)[1:]
+    tissue = scores.px[..., PixelCount.TISSUE].ravel()[at].astype(np.float64)
+    viable = np.nan_to_num(heatmap.channels[VIABLE].ravel()[at])
+    weight, weighted = np.bincount(index, tissue, n), np.bincount(index, tissue * viable, n)
+    labels = np.repeat(np.array(list(PALETTE), np.uint8), [len(k) for k in known])
     return _Regions(
-        label=heatmap.label.ravel()[first][kept],
-        first=np.stack(np.unravel_index(first, regions.shape), axis=-1)[kept],
-        polygons=_outlines(regions, values[kept]),
-        cells=np.bincount(index, minlength=len(values))[kept],
-        tissue_mm2=area * scores.px_mm2,
-        p_viable=np.divide(weighted, area, out=np.full(len(area), np.nan), where=area > 0),
+        label=labels[first],
+        first=np.stack(np.unravel_index(at[first], heatmap.label.shape), axis=-1),
+        outlines=_outlines(pixels, n),
+        cells=np.bincount(index, minlength=n),
+        area_mm2=area * scores.px_mm2,
+        p_viable=np.divide(weighted, weight, out=np.full(n, np.nan), where=weight > 0),
     )
 
 
-def _outlines(regions: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[Any]:
-    """Polygons, in cells, of the wanted regions: horizontal runs as boxes, united within a region."""
-    row, start, stop = _runs(regions)
-    region = regions[row, start]
+def _region_of_pixels(
+    scores: Scores, heatmap: Heatmap, mask: TissueMask
+) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
+    """The number of the region of each mask pixel, 0 for none; and for each label that of each of its cells.
+
+    A cell has a label of its own and may hold unreadable pixels beside, which are a region of theirs.
+    """
+    rows, cols = (
+        np.repeat(np.arange(len(edges) - 1), np.diff(edges)) for edges in cell_edges(heatmap.grid, mask)
+    )
+    of_cell = np.ix_(rows, cols)
+    unreadable = mask.kind == MaskClass.UNREADABLE
+    tissue = mask.kind == MaskClass.TISSUE
+    pixels, found, n = np.zeros(mask.kind.shape, np.int32), [], 0
+    for label in PALETTE:
+        is_lost = label == CellLabel.UNREADABLE
+        has = scores.px[..., PixelCount.UNREADABLE] > 0 if is_lost else heatmap.label == label
+        regions = connected(has, connectivity=1, background=0).astype(np.int32)
+        regions[has] += n
+        inside = tissue & (heatmap.label == label)[of_cell]
+        if is_lost:
+            inside |= unreadable
+        pixels[inside] = regions[of_cell][inside]
+        found.append(regions)
+        n = max(n, int(regions.max(initial=0)))
+    return pixels, found
+
+
+def _outlines(pixels: NDArray[np.int32], n: int) -> NDArray[Any]:
+    """Outlines, in mask pixels, of the regions 1 to n: horizontal runs as boxes, united within a region."""
+    row, start, stop = _runs(pixels)
+    region = pixels[row, start]
     order = np.argsort(region, kind="stable")
     boxes = shapely.box(start, row, stop, row + 1)[order]
-    edges = np.searchsorted(region[order], [*wanted, wanted[-1] + 1 if len(wanted) else 0])
-    groups = [boxes[a:b] for a, b in pairwise(edges)]
-    united = [group[0] if len(group) == 1 else shapely.union_all(group) for group in groups]
+    edges = np.searchsorted(region[order], np.arange(1, n + 2))
+    united = [shapely.union_all(boxes[a:b]) for a, b in pairwise(edges)]
     # points in the middle of a straight edge are redundant
     return np.asarray(shapely.simplify(np.array(united, dtype=object), 0))
 
 
-def _runs(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Row, first and end column of the horizontal runs of one region number; number 0 is background."""
-    change = np.ones((regions.shape[0], regions.shape[1] + 1), bool)
-    change[:, 1:-1] = regions[:, 1:] != regions[:, :-1]
+    change = np.ones((pixels.shape[0], pixels.shape[1] + 1), bool)
+    change[:, 1:-1] = pixels[:, 1:] != pixels[:, :-1]
     row, edge = np.nonzero(change)
     same_row = row[1:] == row[:-1]
     row, start, stop = row[:-1][same_row], edge[:-1][same_row], edge[1:][same_row]
-    inside = regions[row, start] > 0
+    inside = pixels[row, start] > 0
     return row[inside], start[inside], stop[inside]
 
 
-def _to_qupath(polygons: NDArray[Any], grid: TileGrid) -> NDArray[Any]:
-    """From cells to level-0 pixels minus bounds (the start of the plane), cut at the plane's edge."""
-    plane = grid.plane
+def _to_qupath(outlines: NDArray[Any], mask: TissueMask) -> NDArray[Any]:
+    """From mask pixels to level-0 pixels minus bounds (the start of the plane), cut at the plane's edge."""
+    plane = mask.plane
     corner = np.array([plane.x_l0, plane.y_l0])
     end = np.array([plane.right_l0, plane.bottom_l0])
     bounds = corner.astype(int)
 
     def place(at: NDArray[Any]) -> NDArray[Any]:
-        # only the last grid line can overhang, so cutting is a minimum
-        return np.asarray(np.round(np.minimum(corner + at * grid.cell_l0, end) - bounds, DECIMALS))
+        # only the last pixels can overhang, so cutting is a minimum
+        return np.asarray(np.round(np.minimum(corner + at * mask.px_l0, end) - bounds, DECIMALS))
 
-    return np.asarray(shapely.transform(polygons, place))
+    return np.asarray(shapely.transform(outlines, place))
 
 
-def _feature(regions: _Regions, at: int, rings: list[Ring], namespace: UUID) -> dict[str, Any]:
+def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UUID) -> dict[str, Any]:
     label = int(regions.label[at])
     colour = PALETTE[label]
     row, col = regions.first[at].tolist()
-    area = float(regions.tissue_mm2[at])
+    area = float(regions.area_mm2[at])
     return {
         "type": "Feature",
         "id": str(uuid5(namespace, f"{colour.qupath}:{row}.{col}")),
-        "geometry": {"type": "Polygon", "coordinates": rings},
+        "geometry": _geometry(pieces),
         "properties": {
             "objectType": "annotation",
             "name": f"{colour.title}, {area:.3g} mm2",
@@ -150,22 +190,32 @@ def _feature(regions: _Regions, at: int, rings: list[Ring], namespace: UUID) -> 
     }
 
 
-def _rings(polygons: NDArray[Any]) -> list[list[Ring]]:
-    """The closed rings of each polygon, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
-    wound = shapely.reverse(shapely.normalize(polygons))  # the normal form is clockwise
+def _rings(outlines: NDArray[Any]) -> list[list[list[Ring]]]:
+    """The closed rings of each piece of each outline, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
+    pieces, owner_of_piece = shapely.get_parts(outlines, return_index=True)
+    wound = shapely.reverse(shapely.normalize(pieces))  # the normal form is clockwise
     rings, owner = shapely.get_rings(wound, return_index=True)
     points, ring = shapely.get_coordinates(rings, return_index=True)
     cuts = np.searchsorted(ring, np.arange(1, len(rings)))
-    found: list[list[Ring]] = [[] for _ in polygons]
-    for polygon, part in zip(owner, np.split(points, cuts), strict=False):
-        found[polygon].append(part.tolist())
+    of_piece: list[list[Ring]] = [[] for _ in pieces]
+    for piece, part in zip(owner, np.split(points, cuts), strict=False):
+        of_piece[piece].append(part.tolist())
+    found: list[list[list[Ring]]] = [[] for _ in outlines]
+    for outline, piece_rings in zip(owner_of_piece, of_piece, strict=True):
+        found[outline].append(piece_rings)
     return found
+
+
+def _geometry(pieces: list[list[Ring]]) -> dict[str, Any]:
+    if len(pieces) == 1:
+        return {"type": "Polygon", "coordinates": pieces[0]}
+    return {"type": "MultiPolygon", "coordinates": pieces}
 
 
 def _measurements(regions: _Regions, at: int) -> dict[str, float]:
     """The finite measurements only: QuPath refuses others."""
     found = {
-        "Tissue area mm^2": float(regions.tissue_mm2[at]),
+        "Area mm^2": float(regions.area_mm2[at]),
         "Cells": float(regions.cells[at]),
         "Mean p viable": float(regions.p_viable[at]),
     }

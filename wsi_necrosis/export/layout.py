@@ -11,7 +11,7 @@ from itertools import product
 from wsi_necrosis.export.picture import Frame, fit
 from wsi_necrosis.slides.overview import Overview
 
-LEGEND_WIDE, FACTS_HIGH, TABLE_HIGH = 27.0, 26.0, 16.0  # two halves: facts, and table with colour scale
+LEGEND_WIDE, FACTS_HIGH, TABLE_HIGH = 27.0, 33.0, 16.0  # two halves: facts, and table with colour scale
 HEAT_BELOW = 12.0  # the colour scale's distance from the table's top
 STRIP = 2.2  # title above a panel, scale bar below it
 PANEL_WIDE = 16.0  # a panel's title needs this much

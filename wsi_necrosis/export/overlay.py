@@ -22,6 +22,7 @@ from wsi_necrosis.export.picture import (
     RGB,
     Layers,
     class_map,
+    class_swatches,
     draw_scale_bar,
     fit,
     font,
@@ -35,6 +36,7 @@ from wsi_necrosis.quantify.sentences import (
     REASONS,
     estimators_text,
     interval_text,
+    out_of_domain_text,
     percent_text,
     short_warnings,
 )
@@ -45,6 +47,7 @@ from wsi_necrosis.slides.overview import Overview
 PANELS = ("Class of each cell", "Probability of viable tumour")
 RESEARCH_ONLY = "Research use only. Not for diagnosis."
 PNG_EFFORT = 2  # compression level: a quarter to a third of the time of the default, for a tenth more bytes
+SWATCH_WIDE = 2  # units
 MOST_LINES = 5  # of one entry of the legend; more do not fit
 Colour = tuple[int, int, int]
 INK: Colour = (0, 0, 0)
@@ -55,11 +58,14 @@ Entry = tuple[str, float, str, Colour]  # of the legend: text, size in units, we
 
 @dataclass(frozen=True)
 class Caption:
-    """Origin of a picture: slide, model and pixel size, as text."""
+    """Origin of a picture, as text: slide, model with its notice, pixel size, version of this program, and date."""
 
     slide: str
     model: str
+    notice: str
     pixel_size: str
+    version: str
+    date: str
 
 
 def write_overlay(
@@ -76,7 +82,7 @@ def write_overlay(
     result : mapping
         What `NecrosisScore.to_dict` gives, for the legend; `warnings` may hold more.
     caption : Caption
-        Slide, model and pixel size.
+        Slide, model, pixel size, version and date.
     settings : ExportSettings
         Longer side and opacity. A picture smaller than its text grows to hold it.
 
@@ -95,7 +101,7 @@ def write_overlay(
             (at[0], at[1] - layout.unit * STRIP / 2), title, INK, font(layout.unit, "-Bold"), anchor="lm"
         )
     _draw_facts(draw, layout, result, caption)
-    _draw_table(draw, layout, result)
+    _draw_table(canvas, layout, layers, result, settings.overlay_opacity)
     _draw_heat_scale(canvas, layout)
     with atomic_write(path, durable=False) as partial:
         canvas.save(partial, format="PNG", compress_level=PNG_EFFORT)
@@ -147,9 +153,13 @@ def _facts(result: Mapping[str, Any], caption: Caption) -> Iterator[Entry]:
     yield from _number(result)
     covers = f". Covers {result['interval']['covers']}." if result["interval"] else ""
     yield f"Interval {interval_text(result)}{covers}", 0.8, "", INK
+    if said := out_of_domain_text(result):
+        yield said, 0.8, "", INK
     if said := short_warnings(result):
         yield said, 0.8, "-Bold", DOUBT
     yield f"Model {caption.model}; {caption.pixel_size}", 0.8, "", GREY
+    yield caption.notice, 0.8, "", GREY
+    yield f"wsi-necrosis {caption.version}, {caption.date}", 0.8, "", GREY
     yield RESEARCH_ONLY, 0.8, "-Bold", GREY
 
 
@@ -178,16 +188,21 @@ def _shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
-def _draw_table(draw: ImageDraw.ImageDraw, layout: Layout, result: Mapping[str, Any]) -> None:
-    unit, (left, y) = layout.unit, layout.table
+def _draw_table(
+    canvas: Image.Image, layout: Layout, layers: Layers, result: Mapping[str, Any], opacity: float
+) -> None:
+    draw, unit, (left, y) = ImageDraw.Draw(canvas), layout.unit, layout.table
     small, text = font(round(unit * 0.8)), font(unit)
     columns = left + round(unit * 18), left + round(unit * 25)
     for x, title in zip(columns, ("mm², by class", "by probability"), strict=True):
         draw.text((x, y), title, GREY, small, anchor="ra")
-    for label, cells in _table(result):
+    rows = list(_table(result))
+    size = round(unit * SWATCH_WIDE), unit + 1
+    swatches = class_swatches(layers, layout.frame, [label for label, _ in rows], size, opacity)
+    for (label, cells), swatch in zip(rows, swatches, strict=True):
         y += round(unit * 1.6)
-        draw.rectangle((left, y, left + unit, y + unit), fill=PALETTE[label].rgb, outline=GREY)
-        draw.text((left + unit * 1.6, y), PALETTE[label].title, INK, text, anchor="la")
+        canvas.paste(Image.fromarray(swatch), (left, y))
+        draw.text((left + unit * 2.6, y), PALETTE[label].title, INK, text, anchor="la")
         for x, cell in zip(columns, cells, strict=True):
             draw.text((x, y), cell, INK, text, anchor="ra")
 
@@ -197,7 +212,7 @@ def _table(result: Mapping[str, Any]) -> Iterator[tuple[int, tuple[str, str]]]:
     areas = result["ledger"]["mm2"]
     for label in (CellLabel.VIABLE, CellLabel.NON_VIABLE, CellLabel.NON_TUMOUR):
         name = CLASSES[label - 1]
-        yield label, (_mm2(areas[name]), _mm2(areas[f"soft_{name}"]))
+        yield label, (_mm2(areas[f"{name}_by_class"]), _mm2(areas[f"{name}_soft"]))
     for label, name in ((CellLabel.ABSTAINED, "abstained"), (CellLabel.UNREADABLE, "unreadable")):
         if areas[name] > 0:
             yield label, (_mm2(areas[name]), "")

@@ -23,7 +23,12 @@ from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 WHITE = (255, 255, 255)
 HEAT_COLOURS = "YlOrRd"  # ColorBrewer; evenly graded, red for viable, safe for the colour-blind
 GREYNESS = 0.7  # share of the stain that is taken out under class colours
-LARGEST_ZOOM = 16  # picture pixels per overview pixel; more would show nothing new
+FINEST_UM = 0.25  # side of a picture's pixel; finer ones would show nothing new
+HATCH_PX = 100  # periods of a hatch on the longer side of a picture
+HATCH_WHITE = 0.15  # opacity between the lines of non-viable tumour
+HATCH_SHARE = 0.35  # of a period is line
+ABSTAINED_LINE, ABSTAINED_GAP = (120, 120, 120), (225, 225, 225)
+FAINT_STAIN = (210, 180, 200)
 
 RGB = NDArray[np.uint8]
 
@@ -44,7 +49,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a picture: slide, tissue mask and heatmap. All cover one plane."""
+    """The layers of a picture: slide, tissue mask and heatmap. All cover one plane, each in pixels of its own size."""
 
     overview: Overview
     mask: TissueMask
@@ -58,10 +63,9 @@ def plane_um(overview: Overview) -> tuple[float, float]:
 
 
 def fit(overview: Overview, width: float, height: float) -> Frame:
-    """Largest frame within `width` x `height` pixels; tiny slides are enlarged 16 times at most."""
+    """Largest frame within `width` x `height` pixels, with pixels of 0.25 um at least."""
     wide_um, high_um = plane_um(overview)
-    finest_um = min(overview.mpp.x, overview.mpp.y) / LARGEST_ZOOM
-    um = max(wide_um / max(1, width), high_um / max(1, height), finest_um)
+    um = max(wide_um / max(1, width), high_um / max(1, height), FINEST_UM)
     return Frame(max(1, round(wide_um / um)), max(1, round(high_um / um)), um)
 
 
@@ -77,6 +81,9 @@ def slide_picture(overview: Overview, frame: Frame) -> RGB:
 def class_map(layers: Layers, frame: Frame, opacity: float) -> RGB:
     """RGB (height, width, 3) of the slide with class colours over its tissue and opaque outlines.
 
+    Non-viable tumour is hatched, as its grey and the red of viable tumour look alike to protanopes; so is tissue that
+    abstained, the other way.
+
     Parameters
     ----------
     layers : Layers
@@ -86,26 +93,95 @@ def class_map(layers: Layers, frame: Frame, opacity: float) -> RGB:
     opacity : float
         Of the colours, 0 to 1.
     """
+    slide, label, cover = _parts(layers, frame)
+    outline = _outline(label, max(1, max(frame.size) // 600))
+    return _coloured(slide, label, cover, outline, opacity, max(frame.size))
+
+
+def class_swatches(
+    layers: Layers, frame: Frame, labels: Sequence[int], size: tuple[int, int], opacity: float
+) -> list[RGB]:
+    """RGB (height, width, 3) of each label as `class_map` shows it over tissue of its mean colour, outlined.
+
+    Parameters
+    ----------
+    layers : Layers
+        Slide, tissue, labels.
+    frame : Frame
+        Size of the map.
+    labels : sequence of int
+        `CellLabel` of each.
+    size : tuple of int
+        Width and height of a swatch.
+    opacity : float
+        As of the map.
+    """
+    slide, shown, cover = _parts(layers, frame)
+    outline = np.ones(size[::-1], bool)
+    outline[1:-1, 1:-1] = False
+    found = []
+    for label in labels:
+        under = (shown == label) & (cover > 0.5)
+        colour = slide[under].mean(axis=0) if under.any() else FAINT_STAIN
+        tissue = np.broadcast_to(np.asarray(colour, np.float32), (*outline.shape, 3))
+        of_label = np.full(outline.shape, label, np.uint8)
+        found.append(_coloured(tissue, of_label, np.ones(outline.shape), outline, opacity, max(frame.size)))
+    return found
+
+
+def _parts(layers: Layers, frame: Frame) -> tuple[RGB, NDArray[np.uint8], NDArray[np.float32]]:
+    """The slide, the label of each pixel, and the share of each pixel that has it."""
     unreadable = _cover(layers.mask, MaskClass.UNREADABLE, frame)
     label = _nearest(layers.heatmap, layers.heatmap.label, frame)
-    label = np.where(unreadable > 0.5, CellLabel.UNREADABLE, label)
+    label = np.where(unreadable > 0.5, np.uint8(CellLabel.UNREADABLE), label)
     tissue = np.maximum(_cover(layers.mask, MaskClass.TISSUE, frame), unreadable)
-    alpha = np.where(_outline(label, max(1, max(frame.size) // 600)), 1, opacity)
-    alpha = np.where(label > 0, alpha * tissue, 0)
+    return slide_picture(layers.overview, frame), label, np.where(label > 0, tissue, 0)
+
+
+def _coloured(
+    slide: NDArray[Any],
+    label: NDArray[np.uint8],
+    cover: NDArray[Any],
+    outline: NDArray[np.bool_],
+    opacity: float,
+    side_px: int,
+) -> RGB:
+    """Class colours over a slide: blended, and opaque in outlines and the lines of hatches.
+
+    Between the lines of non-viable tumour is a little white: on dark tissue they would not stand out otherwise.
+    """
+    down, up = _hatches(label.shape, side_px)
+    lines = ((label == CellLabel.NON_VIABLE) & up) | ((label == CellLabel.ABSTAINED) & down)
     colours = np.array([WHITE, *(PALETTE[value].rgb for value in sorted(PALETTE))], np.float32)
-    slide = slide_picture(layers.overview, frame)
+    above = np.where((lines & (label == CellLabel.ABSTAINED))[..., None], ABSTAINED_LINE, colours[label])
+    above[(label == CellLabel.NON_VIABLE) & ~lines & ~outline] = WHITE
     # grey, as the stain would tint the colours, which then no longer match the legend
-    grey = _blend(slide, slide.mean(axis=-1, keepdims=True), (alpha > 0) * GREYNESS)
-    return _blend(grey, colours[label], alpha)
+    grey = _blend(slide, slide.mean(axis=-1, keepdims=True), (cover > 0) * GREYNESS)
+    alpha = np.where(label == CellLabel.NON_VIABLE, HATCH_WHITE, opacity)
+    return _blend(grey, above, np.where(outline | lines, 1, alpha) * cover)
+
+
+def _hatches(shape: tuple[int, ...], side_px: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Pixels on lines that fall to the right, and on lines that rise."""
+    period = max(5, round(side_px / HATCH_PX))
+    wide = max(2, round(period * HATCH_SHARE))
+    row, col = np.indices(shape)
+    return (col - row) % period < wide, (col + row) % period < wide
 
 
 def heat_picture(layers: Layers, frame: Frame) -> RGB:
-    """RGB (height, width, 3) of the probability of viable tumour on tissue, over a faint grey slide."""
+    """RGB (height, width, 3) of the probability of viable tumour on tissue, over a faint grey slide.
+
+    Where tissue abstained the probability says nothing, and grey lines take its place.
+    """
     probability = _nearest(layers.heatmap, layers.heatmap.channels[VIABLE], frame)
+    abstained = _nearest(layers.heatmap, layers.heatmap.label, frame) == CellLabel.ABSTAINED
     known = np.isfinite(probability)
     grey = slide_picture(layers.overview, frame).mean(axis=-1, keepdims=True)
     faint = np.broadcast_to(255 - (255 - grey) * 0.3, (*grey.shape[:2], 3))
-    colours = heat_colours(np.where(known, probability, 0))
+    lines = _hatches(probability.shape, max(frame.size))[0]
+    greys = np.where(lines[..., None], ABSTAINED_LINE, ABSTAINED_GAP)
+    colours = np.where(abstained[..., None], greys, heat_colours(np.where(known, probability, 0)))
     return _blend(faint, colours, np.where(known, _cover(layers.mask, MaskClass.TISSUE, frame), 0))
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.inference.plan import Plan
 from wsi_necrosis.model.quantity import quantity_facts
+from wsi_necrosis.names import printable
 from wsi_necrosis.provenance import RESULT_VERSION, versions
 from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.percentage import NecrosisScore
 from wsi_necrosis.quantify.quality import check_slide, checks_facts, density_of, quality_warnings
+from wsi_necrosis.quantify.sentences import share_text
 from wsi_necrosis.request import Request
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.tiling.mask import Tissue
@@ -39,7 +40,7 @@ def result_of(
     info, mpp = plan.info, plan.info.known_mpp
     from wsi_necrosis.tiling.glass import bare_glass  # imports scipy, which reading results does not need
 
-    glass = bare_glass(tissue.overview.rgb, tissue.overview.unreadable)
+    glass = bare_glass(tissue.overview.rgb, tissue.overview.unknown)
     density = density_of(tissue, plan.spec.quality)
     checks = check_slide(scores, glass, density, plan.spec.quality, plan.quantify)
     warnings = [
@@ -51,7 +52,7 @@ def result_of(
     return {
         "schema_version": RESULT_VERSION,
         "slide_id": request.name,
-        "path": str(request.slide.absolute()) if request.with_path else "",
+        "path": printable(request.slide.absolute()) if request.with_path else "",
         "manifest": dict(request.manifest),
         **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),
@@ -68,6 +69,9 @@ def result_of(
                 "mpp_y": mpp.y,
                 "mpp_source": info.mpp_source,
                 "objective": info.objective,
+                "scene": info.scene,
+                "scenes": list(info.scenes),
+                "icc_profile": info.icc_profile,
             },
             "grid": {
                 "working_mpp_x": plan.grid.mpp.x,
@@ -90,15 +94,14 @@ def result_of(
 def _of_slide(plan: Plan, scores: Scores, score: NecrosisScore) -> Iterator[ResultWarning]:
     """Limitations of the result that come of the slide, and of what was scored on it."""
     info = plan.info
+    yield from (ResultWarning(each.code, each.text) for each in info.warnings)
     if plan.spec.ood is None:
         said = "this model does not recognise tissue unlike its training tiles"
         yield ResultWarning("ood_not_recognised", said)
     if info.mpp_source not in {"metadata", "TIFF resolution", "--mpp"}:
         yield ResultWarning("pixel_size_source", f"pixel size {info.known_mpp} um from {info.mpp_source}")
     if score.ood_mm2 > 0:
-        area = score.ledger.area_mm2()
-        percent = 100 * score.ood_mm2 / sum(area[name] for name in ("abstained", *CLASSES))
-        share = f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
+        share = share_text(100 * score.ood_mm2 / score.ledger.tissue_mm2)
         said = f"{share} of the tissue ({score.ood_mm2:.2f} mm2) is unlike the training tiles and abstains"
         yield ResultWarning("ood_tissue", said)
     unreadable = int((scores.state == CellState.UNREADABLE).sum())

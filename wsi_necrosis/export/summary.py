@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.claims import claimed
+from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.manifest import KEPT
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.files import remove, write_json
@@ -18,6 +19,8 @@ from wsi_necrosis.provenance import RESULT_VERSION, VERSION
 from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
 
 SUMMARY = "summary.csv"
+DIGITS = 6  # significant ones of a number
+ESTIMATORS = ("soft", "by_class")  # suffixes of what is found by either
 KNOWN_ROWS = ".summary.json"  # rows of results that were read before, with the size and time of their files
 log = logging.getLogger(__name__)
 
@@ -109,37 +112,53 @@ def _result(path: Path) -> dict[str, Any]:
 
 
 def _row(result: Mapping[str, Any]) -> dict[str, Any]:
-    provenance = result["provenance"]
+    """A row of the table; numbers have six significant digits, and all of them stand in `result.json`."""
+    provenance, mm2 = result["provenance"], result["ledger"]["mm2"]
     slide, interval = provenance["slide"], result["interval"] or {}
     abstained, decision = result["percent_viable_if_abstained"] or {}, result["decision"] or {}
-    return {
+    row = {
         "slide_id": result["slide_id"],
         "path": result["path"],
         **{name: result.get("manifest", {}).get(name) for name in KEPT},
-        "fingerprint": provenance["inputs"]["slide"]["fingerprint"],
         "status": result["status"],
         "reason": result["reason"],
-        "mpp_x": slide["mpp_x"],
-        "mpp_y": slide["mpp_y"],
-        "mpp_source": slide["mpp_source"],
-        "n_tiles": result["n_tiles"],
-        **{f"{term}_mm2": round(area, 6) for term, area in result["ledger"]["mm2"].items()},
-        "ood_mm2": round(result["ood_mm2"], 6),
-        "defocus_mm2": round(result["defocus_mm2"], 6),
         "percent_viable": result["percent_viable"],
-        "estimator": result["estimator"],
         "percent_viable_soft": result["percent_viable_soft"],
-        "percent_viable_hard": result["percent_viable_hard"],
+        "percent_viable_by_class": result["percent_viable_by_class"],
+        "estimator": result["estimator"],
+        "percent_necrosis": result["percent_necrosis"],
+        "ci_low": interval.get("low"),
+        "ci_high": interval.get("high"),
         "finding": result["finding"],
         "limit_of_blank": (result["limit_of_blank"] or {}).get("limit"),
         "limit_of_full": (result["limit_of_full"] or {}).get("limit"),
         **{f"if_abstained_{name}": abstained.get(name) for name in ("all_non_viable", "all_viable")},
         **{name: decision.get(name) for name in ("top_prob", "entropy")},
-        "ci_low": interval.get("low"),
-        "ci_high": interval.get("high"),
-        "percent_necrosis": result["percent_necrosis"],
         "warnings": ";".join(each["code"] for each in result["warnings"]),
-        "warnings_text": " | ".join(each["text"] for each in result["warnings"]),
+        "tumour_mm2": result["tumour_mm2"],
+        **dict(_class_areas(result)),
+        **{f"{term}_mm2": area for term, area in mm2.items() if not term.endswith(ESTIMATORS)},
+        "ood_mm2": result["ood_mm2"],
+        "defocus_mm2": result["defocus_mm2"],
+        "n_tiles": result["n_tiles"],
+        "mpp_x": slide["mpp_x"],
+        "mpp_y": slide["mpp_y"],
+        "mpp_source": slide["mpp_source"],
+        "fingerprint": provenance["inputs"]["slide"]["fingerprint"],
         "model": provenance["model"]["name"],
+        "model_sha256": provenance["model"]["sha256"],
         "version": provenance["versions"]["wsi-necrosis"],
     }
+    return {name: _rounded(value) for name, value in row.items()}
+
+
+def _class_areas(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Area of each class by the leading estimator, by probability and by class."""
+    for name in reversed(CLASSES):
+        yield f"{name}_mm2", result[f"{name}_mm2"]
+        for estimator in ESTIMATORS:
+            yield f"{name}_mm2_{estimator}", result["ledger"]["mm2"][f"{name}_{estimator}"]
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

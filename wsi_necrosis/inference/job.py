@@ -40,6 +40,8 @@ class Job:
     engine: Engine = "compiled"
     normaliser: Normaliser | None = None
     focus_limit: float | None = None
+    black_fill: bool = False
+    scene: int = 1
     version: str = VERSION
 
     @property
@@ -69,6 +71,8 @@ def make_job(plan: Plan, folder: Path, overview: Overview, mask: TissueMask) -> 
         engine=plan.engine,
         normaliser=slide_normaliser(plan.spec, overview, mask),
         focus_limit=plan.inputs["model"]["focus_limit"],
+        black_fill=overview.has_black_fill,
+        scene=plan.info.scene,
     )
 
 

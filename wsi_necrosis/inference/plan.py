@@ -90,6 +90,7 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
             "reader": info.reader,
             "mpp_x": mpp.x,
             "mpp_y": mpp.y,
+            "scene": info.scene,
         },
         "model": {
             "name": spec.name,

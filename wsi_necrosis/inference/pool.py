@@ -144,7 +144,7 @@ class WorkerPool:
         ----------
         job : Job
             Slide, model and output.
-        blocks : iterable of (Block, uint32 array (rows, cols, 4))
+        blocks : iterable of (Block, uint32 array (rows, cols, 5))
             Blocks and the mask pixels of their cells.
 
         Raises
@@ -228,7 +228,7 @@ def score_slide(
         Slide, model and output.
     store : ScoreStore
         The store of the job's folder.
-    px : uint32 array (rows, cols, 4)
+    px : uint32 array (rows, cols, 5)
         Mask pixels of every cell, by `grid.PixelCount`.
     watcher : Watcher
         Receives the progress.

@@ -44,6 +44,8 @@ class Scorer:
         Brings the slide's stains to the standard that the model was trained on, before anything else.
     focus_limit : float, optional
         Least focus of a tile; without it, quality is not measured.
+    black_fill : bool
+        Whether the slide's writer filled with black what was not scanned.
     """
 
     slide: Slide
@@ -53,6 +55,7 @@ class Scorer:
     engine: Engine = "compiled"
     normaliser: Normaliser | None = None
     focus_limit: float | None = None
+    black_fill: bool = False
 
     def score(self, block: Block, px: NDArray[np.uint32], stats: WorkerStats) -> BlockScores:
         """Score every cell of a block that holds tissue.
@@ -61,7 +64,7 @@ class Scorer:
         ----------
         block : Block
             The block.
-        px : uint32 array (rows, cols, 4)
+        px : uint32 array (rows, cols, 5)
             Mask pixels of the block's cells by `grid.PixelCount`.
         stats : WorkerStats
             Receives the seconds of reading, normalising, quality, radiomics and network, and the areas read.
@@ -77,7 +80,7 @@ class Scorer:
         if not wanted.any():
             return found
         with stats.stage("read"):
-            batch = read_block(self.slide, self.grid, block, wanted)
+            batch = read_block(self.slide, self.grid, block, wanted, black_fill=self.black_fill)
         stats.decoded_l0 += batch.decoded_l0
         stats.needed_l0 += batch.needed_l0
         lost = tuple(batch.cells[~batch.readable].T)

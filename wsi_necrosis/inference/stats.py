@@ -59,8 +59,8 @@ class ScoringStats:
     memory_mb: Mapping[str, int] = field(default_factory=dict)
 
 
-def perf_of(seconds: Mapping[str, float], scoring: ScoringStats) -> dict[str, Any]:
-    """The content of `perf.json`: where the time went.
+def perf_of(seconds: Mapping[str, float], scoring: ScoringStats, date: str) -> dict[str, Any]:
+    """The content of `perf.json`: when it was measured, and where the time went.
 
     Parameters
     ----------
@@ -70,10 +70,13 @@ def perf_of(seconds: Mapping[str, float], scoring: ScoringStats) -> dict[str, An
         Cost of scoring. The workers' seconds are sums over workers, and "waiting" is what is left of the
         scoring's wall-clock time: start of the cluster, loading the model, and idling. "peak_memory_mb" is the sum
         over this process and those that scored, each since it began.
+    date : str
+        Of the measurement.
     """
     working, needed = scoring.work.seconds, scoring.work.needed_l0
     waiting = max(0.0, scoring.workers * seconds["score"] - sum(working.values()))
     return {
+        "date": date,
         "seconds": {name: round(took, 3) for name, took in seconds.items()},
         "worker_seconds": {name: round(took, 3) for name, took in {**working, "waiting": waiting}.items()},
         "tiles": scoring.tiles,

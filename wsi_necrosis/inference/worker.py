@@ -147,7 +147,14 @@ class PoolPlugin(WorkerPlugin):
             model = self._loaded(job)
             prepare(model.spec.recipe, job.grid.mpp.side, job.engine)
             scorer = Scorer(
-                slide, model, job.grid, job.batch_tiles, job.engine, job.normaliser, job.focus_limit
+                slide,
+                model,
+                job.grid,
+                job.batch_tiles,
+                job.engine,
+                job.normaliser,
+                job.focus_limit,
+                job.black_fill,
             )
             return OpenJob(scorer, ScoreStore(job.folder), files)
         except BaseException:
@@ -190,7 +197,7 @@ def open_same_slide(job: Job) -> tuple[Slide, SourceFiles]:
     UsageError
         The file or its reader differ from the client's.
     """
-    slide = open_slide(job.slide, job.mpp)
+    slide = open_slide(job.slide, job.mpp, scene=job.scene)
     try:
         files = SourceFiles.of(slide.info.files)
         if slide_fingerprint(slide.info.files) != job.fingerprint:
@@ -271,5 +278,5 @@ async def close_job(pool: str, key: str, dask_worker: Worker) -> None:
 
 
 def tiles_of(px: NDArray[np.uint32]) -> int:
-    """Number of cells with tissue, by a block's mask pixels (rows, cols, 4)."""
+    """Number of cells with tissue, by a block's mask pixels (rows, cols, 5)."""
     return int((px[..., PixelCount.TISSUE] > 0).sum())

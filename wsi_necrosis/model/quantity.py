@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from wsi_necrosis.model.calibration import STRICT
 
-Estimator = Literal["soft", "hard"]
+Estimator = Literal["soft", "by_class"]
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,20 @@ class Quantity:
     ----------
     estimator : {"soft", "hard"}
         The one with the smaller error: `soft` splits each cell by its probabilities, `hard` counts each as its most
-        probable class.
+        probable class. This is how `model.json` spells them; settings and results say `by_class` for `hard`.
     soft, hard : EstimatorFigures
         Figures of each.
     """
 
-    estimator: Estimator
+    estimator: Literal["soft", "hard"]
     soft: EstimatorFigures
     hard: EstimatorFigures
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    @property
+    def leading(self) -> Estimator:
+        """The estimator that leads, as settings and results call it."""
+        return "soft" if self.estimator == "soft" else "by_class"
 
     def of(self, estimator: Estimator) -> EstimatorFigures:
         """Figures of one of the two."""

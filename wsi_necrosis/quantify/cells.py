@@ -50,14 +50,14 @@ class Cells:
         return np.asarray(self.prob * np.where(self.classed, self.tissue, 0)[:, None])
 
     @property
-    def hard(self) -> NDArray[np.float64]:
+    def by_class(self) -> NDArray[np.float64]:
         """Tissue pixels (n, 3) of the cells that have a class, all in the likeliest one."""
         likeliest = self.label[:, None] == np.arange(1, 1 + len(CLASSES))
         return np.asarray(likeliest * self.tissue[:, None].astype(np.float64))
 
     def by(self, estimator: Estimator) -> NDArray[np.float64]:
-        """`soft` or `hard`."""
-        return self.soft if estimator == "soft" else self.hard
+        """`soft` or `by_class`."""
+        return self.soft if estimator == "soft" else self.by_class
 
 
 def cells_of(scores: Scores, settings: QuantifySettings) -> Cells:

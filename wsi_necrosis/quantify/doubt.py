@@ -84,7 +84,7 @@ def doubts(
     ----------
     percents : mapping
         Percent viable by each estimator, 0 to 100; empty where the slide is not evaluable.
-    estimator : {"soft", "hard"}
+    estimator : {"soft", "by_class"}
         The one that leads.
     figures : EstimatorFigures or None
         What is known of the leading estimator.
@@ -93,11 +93,11 @@ def doubts(
     settings : QuantifySettings
         Limits of each.
     """
-    if percents and abs(percents["soft"] - percents["hard"]) > settings.max_estimator_gap:
+    if percents and abs(percents["soft"] - percents["by_class"]) > settings.max_estimator_gap:
         yield ResultWarning(
             "estimators_differ",
-            f"percent viable is {percents['soft']:.1f} by probability and {percents['hard']:.1f} by class: more than "
-            f"{settings.max_estimator_gap:g} points apart",
+            f"percent viable is {percents['soft']:.1f} by probability and {percents['by_class']:.1f} by class: more "
+            f"than {settings.max_estimator_gap:g} points apart",
         )
     if percents and figures is not None:
         yield from _within_limits(percents[estimator], figures)

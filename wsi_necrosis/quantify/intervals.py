@@ -15,7 +15,7 @@ from wsi_necrosis.settings.run import QuantifySettings
 
 logger = logging.getLogger(__name__)
 
-TARGET = "T2: the expectation over the tumour that this section stands for"
+TARGET = "expected over the tumour that this section stands for"
 METHOD = "block bootstrap, percentiles"
 COVERS = "sampling of tissue only; classifier error, which needs 10 calibration patients, is not covered"
 TOO_FEW_BLOCKS = "interval: not available (too little tissue)"
@@ -87,7 +87,7 @@ def _blocks(cells: Cells, block_mm: float, estimator: Estimator) -> tuple[NDArra
     area = cells.by(estimator)[kept]
     sums = np.stack([np.bincount(index, area[:, k], len(names)) for k in (VIABLE, NON_VIABLE)], axis=-1)
     holds_tumour = sums.sum(axis=1) > 0
-    if estimator == "hard":
+    if estimator == "by_class":
         return sums[holds_tumour], int(holds_tumour.sum())
     # soft sums are above 0 wherever there is tissue
     with_tumour = np.bincount(index, cells.likely_tumour[kept], len(names)) > 0

@@ -23,7 +23,7 @@ class AreaLedger:
 
     Attributes
     ----------
-    outside_region, unreadable, background, abstained, non_tumour, non_viable, viable : int
+    outside_region, not_scanned, unreadable, background, abstained, non_tumour, non_viable, viable : int
         Mask pixels; the classes are those of largest probability. They add up to `total`.
     pixel_mm2 : float
         Area of one mask pixel in mm2.
@@ -34,6 +34,7 @@ class AreaLedger:
     """
 
     outside_region: int
+    not_scanned: int
     unreadable: int
     background: int
     abstained: int
@@ -46,13 +47,19 @@ class AreaLedger:
 
     @property
     def px(self) -> dict[str, int]:
-        """The terms in mask pixels."""
-        return {f.name: getattr(self, f.name) for f in fields(self)[:-3]}
+        """The terms in mask pixels; those of the classes are called `<class>_by_class`."""
+        terms = (f.name for f in fields(self)[:-3])
+        return {f"{name}_by_class" if name in CLASSES else name: getattr(self, name) for name in terms}
 
     @property
     def total(self) -> int:
         """Mask pixels of the slide's plane."""
         return sum(self.px.values())
+
+    @property
+    def tissue_mm2(self) -> float:
+        """Tissue that was scored, with a class or abstained, in mm2."""
+        return (self.abstained + self.non_tumour + self.non_viable + self.viable) * self.pixel_mm2
 
     @property
     def abstained_by(self) -> dict[str, int]:
@@ -67,9 +74,9 @@ class AreaLedger:
         return non_tumour, non_viable, viable
 
     def area_mm2(self) -> dict[str, float]:
-        """The terms in mm2, then the classes split by probability as `soft_<class>`."""
-        hard = {name: count * self.pixel_mm2 for name, count in self.px.items()}
-        return hard | {f"soft_{name}": area for name, area in zip(CLASSES, self.soft_mm2, strict=True)}
+        """The terms in mm2, then the classes split by probability as `<class>_soft`."""
+        terms = {name: count * self.pixel_mm2 for name, count in self.px.items()}
+        return terms | {f"{name}_soft": area for name, area in zip(CLASSES, self.soft_mm2, strict=True)}
 
 
 def ledger_of(scores: Scores, cells: Cells) -> AreaLedger:
@@ -82,6 +89,7 @@ def ledger_of(scores: Scores, cells: Cells) -> AreaLedger:
     abstained = int(tissue[CellLabel.ABSTAINED])
     return AreaLedger(
         outside_region=int(px[PixelCount.OUTSIDE_REGION]),
+        not_scanned=int(px[PixelCount.NOT_SCANNED]),
         unreadable=int(px[PixelCount.UNREADABLE]),
         background=int(px[PixelCount.BACKGROUND]),
         abstained=abstained,

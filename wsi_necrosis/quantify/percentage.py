@@ -1,7 +1,7 @@
 """Areas of tissue by class, percent viable tumour, and its interval.
 
 Everything is computed from the score store under the current settings. Two estimators give a percentage: soft sums
-split each cell's tissue by its probabilities, which no temperature has touched; hard sums count each cell as its
+split each cell's tissue by its probabilities, which no temperature has touched; sums by class count each cell as its
 likeliest class. The one that leads is the model's (`model.quantity`) or the settings'; the other stands beside it.
 The ledger counts each mask pixel of the slide's plane once, so its terms add up exactly.
 """
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wsi_necrosis.classes import NON_VIABLE, VIABLE
+from wsi_necrosis.classes import NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.model.quantity import EndOfScale, Estimator, Quantity
 from wsi_necrosis.quantify.cells import Cells, cells_of
@@ -77,9 +77,9 @@ class NecrosisScore:
         Denominator: `tumour` is viable + non-viable tumour.
     percent_viable, percent_necrosis : float or None
         By the leading estimator; they add up to 100.
-    estimator : {"soft", "hard"}
+    estimator : {"soft", "by_class"}
         The one that leads.
-    percent_viable_soft, percent_viable_hard : float or None
+    percent_viable_soft, percent_viable_by_class : float or None
         By sums of probability, and by the likeliest class of each cell.
     finding : str or None
         `no_viable` or `no_non_viable`: no cell's likeliest class is that one, so it was not found. The percentage then
@@ -87,8 +87,8 @@ class NecrosisScore:
     percent_viable_if_abstained : IfAbstained or None
         Bounds of what the abstained tissue could change: cells unlike the training tiles or out of focus count in full,
         uncertain ones where they are at least as likely tumour as not.
-    tumour_mm2, viable_mm2 : float
-        Areas by the leading estimator.
+    tumour_mm2, viable_mm2, non_viable_mm2, non_tumour_mm2 : float
+        Areas by the leading estimator; tumour is viable and non-viable.
     ood_mm2 : float
         Tissue that abstained because it is unlike the training tiles; part of the ledger's `abstained`.
     defocus_mm2 : float
@@ -112,14 +112,16 @@ class NecrosisScore:
     reason: Reason | None = None
     policy: str
     percent_viable: float | None = None
-    percent_necrosis: float | None = None
-    estimator: Estimator
     percent_viable_soft: float | None = None
-    percent_viable_hard: float | None = None
+    percent_viable_by_class: float | None = None
+    estimator: Estimator
+    percent_necrosis: float | None = None
     finding: Finding | None = None
     percent_viable_if_abstained: IfAbstained | None = None
     tumour_mm2: float
     viable_mm2: float
+    non_viable_mm2: float
+    non_tumour_mm2: float
     ood_mm2: float
     defocus_mm2: float
     viable_upper_mm2: float | None = None
@@ -162,7 +164,7 @@ def measure(
     """Percent viable tumour of a slide under the tumour policy.
 
     Percent viable is 100 V / (V + X), where V and X are areas of viable and of non-viable tumour: sums over cells of
-    tissue area times probability (soft), or of the tissue of cells whose likeliest class it is (hard). Cells that
+    tissue area times probability (soft), or of the tissue of cells whose likeliest class it is (by class). Cells that
     abstain count in neither.
 
     Parameters
@@ -173,7 +175,7 @@ def measure(
         Estimator, thresholds and the bootstrap; by default those of the default settings.
     quantity : Quantity, optional
         What is known of the model's percent viable (`spec.quantity`, or `SlideReport.quantity` of a finished
-        slide): the estimator that leads under `estimator: auto`, and the limit of blank. Without it hard sums lead,
+        slide): the estimator that leads under `estimator: auto`, and the limit of blank. Without it sums by class lead,
         and the limits are not known.
 
     Returns
@@ -205,6 +207,8 @@ def measure(
         estimator=estimator,
         tumour_mm2=areas[NON_VIABLE] + areas[VIABLE],
         viable_mm2=areas[VIABLE],
+        non_viable_mm2=areas[NON_VIABLE],
+        non_tumour_mm2=areas[NON_TUMOUR],
         ood_mm2=abstained["ood"] * ledger.pixel_mm2,
         defocus_mm2=abstained["defocus"] * ledger.pixel_mm2,
         limit_of_blank=None if figures is None else figures.blank,
@@ -220,20 +224,20 @@ def measure(
 
 
 def leading_estimator(settings: QuantifySettings, quantity: Quantity | None) -> Estimator:
-    """The estimator that the settings name, else the model's; hard where neither names one.
+    """The estimator that the settings name, else the model's; by class where neither names one.
 
     What a cell counts as does not depend on how sure a model is that was never measured on left-out cases.
     """
     if settings.estimator != "auto":
         return settings.estimator
-    return "hard" if quantity is None else quantity.estimator
+    return "by_class" if quantity is None else quantity.leading
 
 
 def _percents(ledger: AreaLedger) -> dict[Estimator, float]:
     """Percent viable by either estimator, where a cell is tumour by its likeliest class."""
     return {
         "soft": percent_viable(ledger.soft_mm2[VIABLE], ledger.soft_mm2[NON_VIABLE]),
-        "hard": percent_viable(ledger.viable, ledger.non_viable),
+        "by_class": percent_viable(ledger.viable, ledger.non_viable),
     }
 
 
@@ -249,7 +253,7 @@ def _with_percentage(
         percent_viable=percent,
         percent_necrosis=100 - percent,
         percent_viable_soft=percents["soft"],
-        percent_viable_hard=percents["hard"],
+        percent_viable_by_class=percents["by_class"],
         finding=finding,
         percent_viable_if_abstained=_if_abstained(cells, score.estimator),
         interval=interval,

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsi_necrosis.classes import CLASSES
 
-BY: Mapping[str, str] = MappingProxyType({"soft": "by probability", "hard": "by class"})
+BY: Mapping[str, str] = MappingProxyType({"soft": "by probability", "by_class": "by class"})
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "unreadable": "too much of the tissue is damaged in the file",
@@ -74,11 +74,12 @@ def estimators_text(result: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> result = {"estimator": "hard", "percent_viable_soft": 26.04, "percent_viable_hard": 6.0}
+    >>> result = {"estimator": "by_class", "percent_viable_soft": 26.04, "percent_viable_by_class": 6.0}
     >>> estimators_text(result)
     'by class; 26.0 % by probability'
     """
-    leads, other = ("hard", "soft") if result["estimator"] == "hard" else ("soft", "hard")
+    leads = result["estimator"]
+    other = next(each for each in BY if each != leads)
     return f"{BY[leads]}; {result[f'percent_viable_{other}']:.1f} % {BY[other]}"
 
 
@@ -130,8 +131,35 @@ def interval_text(result: Mapping[str, Any]) -> str:
 
 def class_areas(result: Mapping[str, Any]) -> dict[str, float]:
     """Area of each class in mm2 by the leading estimator, in the order of `classes.CLASSES`."""
-    prefix = "soft_" if result["estimator"] == "soft" else ""
-    return {name: result["ledger"]["mm2"][f"{prefix}{name}"] for name in CLASSES}
+    return {name: result[f"{name}_mm2"] for name in CLASSES}
+
+
+def out_of_domain_text(result: Mapping[str, Any]) -> str:
+    """How much of the tissue is unlike the training tiles; empty where the model cannot tell, or there is no tissue.
+
+    Examples
+    --------
+    >>> mm2 = {"abstained": 1.0, "non_tumour_by_class": 3.0, "non_viable_by_class": 4.0, "viable_by_class": 2.0}
+    >>> out_of_domain_text({"ood_mm2": 0.5, "ledger": {"mm2": mm2}, "warnings": []})
+    'Out of domain (unlike the training tiles): 5 % of the tissue'
+    """
+    mm2 = result["ledger"]["mm2"]
+    tissue = mm2["abstained"] + sum(mm2[f"{name}_by_class"] for name in CLASSES)
+    if not tissue or any(each["code"] == "ood_not_recognised" for each in result["warnings"]):
+        return ""
+    share = share_text(100 * result["ood_mm2"] / tissue) if result["ood_mm2"] else "0 %"
+    return f"Out of domain (unlike the training tiles): {share} of the tissue"
+
+
+def share_text(percent: float) -> str:
+    """A share in percent without decimals.
+
+    Examples
+    --------
+    >>> share_text(0.2), share_text(12.6)
+    ('less than 1 %', '13 %')
+    """
+    return f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
 
 
 def warning_lines(result: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from wsi_necrosis.errors import WsiNecrosisError
 from wsi_necrosis.export.csv_table import ENCODING, csv_text
 from wsi_necrosis.export.summary import SUMMARY, slide_folders, summary_rows
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.names import path_of
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.report.slide_report import SlideReport, open_results
 from wsi_necrosis.scores.file_list import changed_files
@@ -116,8 +117,8 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _faults_of_slide(result: Mapping[str, Any]) -> Iterator[str]:
-    facts, path = result["provenance"]["slide"], Path(result["path"])
-    with open_slide(path, Mpp(facts["mpp_x"], facts["mpp_y"])) as slide:
+    facts, path = result["provenance"]["slide"], path_of(result["path"])
+    with open_slide(path, Mpp(facts["mpp_x"], facts["mpp_y"]), scene=facts["scene"]) as slide:
         found = slide_fingerprint(slide.info.files)
     written = result["provenance"]["inputs"]["slide"]["fingerprint"]
     if found != written:

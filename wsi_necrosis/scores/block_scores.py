@@ -42,7 +42,7 @@ class BlockScores:
     quality : float32 array (rows, cols, 5)
         How fit the cell's tile is to be scored, by `tiling.quality.Measure`; NaN where not scored, or where the model
         has nothing to compare with.
-    px : uint32 array (rows, cols, 4)
+    px : uint32 array (rows, cols, 5)
         Mask pixels of the cell by `grid.PixelCount`.
     radiomics : float32 array (rows, cols, features)
         Features of the cell's tile in the order of the model's recipe; NaN where not scored.

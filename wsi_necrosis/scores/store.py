@@ -28,7 +28,7 @@ from wsi_necrosis.scores.block_scores import BlockScores, CellState, Scores, emp
 from wsi_necrosis.scores.slide_folder import BLOCKS, SCORES
 from wsi_necrosis.tiling.grid import Block, PixelCount, TileGrid
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 log = logging.getLogger(__name__)
 
 
@@ -108,7 +108,7 @@ class ScoreReader:
 
         Parameters
         ----------
-        px : uint32 array (rows, cols, 4)
+        px : uint32 array (rows, cols, 5)
             Mask pixels of each cell, counted anew from the mask.
 
         Raises
@@ -172,7 +172,7 @@ class ScoreStore(ScoreReader):
             The slide's folder; a store that it holds is replaced.
         grid : TileGrid
             Positions of the cells.
-        px : uint32 array (rows, cols, 4)
+        px : uint32 array (rows, cols, 5)
             Mask pixels of each cell by `grid.PixelCount`.
         px_mm2 : float
             Area of one mask pixel in mm2.
@@ -218,7 +218,7 @@ class ScoreStore(ScoreReader):
         ----------
         block : Block
             The block.
-        px : uint32 array (rows, cols, 4)
+        px : uint32 array (rows, cols, 5)
             Mask pixels of its cells by `grid.PixelCount`.
         """
         self._record(block).unlink(missing_ok=True)

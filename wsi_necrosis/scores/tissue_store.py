@@ -1,8 +1,9 @@
-"""Overview and tissue mask of a slide, kept beside its scores so that pictures can be drawn without the slide."""
+"""Overview, mask and picture of a slide, kept beside its scores so that exports can be made without the slide."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,25 @@ from wsi_necrosis.tiling.mask import MaskClass, Tissue, TissueMask
 CHUNK_PX = 1024
 
 
-def write_tissue(folder: Path, overview: Overview, mask: TissueMask) -> None:
-    """Write overview and mask to `tissue.zarr` in a slide's folder; one that exists is replaced.
+def write_tissue(folder: Path, tissue: Tissue) -> None:
+    """Write overview, mask and picture to `tissue.zarr` in a slide's folder; one that exists is replaced.
 
     Raises
     ------
     StoreError
         The folder cannot be written.
     """
+    overview, picture = tissue.overview, tissue.picture
+    arrays = {"overview": overview.rgb, "unreadable": overview.unreadable, "mask": tissue.mask.kind}
     facts = {
         "plane": asdict(overview.plane),
-        "px_l0": list(overview.px_l0),
-        "mpp": asdict(overview.mpp),
+        **_pixel_facts(overview),
         "classes": [each.name.lower() for each in MaskClass],
+        "picture": None,
     }
-    arrays = {"overview": overview.rgb, "unreadable": overview.unreadable, "mask": mask.kind}
+    if picture is not overview:
+        facts["picture"] = _pixel_facts(picture)
+        arrays |= {"picture": picture.rgb, "picture_unreadable": picture.unreadable}
     with atomic_write(folder / TISSUE, durable=False) as partial:
         group = zarr.create_group(partial, attributes=facts)
         for name, pixels in arrays.items():
@@ -59,12 +64,27 @@ def read_tissue(folder: Path) -> Tissue:
     try:
         group = zarr.open_group(path, mode="r")
         facts: dict[str, Any] = dict(group.attrs)
-        rgb, unreadable, kind = (_pixels(group, name) for name in ("overview", "unreadable", "mask"))
-        plane, mpp, (x, y) = Box(**facts["plane"]), Mpp(**facts["mpp"]), facts["px_l0"]
+        plane = Box(**facts["plane"])
+        overview = _overview(group, ("overview", "unreadable"), plane, facts)
+        kind = _pixels(group, "mask")
+        finer, names = facts["picture"], ("picture", "picture_unreadable")
+        picture = overview if finer is None else _overview(group, names, plane, finer)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
-    overview = Overview(rgb, unreadable, plane, (int(x), int(y)), mpp)
-    return Tissue(overview, TissueMask(kind, plane, overview.px_l0, mpp))
+    not_scanned = kind == MaskClass.NOT_SCANNED
+    if not_scanned.any():
+        overview = replace(overview, not_scanned=not_scanned)
+    return Tissue(overview, TissueMask(kind, plane, overview.px_l0, overview.mpp), picture)
+
+
+def _pixel_facts(overview: Overview) -> dict[str, Any]:
+    return {"px_l0": list(overview.px_l0), "mpp": asdict(overview.mpp)}
+
+
+def _overview(group: zarr.Group, names: tuple[str, str], plane: Box, facts: Mapping[str, Any]) -> Overview:
+    rgb, unreadable = (_pixels(group, name) for name in names)
+    x, y = facts["px_l0"]
+    return Overview(rgb, unreadable, plane, (int(x), int(y)), Mpp(**facts["mpp"]))
 
 
 def _pixels(group: zarr.Group, name: str) -> NDArray[Any]:

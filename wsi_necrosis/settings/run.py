@@ -76,7 +76,7 @@ class QuantifySettings(Section):
     """How cells become areas, a percentage and an interval."""
 
     policy: Literal["tumour"]
-    estimator: Literal["auto", "soft", "hard"]
+    estimator: Literal["auto", "soft", "by_class"]
     min_tumour_mm2: NotNegative
     no_tumour_share: Fraction
     max_uncertainty: Fraction

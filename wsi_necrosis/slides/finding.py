@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsi_necrosis.errors import UsageError, WsiNecrosisError
+from wsi_necrosis.errors import ReadError, UsageError, WsiNecrosisError
+from wsi_necrosis.slides.dicom_files import dicom_head
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.slides.tiatoolbox_reader import is_zarr
 
@@ -18,8 +19,6 @@ SUFFIXES = frozenset(
 )
 ATTACHED = re.compile(r"(^|[\s_.-])(thumb|thumbnail|label|macro)$", re.IGNORECASE)
 MIRAX_INDEX = "Slidedat.ini"
-DICOM_MAGIC_AT, DICOM_HEAD = 128, 2**13
-SLIDE_CLASS = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # DICOM's class of whole-slide images
 
 
 @dataclass(frozen=True)
@@ -159,13 +158,10 @@ def _reason_against(path: Path) -> str | None:
 def _dicom_class(path: Path) -> bool | None:
     """Whether a DICOM file is a whole-slide image; None for other files, and for those that cannot be read."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(DICOM_HEAD)
-    except OSError:
+        head = dicom_head(path)
+    except ReadError:
         return None
-    if head[DICOM_MAGIC_AT : DICOM_MAGIC_AT + 4] != b"DICM":
-        return None
-    return SLIDE_CLASS in head
+    return None if head is None else head.is_slide
 
 
 def _without_companions(paths: list[Path]) -> list[Path]:

@@ -13,8 +13,19 @@ from wsi_necrosis.geometry import Box, Mpp
 logger = logging.getLogger(__name__)
 
 FINEST_UM, COARSEST_UM = 0.05, 20.0  # beyond these a pixel size is some writer's default, not a scanner's
+FINEST_USUAL_UM = 0.1  # no scanner in use has finer pixels
+# Pixel size times magnification, in um, of scanners: 0.25 um at 40x, 0.5 um at 20x, and what cameras make of these.
+LEAST_PRODUCT, MOST_PRODUCT = 4.0, 12.5
 ANISOTROPY = 4.0  # no scanner has pixels longer than this in one direction
 MPP_TOLERANCE = 0.05  # a given pixel size that differs more from the slide's own is logged as a warning
+
+
+@dataclass(frozen=True)
+class SlideWarning:
+    """What to know of a slide before its numbers are used: a code for programs, and a sentence."""
+
+    code: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,14 @@ class SlideInfo:
         "unknown", or "implausible metadata (...)".
     objective : float or None
         Magnification that the file states.
+    warnings : tuple of SlideWarning
+        What was left out (levels, scenes), what the file contradicts itself in, and a doubtful pixel size.
+    scene : int
+        Number of the scene that is read, from 1.
+    scenes : tuple of str
+        All scenes of the file, in words; empty where there is but one.
+    icc_profile : str or None
+        Name of the colour profile in the file, which is not applied.
     """
 
     path: Path
@@ -62,6 +81,10 @@ class SlideInfo:
     mpp: Mpp | None
     mpp_source: str
     objective: float | None
+    warnings: tuple[SlideWarning, ...] = ()
+    scene: int = 1
+    scenes: tuple[str, ...] = ()
+    icc_profile: str | None = None
 
     @property
     def known_mpp(self) -> Mpp:
@@ -119,6 +142,44 @@ def settle_mpp(path: Path, stated: Mpp | None, source: str, given: Mpp | None) -
     if stated is None:
         return None, "unknown"
     return (stated, source) if _is_plausible(stated) else (None, f"implausible {source} ({stated})")
+
+
+def pixel_size_warnings(mpp: Mpp | None, source: str, objective: float | None) -> tuple[SlideWarning, ...]:
+    """A warning where the pixel size does not go with the magnification that the file states, or with any scanner.
+
+    Parameters
+    ----------
+    mpp : Mpp or None
+        Size of a level-0 pixel; None gives no warning.
+    source : str
+        Where it comes from.
+    objective : float or None
+        Magnification that the file states.
+
+    Examples
+    --------
+    >>> from wsi_necrosis.geometry import Mpp
+    >>> pixel_size_warnings(Mpp(0.25, 0.25), "metadata", 40.0)
+    ()
+    >>> pixel_size_warnings(Mpp(0.5, 0.5), "metadata", 40.0)[0].code
+    'pixel_size_doubtful'
+    """
+    if mpp is None:
+        return ()
+    way_out = "areas may be wrong by the square of the error; check the scanner's record, or give --mpp"
+    if objective is not None and not LEAST_PRODUCT <= objective * mpp.side <= MOST_PRODUCT:
+        said = (
+            f"the slide states a magnification of {objective:g}x, and its pixel size is {mpp} um ({source}), which do "
+            f"not go together: {way_out}"
+        )
+    elif min(mpp.x, mpp.y) < FINEST_USUAL_UM:
+        said = (
+            f"the pixel size is {mpp} um ({source}), finer than any scanner's ({FINEST_USUAL_UM:g} um), as where a "
+            f"resolution per inch is stored as one per cm: {way_out}"
+        )
+    else:
+        return ()
+    return (SlideWarning("pixel_size_doubtful", said),)
 
 
 def _is_plausible(mpp: Mpp) -> bool:

@@ -6,10 +6,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # markers of the supported frames: baseline, extended, progressive
-SCAN = 0xDA  # marker that pixel data follow
-FILL = 0xFF  # may come before a marker, any number of times
+from wsi_necrosis.slides.jpeg_stream import SOI, frame_of
+
+EOI = b"\xff\xd9"
+SUPPORTED = frozenset({0xC0, 0xC1, 0xC2})  # markers of frames: baseline, extended, progressive
 # Adobe's APP14 segment, whose last byte tells the colour space of the samples.
 APP14 = {
     name: b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + code
@@ -49,29 +49,14 @@ def decode_tile(data: bytes, head: bytes, colour: str, size: tuple[int, int]) ->
     if not data.startswith(SOI):
         return None
     stream = head + data[len(SOI) :]
-    frame = _frame(stream)
-    if frame is None or frame[1:] != (*size, 3):
+    frame = frame_of(stream)
+    if frame is None or frame.marker not in SUPPORTED or frame.bits != 8:
         return None
-    at = frame[0]
+    if (frame.width, frame.height) != size or len(frame.ids) != 3:
+        return None
+    at = frame.at
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(stream[:at] + APP14[colour] + stream[at:], "RGB")
     except ValueError:
         return None
     return pixels
-
-
-def _frame(stream: bytes) -> tuple[int, int, int, int] | None:
-    """Place, width, height and components of a stream's frame of 8-bit samples; None if it has none."""
-    at = len(SOI)
-    while at + 9 < len(stream) and stream[at] == FILL:
-        marker = stream[at + 1]
-        if marker == FILL:
-            at += 1
-            continue
-        if marker in FRAMES and stream[at + 4] == 8:
-            height, width = (int.from_bytes(stream[at + k : at + k + 2], "big") for k in (5, 7))
-            return at, width, height, stream[at + 9]
-        if marker == SCAN or marker in FRAMES:
-            return None
-        at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
-    return None

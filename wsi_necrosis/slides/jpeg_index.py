@@ -11,10 +11,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from wsi_necrosis.slides.jpeg_decode import head_of
+from wsi_necrosis.slides.tiff_check import COLOURS, JPEG, jpeg_frame
 from wsi_necrosis.slides.window import Window
 
-JPEG = 7  # TIFF's compression tag
-COLOURS = {2: "RGB", 6: "YCbCr"}  # by TIFF's photometric tag
 MCU_PX = 16  # sides of tiles are multiples of it, and so of all `jpeg_tiff_reader.SHRINKS`
 
 
@@ -35,7 +34,9 @@ class StoredLevel:
     head : bytes
         Start of every tile's JPEG stream.
     colour : {"RGB", "YCbCr"}
-        Colour space of its samples.
+        Colour space of its samples: what its JPEG streams prove, else what the TIFF tag says.
+    contradicts_tag : bool
+        Whether the tag says another one.
     """
 
     size: tuple[int, int]
@@ -44,6 +45,7 @@ class StoredLevel:
     lengths: NDArray[np.int64]
     head: bytes
     colour: str
+    contradicts_tag: bool = False
 
     def window(self, row: int, col: int) -> Window:
         """Pixels of a tile that lie in the level."""
@@ -81,7 +83,10 @@ def _level(page: Any) -> StoredLevel:
     offsets, lengths = (
         np.array(values, np.int64).reshape(rows, cols) for values in (page.dataoffsets, page.databytecounts)
     )
-    return StoredLevel((width, height), tile, offsets, lengths, head, colour)
+    frame = jpeg_frame(page)
+    proven = None if frame is None else frame.proven_colour
+    differs = proven is not None and proven != colour
+    return StoredLevel((width, height), tile, offsets, lengths, head, proven or colour, differs)
 
 
 def _only(pages: list[Any]) -> Any:

@@ -24,15 +24,16 @@ from wsi_necrosis.errors import ReadError
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.jpeg_decode import decode_tile
 from wsi_necrosis.slides.jpeg_index import StoredLevel, UnfitError, find_levels
-from wsi_necrosis.slides.openslide_reader import OpenSlideLevels
 from wsi_necrosis.slides.source_files import raise_if_of_the_system, read_error
-from wsi_necrosis.slides.window import Window
+from wsi_necrosis.slides.stored_levels import Levels
+from wsi_necrosis.slides.window import Window, mark_unstored
 
 logger = logging.getLogger(__name__)
 
 SHRINKS = (2, 4, 8, 16)  # sides of squares whose means are levels; stored tiles are whole numbers of them
 VENDORS = frozenset({"aperio", "generic-tiff"})  # whose tiles lie side by side, without overlap or offsets
 ROUNDING = 2  # grey levels by which two decoders may differ
+COMPARED_PX = 512  # side of the part of a tile that is compared with OpenSlide
 CACHE_BYTES = 2**25  # of tiles that neighbouring blocks share; enough for a row of blocks of most slides
 # What tifffile (its TiffFileError is a ValueError) raises on damage.
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, struct.error)
@@ -51,8 +52,11 @@ class JpegTiffLevels:
         self.downsamples = tuple(self._downsamples[index] * shrink for index, shrink in self._sources)
         self.sizes = tuple(_divided(self._levels[index].size, shrink) for index, shrink in self._sources)
         self.tiles = tuple(_divided(self._levels[index].tile, shrink) for index, shrink in self._sources)
+        self.is_sparse = any((level.lengths == 0).any() for level in self._levels)
 
-    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
+    def fetch(
+        self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None = None
+    ) -> int | None:
         """Decode a window inside the level to RGB; None if a tile is damaged.
 
         Tiles of which the window takes a part are cached: the next window may need the other part.
@@ -72,6 +76,10 @@ class JpegTiffLevels:
             if part != whole.clipped(self.sizes[level]):
                 self._cache.put(key, tile)
             out[part.within(window)] = tile[part.within(whole)]
+        if absent is not None:  # level 0 counts, too, as a coarser level may show what it does not store
+            for index in {0, self._sources[level][0]}:
+                stored, scale = self._levels[index], self.downsamples[level] / self._downsamples[index]
+                mark_unstored(absent, window, scale, stored.tile, stored.lengths == 0)
         return decoded
 
     def reopened(self) -> Self:
@@ -108,15 +116,15 @@ class JpegTiffLevels:
         return block_mean(tile, shrink)
 
 
-def open_jpeg_tiff(info: SlideInfo, reference: OpenSlideLevels) -> JpegTiffLevels | None:
+def open_jpeg_tiff(info: SlideInfo, reference: Levels) -> JpegTiffLevels | None:
     """Open a slide with the fast reader, if that gives the pixels that OpenSlide gives.
 
     Parameters
     ----------
     info : SlideInfo
         Its metadata as read by OpenSlide.
-    reference : OpenSlideLevels
-        The same slide as opened by OpenSlide.
+    reference : Levels
+        The same levels as opened by OpenSlide.
 
     Returns
     -------
@@ -179,7 +187,9 @@ class _TileCache:
                 return
             self._tiles[key] = tile
             self._bytes += tile.nbytes
-            while self._bytes > CACHE_BYTES:
+            while (
+                self._bytes > CACHE_BYTES and len(self._tiles) > 1
+            ):  # a large tile is decoded for many windows
                 self._bytes -= self._tiles.popitem(last=False)[1].nbytes
 
 
@@ -211,15 +221,16 @@ def _divided(size: tuple[int, int], shrink: int) -> tuple[int, int]:
     return -(-size[0] // shrink), -(-size[1] // shrink)
 
 
-def _first_difference(
-    levels: JpegTiffLevels, stored: Sequence[StoredLevel], reference: OpenSlideLevels
-) -> str | None:
-    """Name the first of the sampled tiles that OpenSlide decodes to something else; None if there is none."""
+def _first_difference(levels: JpegTiffLevels, stored: Sequence[StoredLevel], reference: Levels) -> str | None:
+    """Name the first of the sampled tiles that OpenSlide decodes to something else; None if there is none.
+
+    OpenSlide believes the tag of a level whose tiles prove it wrong, so that such a level is not compared.
+    """
     openslide = reference.reopened()
     try:
         for index, level in enumerate(stored):
-            for row, col in _sample(level.lengths):
-                window = level.window(row, col)
+            for row, col in [] if level.contradicts_tag else _sample(level.lengths):
+                window = _corner(level.window(row, col))
                 ours, theirs = (np.empty((window.height, window.width, 3), np.uint8) for _ in range(2))
                 we_fail = levels.fetch(index, window, ours) is None
                 they_fail = openslide.fetch(index, window, theirs) is None
@@ -230,12 +241,22 @@ def _first_difference(
                 if they_fail:
                     openslide.close()
                     openslide = reference.reopened()
-                reach = int(reference.interpolates(index))
+                reach = int(_interpolates(stored[0].size, level.size))
                 if we_fail != they_fail or not (we_fail or _match(ours, theirs, reach)):
                     return f"tile {row}, {col} of level {index}"
     finally:
         openslide.close()
     return None
+
+
+def _corner(tile: Window) -> Window:
+    """The part of a tile that is compared: enough to tell decoders apart, whatever the tile's size."""
+    return Window(tile.left, tile.top, min(tile.width, COMPARED_PX), min(tile.height, COMPARED_PX))
+
+
+def _interpolates(size_l0: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether OpenSlide mixes pixels of a level from neighbours: where the mean ratio of its sides is not whole."""
+    return not ((size_l0[0] / size[0] + size_l0[1] / size[1]) / 2).is_integer()
 
 
 def _sample(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -249,11 +270,12 @@ def _match(ours: NDArray[np.uint8], theirs: NDArray[np.uint8], reach: int) -> bo
 
     OpenSlide may interpolate, by less than a pixel.
     """
-    low = high = ours.astype(int)
+    low = high = ours
     if reach:
         from scipy.ndimage import maximum_filter, minimum_filter  # takes half a second; few levels need it
 
         side = (2 * reach + 1, 2 * reach + 1, 1)
         low, high = minimum_filter(low, side), maximum_filter(high, side)
-    fits = (theirs >= low - ROUNDING) & (theirs <= high + ROUNDING)
+    most = np.uint8(255 - ROUNDING)  # 8-bit numbers do not wrap around
+    fits = (np.minimum(theirs, most) + ROUNDING >= low) & (theirs <= np.minimum(high, most) + ROUNDING)
     return bool(fits[reach : len(fits) - reach, reach : fits.shape[1] - reach].all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,17 +16,23 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo, settle_mpp
-from wsi_necrosis.slides.pyramid import nominal_downsample, on_white
+from wsi_necrosis.slides.colour_profile import profile_name
+from wsi_necrosis.slides.dicom_files import cannot_open, check_dicom, dicom_head, only_slide, series_files
+from wsi_necrosis.slides.info import SlideInfo, pixel_size_warnings, settle_mpp
+from wsi_necrosis.slides.levels import with_true_levels
+from wsi_necrosis.slides.not_slides import cannot_read, require_not_known
 from wsi_necrosis.slides.source_files import SourceFiles
+from wsi_necrosis.slides.stored_levels import Levels, nominal_downsample, on_white
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)
 
 STORED_TILE = "256"  # where OpenSlide does not say how a level is tiled
-DICOM_MAGIC_AT = 128
-DICOM_HEAD = 2**18  # bytes that hold a DICOM file's identifiers
-SERIES_UID = b"\x20\x00\x0e\x00UI"  # DICOM element (0020,000E), explicit little endian
+MOST_TILE_PX = 2**26
+DENSE = frozenset({"hamamatsu", "trestle"})  # formats without tiles that are not stored
+READS = (
+    f"OpenSlide {openslide.__library_version__} reads SVS, NDPI, MRXS, SCN, BIF, tiled TIFF, DICOM and others"
+)
 
 
 class OpenSlideLevels:
@@ -50,31 +57,39 @@ class OpenSlideLevels:
         )
         self.tiles = tuple(self._tile(level) for level in range(len(self.sizes)))
         self.stored = len(self.sizes)
+        self.is_sparse = self.properties["openslide.vendor"] not in DENSE
 
     def interpolates(self, level: int) -> bool:
         """Whether pixels of a level are mixed from neighbours."""
         return not self._scales[level].is_integer()
 
-    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
+    def fetch(
+        self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None = None
+    ) -> int | None:
         """Decode a window inside the level to RGB on white; None if a tile fails, also by an error of the system.
 
         Where OpenSlide interpolates, every stored tile is read from its own corner, so that its shift
-        does not depend on the window.
+        does not depend on the window. What OpenSlide leaves transparent is not stored.
         """
         width, height = self.tiles[level]
         count = window.count_tiles((width, height))
         if not self.interpolates(level):
-            return count if self._read(level, window, out) else None
+            return count if self._read(level, window, out, absent) else None
         for part in window.by_tile((width, height)):
             left, top = part.left // width * width, part.top // height * height
             whole = Window(left, top, part.right - left, part.bottom - top)
             pixels = np.empty((whole.height, whole.width, 3), np.uint8)
-            if not self._read(level, whole, pixels):
+            unstored = None if absent is None else np.zeros(pixels.shape[:2], bool)
+            if not self._read(level, whole, pixels, unstored):
                 return None
             out[part.within(window)] = pixels[part.within(whole)]
+            if absent is not None and unstored is not None:
+                absent[part.within(window)] = unstored[part.within(whole)]
         return count
 
-    def _read(self, level: int, window: Window, out: NDArray[np.uint8]) -> bool:
+    def _read(
+        self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None
+    ) -> bool:
         position = tuple(round(start * self._scales[level]) for start in window[:2])
         try:
             pixels = self._handle.read_region(position, level, window[2:])
@@ -82,7 +97,18 @@ class OpenSlideLevels:
             logger.debug("%s: level %d, %s: %s", self._path, level, window, error)
             return False
         out[:] = np.asarray(on_white(pixels))
+        if absent is not None and pixels.getextrema()[3][0] < 255:
+            absent[:] = np.asarray(pixels)[..., 3] < 128
         return True
+
+    def profile(self) -> str | None:
+        """Name of the colour profile."""
+        if "openslide.icc-size" not in self.properties:
+            return None
+        with suppress(openslide.OpenSlideError, OSError):
+            found = self._handle.color_profile
+            return None if found is None else profile_name(found.tobytes())
+        return "unnamed"
 
     def reopened(self) -> Self:
         """Open the same file again; a handle that failed once fails for ever."""
@@ -100,7 +126,9 @@ class OpenSlideLevels:
         return width, height
 
 
-def open_openslide(path: Path, given: Mpp | None) -> tuple[SlideInfo, OpenSlideLevels]:
+def open_openslide(
+    path: Path, given: Mpp | None, pixel_um: Mapping[tuple[int, int], tuple[float, float]] | None = None
+) -> tuple[SlideInfo, Levels]:
     """Open a file with OpenSlide.
 
     Parameters
@@ -109,19 +137,29 @@ def open_openslide(path: Path, given: Mpp | None) -> tuple[SlideInfo, OpenSlideL
         An existing file.
     given : Mpp or None
         Plausible pixel size of level 0, instead of what the file states.
+    pixel_um : mapping, optional
+        Pixel size (x, y) in um that a stored level states, by its size (width, height).
 
     Raises
     ------
     SlideError
         OpenSlide does not know the format, or the file is damaged.
     """
-    levels = OpenSlideLevels(path)
-    properties = levels.properties
+    check_dicom(path)
+    opened = OpenSlideLevels(path)
+    try:
+        _require_small_tiles(path, opened)
+        levels, left_out = with_true_levels(opened, pixel_um)
+    except BaseException:
+        opened.close()
+        raise
+    properties = opened.properties
     vendor = properties["openslide.vendor"]
     source = "TIFF resolution" if vendor == "generic-tiff" else "metadata"
     mpp, mpp_source = settle_mpp(path, _stated_mpp(properties), source, given)
     plane = plane_of(properties, levels.sizes[0])
     has_bounds = "openslide.bounds-x" in properties
+    objective = _number(properties, "openslide.objective-power")
     info = SlideInfo(
         path=path,
         files=files_of(path, properties),
@@ -134,9 +172,19 @@ def open_openslide(path: Path, given: Mpp | None) -> tuple[SlideInfo, OpenSlideL
         levels=levels.sizes,
         mpp=mpp,
         mpp_source=mpp_source,
-        objective=_number(properties, "openslide.objective-power"),
+        objective=objective,
+        warnings=(*pixel_size_warnings(mpp, mpp_source, objective), *left_out),
+        icc_profile=opened.profile(),
     )
     return info, levels
+
+
+def _require_small_tiles(path: Path, levels: OpenSlideLevels) -> None:
+    width, height = max(levels.tiles, key=lambda tile: tile[0] * tile[1])
+    if width * height > MOST_TILE_PX:
+        raise SlideError(
+            f"{path} states tiles of {width} x {height} px; at most {MOST_TILE_PX:,} px are read at once"
+        )
 
 
 def existing_file(path: Path) -> Path:
@@ -148,14 +196,22 @@ def existing_file(path: Path) -> Path:
         Nothing is there, it is empty or may not be read, or it is a folder that is not one slide.
     """
     if path.is_dir():
-        return _only_dicom(path)
+        require_not_known(path)
+        return only_slide(path)
     if not path.exists():
         raise SlideError(f"{path} does not exist; check the path")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SlideError(f"{path} is a pipe, a socket or a device, and no file; name a slide's file")
     if not os.access(path, os.R_OK):
         raise SlideError(f"{path} may not be read by this user; check its permissions")
     if path.stat().st_size == 0:
         raise SlideError(f"{path} is empty (0 bytes); copy it again from its source")
     return path
+
+
+def is_vendors_own(path: Path) -> bool:
+    """Whether OpenSlide recognises a TIFF as one maker's format, whose tiles need not lie side by side."""
+    return openslide.OpenSlide.detect_format(path) not in {None, "generic-tiff", "aperio"}
 
 
 def plane_of(properties: Mapping[str, str], size_l0: tuple[int, int]) -> Box:
@@ -175,11 +231,10 @@ def _open(path: Path) -> openslide.OpenSlide:
     try:
         return openslide.OpenSlide(path)
     except openslide.OpenSlideUnsupportedFormatError:
-        raise SlideError(
-            f"{path} is not a whole-slide image of a known format; OpenSlide "
-            f"{openslide.__library_version__} reads SVS, NDPI, MRXS, SCN, BIF, tiled TIFF, DICOM and others"
-        ) from None
+        raise cannot_read(path, READS) from None
     except openslide.OpenSlideError as error:
+        if dicom_head(path) is not None:
+            raise cannot_open(path, str(error)) from error
         raise SlideError(f"{path} cannot be opened ({error}); it is damaged or of an unusual kind") from error
 
 
@@ -201,38 +256,10 @@ def files_of(path: Path, properties: Mapping[str, str]) -> tuple[Path, ...]:
     if vendor == "mirax":
         beside = [file for file in path.with_suffix("").rglob("*") if file.is_file()]
     elif vendor == "dicom":
-        beside = _dicom_series(path)
+        beside = series_files(path)
     elif path.suffix.lower() in {".vms", ".vmu"}:  # a text file that names its pictures
         named = (path.parent / value for key, value in properties.items() if key.startswith("hamamatsu."))
         beside = [file for file in named if file.is_file()]
     else:
         beside = []
     return tuple(sorted({path, *beside}))
-
-
-def _dicom_series(path: Path) -> list[Path]:
-    """Files beside `path` that belong to its DICOM series."""
-    series = _series_uid(path)
-    return [file for file in path.parent.iterdir() if file.is_file() and _series_uid(file) == series]
-
-
-def _series_uid(path: Path) -> bytes | None:
-    """SeriesInstanceUID of a DICOM file; None for other files."""
-    with path.open("rb") as stream:
-        head = stream.read(DICOM_HEAD)
-    at = head.find(SERIES_UID)
-    if head[DICOM_MAGIC_AT : DICOM_MAGIC_AT + 4] != b"DICM" or at < 0:
-        return None
-    start = at + len(SERIES_UID) + 2
-    return head[start : start + int.from_bytes(head[start - 2 : start], "little")].rstrip(b"\0 ")
-
-
-def _only_dicom(folder: Path) -> Path:
-    """First file of the one DICOM series in a folder that holds nothing else."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != "DICOMDIR")
-    series = {_series_uid(file) for file in files}
-    if series - {None} == set():
-        raise SlideError(f"{folder} is a folder without a DICOM slide; name a slide file in it")
-    if len(series) > 1:
-        raise SlideError(f"{folder} is a folder that holds more than one DICOM slide; name one file of it")
-    return files[0]

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from wsi_necrosis.errors import SlideError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import load_settings
-from wsi_necrosis.slides.pyramid import level_for
+from wsi_necrosis.slides.black_fill import black_fill
 from wsi_necrosis.slides.slide import Slide
+from wsi_necrosis.slides.stored_levels import level_for
 
 READERS = min(8, os.cpu_count() or 1)  # threads; more wait for the disk
+MOST_PX = 300_000_000  # the largest slides, 76 x 52 mm, have 247 million at 4 um
 PIECE_PX = 2048  # side, in level pixels, of the pieces that an overview is read in
 
 
@@ -38,6 +40,11 @@ class Overview:
         Level-0 pixels (x, y) per pixel.
     mpp : Mpp
         Size of a pixel.
+    not_scanned : ndarray of bool, shape (height, width), or None
+        Pixels that the file does not store, or that its writer filled with black; they are white in `rgb`. None where
+        there are none.
+    has_black_fill : bool
+        Whether its writer filled with black what was not scanned.
     """
 
     rgb: NDArray[np.uint8]
@@ -45,6 +52,13 @@ class Overview:
     plane: Box
     px_l0: tuple[int, int]
     mpp: Mpp
+    not_scanned: NDArray[np.bool_] | None = None
+    has_black_fill: bool = False
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Pixels that show nothing of the slide: unreadable, or not scanned."""
+        return self.unreadable if self.not_scanned is None else self.unreadable | self.not_scanned
 
 
 def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
@@ -82,18 +96,59 @@ def read_overview(slide: Slide, mpp_um: float | None = None) -> Overview:
     px_l0 = max(1, round(mpp_um / info.known_mpp.x)), max(1, round(mpp_um / info.known_mpp.y))
     mpp = info.known_mpp.scaled(*px_l0)
     height, width = math.ceil(info.plane.height_l0 / px_l0[1]), math.ceil(info.plane.width_l0 / px_l0[0])
+    if height * width > MOST_PX:
+        span = f"{width * mpp.x / 1e3:.0f} x {height * mpp.y / 1e3:.0f} mm"
+        raise SlideError(
+            f"{info.path} spans {span} by its pixel size, more than any slide: its overview would have "
+            f"{height * width:,} px, and {MOST_PX:,} are read at most; check --mpp, or "
+            "set tissue.mpp_um higher"
+        )
     rgb = np.full((height, width, 3), 255, np.uint8)
-    unreadable = np.zeros((height, width), bool)
+    unreadable, absent = np.zeros((height, width), bool), np.zeros((height, width), bool)
     pieces = list(_pieces((height, width), px_l0, info.downsamples))
     boxes = [_piece_box(info.plane, px_l0, *piece) for piece in pieces]
     with ThreadPoolExecutor(READERS) as pool:
         for piece, region in zip(pieces, pool.map(slide.read, boxes, repeat(mpp)), strict=True):
             rgb[piece] = region.rgb
+            if region.absent is not None:
+                absent[piece] = region.absent
             for lost in region.unreadable:
                 unreadable[_touched(info.plane, px_l0, lost)] = True
     if unreadable.all():
         raise SlideError(f"{info.path} opens, but not one of its pixels can be decoded; the file is damaged")
-    return Overview(rgb, unreadable, info.plane, px_l0, mpp)
+    filled = black_fill(rgb, mpp.px_mm2)
+    not_scanned = absent if filled is None else absent | filled
+    rgb[not_scanned] = 255
+    return Overview(
+        rgb,
+        unreadable,
+        info.plane,
+        px_l0,
+        mpp,
+        not_scanned if not_scanned.any() else None,
+        filled is not None,
+    )
+
+
+def read_picture(slide: Slide, overview: Overview, side_px: int) -> Overview:
+    """A slide's plane in pixels fine enough for a picture of `side_px` on its longer side.
+
+    Where the overview is, it is given back. Pixels are never finer than level 0.
+
+    Parameters
+    ----------
+    slide : Slide
+        Its pixel size must be known.
+    overview : Overview
+        Of the same slide.
+    side_px : int
+        Pixels on the longer side of the largest picture.
+    """
+    plane, mpp = slide.info.plane, slide.info.known_mpp
+    finest_um = min(mpp.x, mpp.y)
+    wanted_um = max(plane.width_l0 * mpp.x, plane.height_l0 * mpp.y) / side_px
+    um = max(1, int(wanted_um / finest_um)) * finest_um
+    return overview if um >= min(overview.mpp.x, overview.mpp.y) else read_overview(slide, um)
 
 
 def _pieces(

@@ -12,76 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.slides.resample import Span, average
 from wsi_necrosis.slides.source_files import SourceFiles
+from wsi_necrosis.slides.stored_levels import WHITE, Levels, Region, level_for
 from wsi_necrosis.slides.window import TileSet, Window
 
-WHITE = (255, 255, 255)
-LEVEL_TOLERANCE = 1e-3  # a level this much coarser than asked still counts as fine enough
 PATIENCE_S = 10.0  # with a read under way, when the file is to be closed
-
-
-@dataclass(frozen=True)
-class Region:
-    """What a read gives.
-
-    Attributes
-    ----------
-    rgb : ndarray of uint8, shape (height, width, 3)
-        Pixels at the size that was asked for; white outside the slide and where nothing was decoded.
-    unreadable : tuple of Box
-        Level-0 boxes inside the request that could not be decoded. Their white pixels are unknown,
-        not glass.
-    decoded_l0 : float
-        Area in level-0 pixels of the stored tiles that were decoded, each counted in full.
-    """
-
-    rgb: NDArray[np.uint8]
-    unreadable: tuple[Box, ...]
-    decoded_l0: float = 0.0
-
-
-class Levels(Protocol):
-    """A file's levels; sizes and tiles are (width, height) in level pixels.
-
-    The first `stored` ones lie in the file, finest first. Those that follow are means of squares of their
-    pixels, in the same order. They are used only where the wanted pixels are exactly these means, so that
-    the pixels of a read do not depend on them.
-    """
-
-    sizes: tuple[tuple[int, int], ...]
-    downsamples: tuple[float, ...]
-    tiles: tuple[tuple[int, int], ...]
-    stored: int
-
-    def fetch(self, level: int, window: Window, out: NDArray[np.uint8]) -> int | None:
-        """Decode a window inside the level to RGB (height, width, 3), on white.
-
-        Returns the number of stored tiles decoded. None if one fails: later calls may then fail too, and
-        `out` may hold anything. A pixel does not depend on the window that it is fetched with.
-
-        Raises
-        ------
-        ReadError
-            The system failed to read the file, or it is too short.
-        """
-        ...
-
-    def reopened(self) -> Self:
-        """Open the same file again; raises SlideError or OSError."""
-        ...
-
-    def close(self) -> None:
-        """Close the file."""
-        ...
 
 
 class Pyramid:
@@ -156,7 +98,7 @@ class Pyramid:
                 [window] if needed is None else [_under(part, box, px_l0, across, down) for part in needed]
             )
             try:
-                pixels, failed, decoded = self._gather(levels, level, window, parts)
+                pixels, absent, failed, decoded = self._gather(levels, level, window, parts)
             except ReadError:
                 with self._condition:
                     self._broken |= self._levels is levels
@@ -167,6 +109,7 @@ class Pyramid:
                 average(pixels, across, down),
                 tuple(part for part in boxes if part is not None),
                 decoded * width * height * scale**2,
+                _mostly(absent, across, down),
             )
 
     @contextmanager
@@ -192,25 +135,26 @@ class Pyramid:
 
     def _gather(
         self, levels: Levels, level: int, window: Window, needed: Sequence[Window]
-    ) -> tuple[NDArray[np.uint8], list[Window], int]:
-        """Level pixels of a window, the parts of it that failed, and the number of tiles decoded."""
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, list[Window], int]:
+        """Level pixels of a window, which of them are not stored, its parts that failed, and tiles decoded."""
         inside = window.clipped(levels.sizes[level])
         if inside is None:
-            return _white(window), [], 0
+            return _white(window), None, [], 0
         tiles = TileSet(levels.tiles[level], inside, needed)
         is_full = inside == window and tiles.covers
         pixels = np.empty((window.height, window.width, 3), np.uint8) if is_full else _white(window)
+        target = _Target(window, pixels, np.zeros(pixels.shape[:2], bool) if levels.is_sparse else None)
         pending, decoded = tiles.rectangles(), 0
         while pending:
-            count = levels.fetch(level, pending[-1], pixels[pending[-1].within(window)])
+            count = target.fetch(levels, level, pending[-1])
             if count is None:
                 self._files.require_readable()
                 self._replace(levels)
-                failed, count = self._salvage(levels, level, window, pixels, pending)
-                return pixels, failed, decoded + count
+                failed, count = self._salvage(levels, level, target, pending)
+                return pixels, target.absent, failed, decoded + count
             pending.pop()
             decoded += count
-        return pixels, [], decoded
+        return pixels, target.absent, [], decoded
 
     def _renew(self) -> None:
         """Open the file anew; called with the condition held."""
@@ -226,7 +170,7 @@ class Pyramid:
                 self._levels = _reopened(failed)
 
     def _salvage(
-        self, failing: Levels, level: int, window: Window, pixels: NDArray[np.uint8], pending: list[Window]
+        self, failing: Levels, level: int, target: _Target, pending: list[Window]
     ) -> tuple[list[Window], int]:
         """Fetch the rest by halves, down to stored tiles, so that only bad tiles are lost.
 
@@ -241,7 +185,7 @@ class Pyramid:
             levels = _opened_for(opened, failing)
             while pending:
                 part = pending.pop()
-                count = levels.fetch(level, part, pixels[part.within(window)])
+                count = target.fetch(levels, level, part)
                 if count is not None:
                     decoded += count
                     continue
@@ -255,37 +199,25 @@ class Pyramid:
                     tried.add(part)
                     pending.append(part)
                 else:
-                    pixels[part.within(window)] = WHITE
+                    target.rgb[part.within(target.window)] = WHITE
                     failed.append(part)
         return failed, decoded
 
 
-def level_for(downsamples: tuple[float, ...], px_l0: tuple[float, float]) -> int:
-    """Index of the coarsest level whose pixels are not larger than `px_l0` along either axis."""
-    limit = min(px_l0) * (1 + LEVEL_TOLERANCE)
-    return max((index for index, scale in enumerate(downsamples) if scale <= limit), default=0)
+@dataclass(frozen=True)
+class _Target:
+    """A window of level pixels that is being filled."""
 
+    window: Window
+    rgb: NDArray[np.uint8]
+    absent: NDArray[np.bool_] | None
 
-def nominal_downsample(size_l0: tuple[int, int], size: tuple[int, int], stated: float) -> float:
-    """Level-0 pixels per level pixel.
-
-    Writers reduce by a whole number and cut or fill the last pixel, so that a ratio of sizes such as
-    2.0005 means 2. `stated` is kept where no whole number explains both sides.
-    """
-    whole = max(1, round(stated))
-    explained = all(abs(full / whole - part) < 1 for full, part in zip(size_l0, size, strict=True))
-    return float(whole) if explained else stated
-
-
-def on_white(pixels: Image.Image) -> Image.Image:
-    """Lay transparent pixels on white; RGB stays as it is."""
-    if pixels.mode == "RGB":
-        return pixels
-    if pixels.getchannel("A").getextrema() == (255, 255):
-        return pixels.convert("RGB")
-    canvas = Image.new("RGB", pixels.size, WHITE)
-    canvas.paste(pixels, mask=pixels)
-    return canvas
+    def fetch(self, levels: Levels, level: int, part: Window) -> int | None:
+        """Decode a part of it, as `Levels.fetch`."""
+        at = part.within(self.window)
+        if self.absent is None:
+            return levels.fetch(level, part, self.rgb[at])
+        return levels.fetch(level, part, self.rgb[at], self.absent[at])
 
 
 def _place(
@@ -310,6 +242,14 @@ def _under(part: Box, box: Box, px_l0: tuple[float, float], across: Span, down: 
     left, right = across.under((part.x_l0 - box.x_l0) / x, (part.right_l0 - box.x_l0) / x)
     top, bottom = down.under((part.y_l0 - box.y_l0) / y, (part.bottom_l0 - box.y_l0) / y)
     return Window(left, top, right - left, bottom - top)
+
+
+def _mostly(flags: NDArray[np.bool_] | None, across: Span, down: Span) -> NDArray[np.bool_] | None:
+    """Wanted pixels of which the larger part of level pixels is flagged; None where none is."""
+    if flags is None or not flags.any():
+        return None
+    shares = average(np.repeat(flags[..., None] * np.uint8(255), 3, axis=2), across, down)
+    return np.asarray(shares[..., 0] > 127)
 
 
 def _opened_for(opened: ExitStack, failing: Levels) -> Levels:

@@ -11,15 +11,19 @@ from typing import Protocol, Self, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.errors import SlideError, UsageError
+from wsi_necrosis.errors import ReadError, SlideError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.info import SlideInfo, check_given_mpp
 from wsi_necrosis.slides.jpeg_tiff_reader import open_jpeg_tiff
-from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff, open_ome_tiff
-from wsi_necrosis.slides.openslide_reader import existing_file, open_openslide
-from wsi_necrosis.slides.pyramid import Levels, Pyramid, Region
+from wsi_necrosis.slides.not_slides import require_not_known
+from wsi_necrosis.slides.openslide_reader import existing_file, is_vendors_own, open_openslide
+from wsi_necrosis.slides.picture_reader import is_picture, open_picture
+from wsi_necrosis.slides.pyramid import Pyramid
 from wsi_necrosis.slides.source_files import SourceFiles, read_error
+from wsi_necrosis.slides.stored_levels import Levels, Region
 from wsi_necrosis.slides.tiatoolbox_reader import is_jpeg_2000, is_zarr, open_jpeg_2000, open_ome_zarr
+from wsi_necrosis.slides.tiff_check import CONVERT, TiffFacts, check_tiff
+from wsi_necrosis.slides.tifffile_reader import colour_warning, open_ome_tiff, open_plain_tiff
 
 BAND_PX = 32  # rows of a thumbnail that are read at once, so that no large level is held whole
 
@@ -68,8 +72,13 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: str | Path, mpp: SupportsFloat | Mpp | None = None, reader: str | None = None) -> Slide:
-    """Open a slide of any format that OpenSlide reads, an OME-TIFF, a JPEG 2000 file or an OME-Zarr folder.
+def open_slide(
+    path: str | Path,
+    mpp: SupportsFloat | Mpp | None = None,
+    reader: str | None = None,
+    scene: str | int | None = None,
+) -> Slide:
+    """Open a slide of any format that OpenSlide reads, a TIFF, a JPEG 2000 file, an OME-Zarr folder or a picture.
 
     Parameters
     ----------
@@ -78,8 +87,10 @@ def open_slide(path: str | Path, mpp: SupportsFloat | Mpp | None = None, reader:
         the folder of an OME-Zarr image.
     mpp : float or Mpp, optional
         Pixel size of level 0 in um, instead of what the file states.
-    reader : {"jpeg-tiff", "openslide", "tiatoolbox", "tifffile"}, optional
+    reader : {"jpeg-tiff", "openslide", "pillow", "tiatoolbox", "tifffile"}, optional
         Read with this one or fail; by default it is chosen by the file.
+    scene : str or int, optional
+        Number (from 1) or name of the image to read, where a file holds several; by default the largest.
 
     Raises
     ------
@@ -89,6 +100,8 @@ def open_slide(path: str | Path, mpp: SupportsFloat | Mpp | None = None, reader:
         The system failed to read it, or it ends before its last tile.
     PixelSizeError
         `mpp` is implausible.
+    UsageError
+        There is no such scene.
     MissingExtraError
         A JPEG 2000 file or an OME-Zarr folder, and tiatoolbox is not installed.
 
@@ -106,32 +119,65 @@ def open_slide(path: str | Path, mpp: SupportsFloat | Mpp | None = None, reader:
     try:
         if not is_zarr(file):
             file = existing_file(file)
-        info, levels = _opened(file, given, reader)
+        info, levels = _opened(file, given, reader, None if scene is None else str(scene))
     except OSError as error:
         raise read_error(error, file) from error
     if reader not in {None, info.reader}:
         levels.close()
         raise SlideError(f"{path} cannot be read with {reader}; leave it to the default, {info.reader}")
+    if scene is not None and not info.scenes and str(scene) != "1":
+        levels.close()
+        raise UsageError(f"{path} has no scene {scene}; it holds one image")
     return _PyramidSlide(info, levels)
 
 
-def _opened(file: Path, mpp: Mpp | None, reader: str | None) -> tuple[SlideInfo, Levels]:
-    if is_ome_tiff(file):
-        return open_ome_tiff(file, mpp)
-    if is_jpeg_2000(file):
-        return open_jpeg_2000(file, mpp)
+def _opened(file: Path, mpp: Mpp | None, reader: str | None, scene: str | None) -> tuple[SlideInfo, Levels]:
+    """Metadata and levels, by what the file is; the format's own reader comes before OpenSlide."""
+    require_not_known(file)
     if is_zarr(file):
         return open_ome_zarr(file, mpp)
-    info, levels = open_openslide(file, mpp)
+    if is_jpeg_2000(file):
+        return open_jpeg_2000(file, mpp)
+    if is_picture(file):
+        return open_picture(file, mpp)
+    tiff = check_tiff(file)
+    if tiff is None:
+        return open_openslide(file, mpp)
+    return open_ome_tiff(file, tiff, mpp, scene) if tiff.is_ome else _opened_tiff(file, tiff, mpp, reader)
+
+
+def _opened_tiff(
+    file: Path, tiff: TiffFacts, mpp: Mpp | None, reader: str | None
+) -> tuple[SlideInfo, Levels]:
+    """A TIFF as OpenSlide opens it; one that it does not, of no maker's own format, with tifffile."""
+    try:
+        info, levels = open_openslide(file, mpp, tiff.pixel_um)
+    except ReadError:
+        raise
+    except SlideError:
+        if is_vendors_own(file):
+            raise
+        return open_plain_tiff(file, tiff, mpp)
+    return _faster(info, levels, tiff, reader)
+
+
+def _faster(info: SlideInfo, levels: Levels, tiff: TiffFacts, reader: str | None) -> tuple[SlideInfo, Levels]:
+    """A TIFF with the fast reader where that gives OpenSlide's pixels, else as OpenSlide opened it."""
     try:
         fast = None if reader == info.reader else open_jpeg_tiff(info, levels)
+        if tiff.contradiction and fast is None and info.vendor != "hamamatsu":
+            raise SlideError(
+                f"{info.path} would be shown in wrong colours, as {tiff.contradiction}; {CONVERT} with a reader that "
+                "believes the tiles"
+            )
     except BaseException:
         levels.close()
         raise
     if fast is None:
         return info, levels
     levels.close()
-    return replace(info, reader="jpeg-tiff"), fast
+    said = (colour_warning(tiff.contradiction),) if tiff.contradiction else ()
+    return replace(info, reader="jpeg-tiff", warnings=(*info.warnings, *said)), fast
 
 
 class _PyramidSlide:

@@ -6,6 +6,7 @@ the files themselves are asked after an error.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from wsi_necrosis.errors import ReadError, SlideChangedError
+from wsi_necrosis.names import too_long
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 
 MOST_FILES = 100  # looked at again and again; only slides that store each tile as a file have more
@@ -103,6 +105,13 @@ def system_error(error: BaseException | None) -> OSError | None:
 
 def read_error(error: OSError, path: Path | None = None) -> ReadError:
     """The error of the system, as an error that names the file."""
+    if error.errno == errno.ENAMETOOLONG:
+        return ReadError(too_long(path or error.filename))
+    if error.errno == errno.ENOENT:
+        return ReadError(
+            f"{path or error.filename} is not there any more ({error.strerror}); it was moved or deleted, or its disk "
+            "is gone: put it back and run the same command again"
+        )
     return ReadError(
         f"{path or error.filename} cannot be read ({error.strerror or error}); check its disk or share and run the "
         "same command again"

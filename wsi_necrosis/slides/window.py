@@ -71,6 +71,38 @@ class Window(NamedTuple):
         return Window(left, top, width, cut), Window(left, top + cut, width, height - cut)
 
 
+def mark_unstored(
+    absent: NDArray[np.bool_],
+    window: Window,
+    scale: float,
+    tile: tuple[int, int],
+    unstored: NDArray[np.bool_],
+) -> None:
+    """Set the pixels of a window that lie in tiles which are not stored.
+
+    Parameters
+    ----------
+    absent : bool array (height, width)
+        One for each pixel of the window.
+    window : Window
+        Pixels of any level.
+    scale : float
+        Pixels of the level of the tiles for each of these.
+    tile : tuple of int
+        Sides (width, height) of a tile.
+    unstored : bool array (rows, cols)
+        The tiles that are not stored.
+    """
+    rows, cols = (
+        np.minimum(((np.arange(start, stop) + 0.5) * scale / side).astype(int), most - 1)
+        for start, stop, side, most in (
+            (window.top, window.bottom, tile[1], unstored.shape[0]),
+            (window.left, window.right, tile[0], unstored.shape[1]),
+        )
+    )
+    absent |= unstored[np.ix_(rows, cols)]
+
+
 class TileSet:
     """The stored tiles of a level that some needed pixels touch.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.geometry import Box
+from wsi_necrosis.slides.black_fill import whiten_fill
 from wsi_necrosis.slides.slide import Slide
 from wsi_necrosis.tiling.foreground import foreground
 from wsi_necrosis.tiling.grid import Block, TileGrid
@@ -41,7 +42,9 @@ class TileBatch:
     needed_l0: float = 0.0
 
 
-def read_block(slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bool_]) -> TileBatch:
+def read_block(
+    slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bool_], *, black_fill: bool = False
+) -> TileBatch:
     """The wanted tiles of a block, cut from one read that decodes only the stored tiles they need.
 
     Parameters
@@ -54,6 +57,8 @@ def read_block(slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bo
         The block to read.
     wanted : bool array (rows, cols)
         Cells of the block whose tiles are wanted; at least one.
+    black_fill : bool
+        Whether the slide's writer filled with black what was not scanned; that is white in the tiles then.
 
     Returns
     -------
@@ -71,6 +76,8 @@ def read_block(slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bo
     side, stride = grid.tile_px, grid.stride_px
     corners = (cells - (top, left)) * stride
     pixels = np.stack([region.rgb[y : y + side, x : x + side] for y, x in corners])
+    if black_fill:
+        pixels = whiten_fill(pixels)
     readable = np.array([not _meets(box, region.unreadable) for box in boxes], bool)
     needed_l0 = union_l0([part for part in (box.intersection(grid.plane) for box in boxes) if part])
     return TileBatch(cells, pixels, foreground(pixels), readable, region.decoded_l0, needed_l0)

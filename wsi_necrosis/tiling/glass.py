@@ -28,7 +28,7 @@ def glass_colour(overview: Overview) -> NDArray[np.float32]:
     float32 array (3,)
         Grey levels of red, green and blue, 0 to 255.
     """
-    mean, spread, white = _square_statistics(overview.rgb, overview.unreadable)
+    mean, spread, white = _square_statistics(overview.rgb, overview.unknown)
     pink = (mean[:, 0] + mean[:, 2]) / 2 - mean[:, 1]
     warm = mean[:, 0] - mean[:, 2]
     bright = (mean.min(axis=1) > BRIGHT) & (spread < EVEN) & (pink < 8) & (pink > -25) & (abs(warm) < 30)

@@ -32,6 +32,7 @@ class PixelCount(IntEnum):
     TISSUE = 1
     UNREADABLE = 2
     OUTSIDE_REGION = 3
+    NOT_SCANNED = 4
 
 
 @dataclass(frozen=True)
@@ -198,13 +199,11 @@ def cell_pixels(grid: TileGrid, mask: TissueMask) -> NDArray[np.uint32]:
 
     Returns
     -------
-    uint32 array (rows, cols, 4)
+    uint32 array (rows, cols, 5)
         By `PixelCount`; glass and specks are background. The sum over all cells is the number of mask pixels.
     """
     rows, cols = grid.shape
-    width, height = grid.cell_l0
-    row_edges = _edges(mask.kind.shape[0], mask.px_l0[1], rows, height)
-    col_edges = _edges(mask.kind.shape[1], mask.px_l0[0], cols, width)
+    row_edges, col_edges = cell_edges(grid, mask)
     counts = np.zeros((rows, cols, len(PixelCount)), np.uint32)
     for row in range(rows):
         band = mask.kind[row_edges[row] : row_edges[row + 1]]
@@ -220,7 +219,18 @@ _KINDS = {
     PixelCount.TISSUE: (MaskClass.TISSUE,),
     PixelCount.UNREADABLE: (MaskClass.UNREADABLE,),
     PixelCount.OUTSIDE_REGION: (MaskClass.OUTSIDE,),
+    PixelCount.NOT_SCANNED: (MaskClass.NOT_SCANNED,),
 }
+
+
+def cell_edges(grid: TileGrid, mask: TissueMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First mask row of each row of cells, and first mask column of each column; each ends with the mask's own end."""
+    rows, cols = grid.shape
+    width, height = grid.cell_l0
+    return (
+        _edges(mask.kind.shape[0], mask.px_l0[1], rows, height),
+        _edges(mask.kind.shape[1], mask.px_l0[0], cols, width),
+    )
 
 
 def _edges(n_px: int, px_l0: int, n_cells: int, cell_l0: float) -> NDArray[np.int64]:

@@ -13,13 +13,14 @@ from wsi_necrosis.slides.overview import Overview
 
 
 class MaskClass(IntEnum):
-    """What a mask pixel is; the first of outside, unreadable, tissue, speck, glass that applies."""
+    """What a mask pixel is; the first of outside, not scanned, unreadable, tissue, speck, glass that applies."""
 
     GLASS = 0
     TISSUE = 1
     SPECK = 2
     UNREADABLE = 3
     OUTSIDE = 4
+    NOT_SCANNED = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ class TissueMask:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Overview and tissue mask of a slide's plane, on the same pixels."""
+    """A slide's plane: overview and tissue mask on the same pixels, and the picture to draw results on.
+
+    The picture is the overview itself, or a finer one where pictures of the wanted size need it.
+    """
 
     overview: Overview
     mask: TissueMask
+    picture: Overview

@@ -69,6 +69,8 @@ def find_tissue(overview: Overview, settings: TissueSettings | None = None) -> T
     kind[found & ~kept] = MaskClass.SPECK
     kind[tissue] = MaskClass.TISSUE
     kind[overview.unreadable] = MaskClass.UNREADABLE
+    if overview.not_scanned is not None:
+        kind[overview.not_scanned] = MaskClass.NOT_SCANNED
     return TissueMask(kind, overview.plane, overview.px_l0, overview.mpp)
 
 
@@ -97,7 +99,7 @@ def _strip_candidates(
     halo = HALO_PX + 2 * int(radius)
     top = max(0, rows.start - halo)
     around = slice(top, rows.stop + halo)
-    light = _light(overview.rgb[around], overview.unreadable[around], glass)
+    light = _light(overview.rgb[around], overview.unknown[around], glass)
     stained, faint = _stained_and_faint(light, settings)
     edged = _at_half_level(stained, faint, np.sqrt(((1 - light) ** 2).sum(axis=0)))
     closed = _closed(edged, radius)
@@ -105,10 +107,10 @@ def _strip_candidates(
 
 
 def _light(
-    rgb: NDArray[np.uint8], unreadable: NDArray[np.bool_], glass: NDArray[np.float32]
+    rgb: NDArray[np.uint8], unknown: NDArray[np.bool_], glass: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Transmitted light relative to glass, (3, h, w), smoothed; 1 where nothing was scanned."""
-    empty = unreadable | (np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]) >= PAINTED_WHITE)
+    empty = unknown | (np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]) >= PAINTED_WHITE)
     light = np.empty((3, *empty.shape), np.float32)
     for channel in range(3):
         plane = np.maximum(rgb[..., channel], 1) / glass[channel]

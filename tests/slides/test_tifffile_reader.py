@@ -9,8 +9,8 @@ import tifffile
 
 from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.slides.ome_tiff_reader import is_ome_tiff
 from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.slides.tiff_check import check_tiff
 
 
 def write(path, pixels, **metadata):
@@ -25,13 +25,13 @@ def rgb() -> np.ndarray:
 
 
 def test_recognised_by_content_not_by_name(tmp_path, rgb):
-    assert is_ome_tiff(write(tmp_path / "a.tif", rgb, axes="YXS"))
+    assert check_tiff(write(tmp_path / "a.tif", rgb, axes="YXS")).is_ome
     plain = tmp_path / "b.ome.tif"
     tifffile.imwrite(plain, rgb, ome=False, metadata=None, tile=(64, 64), photometric="rgb")
-    assert not is_ome_tiff(plain)
+    assert not check_tiff(plain).is_ome
     text = tmp_path / "c.ome.tif"
     text.write_text("text")
-    assert not is_ome_tiff(text)
+    assert check_tiff(text) is None
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_another_file_that_holds_the_pixels_is_opened_and_let_go(tmp_path, rgb):
     tifffile.tiffcomment(path, xml.replace('PlaneCount="1"/>', named).encode())
     tifffile.tiffcomment(other, xml.replace(uuid, elsewhere).encode())
     with open_slide(path, Mpp(0.5, 0.5)) as slide:
-        assert slide.info.files == (other,)
+        assert slide.info.files == (path, other)
         np.testing.assert_array_equal(slide.read(slide.info.plane, Mpp(0.5, 0.5)).rgb, rgb)
-        assert path in open_files()
+        assert other in open_files()
     assert not {path, other} & open_files()
 
 

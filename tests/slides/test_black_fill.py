@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.odd_slides import JPEG, write_levels
+from wsi_necrosis.slides.black_fill import black_fill, whiten_fill
+from wsi_necrosis.slides.overview import read_overview
+from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.tiling.tissue import find_tissue
+
+PX_MM2 = 1.6e-5
+
+
+def scene(rng: np.random.Generator) -> np.ndarray:
+    """Bright glass with a piece of tissue, at 4 um per pixel."""
+    rgb = rng.normal(243, 1, (300, 300, 1)).repeat(3, axis=2)
+    rgb[100:200, 100:200] = rng.normal((200, 130, 180), 8, (100, 100, 3))
+    return np.clip(rgb, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("where", [np.s_[:, :90], np.s_[220:, :], np.s_[:120, 180:]])
+def test_black_beside_glass_was_not_scanned(where: tuple[slice, slice]) -> None:
+    rng = np.random.default_rng(0)
+    rgb = scene(rng)
+    rgb[where] = rng.integers(0, 4, rgb[where].shape)  # as JPEG leaves it
+    expected = np.zeros(rgb.shape[:2], bool)
+    expected[where] = True
+    found = black_fill(rgb, PX_MM2)
+    assert found[expected].all()
+    assert found.sum() <= expected.sum() + 2 * 2 * 300
+
+
+def test_fluorescence_and_small_black_things_are_left() -> None:
+    rng = np.random.default_rng(0)
+    glow = np.zeros((300, 300, 3), np.uint8)
+    glow[::7, ::9, 1] = 220
+    assert black_fill(glow, PX_MM2) is None
+    assert black_fill(np.zeros((300, 300, 3), np.uint8), PX_MM2) is None
+    rgb = scene(rng)
+    rgb[20:40, 20:40] = 0  # 80 um: a speck of pigment
+    rgb[:, 250:258] = 0  # a hair
+    assert black_fill(rgb, PX_MM2) is None
+    rgb = scene(rng)
+    rgb[:, :90] = (10, 10, 40)  # a pen
+    assert black_fill(rgb, PX_MM2) is None
+
+
+def test_fill_in_a_tile_is_white_and_tissue_stays() -> None:
+    tile = np.full((64, 64, 3), (200, 130, 180), np.uint8)
+    tile[10:14, 40:44] = 0  # a dark nucleus
+    cut = tile.copy()
+    cut[:, :20] = 2
+    found = whiten_fill(np.stack([tile, cut]))
+    np.testing.assert_array_equal(found[0], tile)
+    assert (found[1][:, :20] == 255).all()
+    np.testing.assert_array_equal(found[1][:, 23:], tile[:, 23:])
+
+
+def test_tissue_does_not_depend_on_the_fill(tmp_path: Path) -> None:
+    tissue = phantom_tiles("viable", 512, 1, np.random.default_rng(1))[0]
+    masks = {}
+    for name, fill in (("black", 0), ("white", 255)):
+        rgb = np.full((2048, 2048, 3), fill, np.uint8)
+        rgb[512:1536, 512:1536] = 243
+        rgb[768:1280, 768:1280] = tissue
+        with open_slide(write_levels(tmp_path / f"{name}.tiff", [rgb], **JPEG)) as slide:
+            overview = read_overview(slide)
+        masks[name] = find_tissue(overview).area_mm2()
+    assert masks["black"]["tissue"] == pytest.approx(masks["white"]["tissue"], rel=0.01)
+    assert masks["black"]["not_scanned"] == pytest.approx(0.75 * 1.048576, rel=0.03)  # and a rim of 8 um
+    assert masks["white"]["not_scanned"] == 0

@@ -1,0 +1,88 @@
+"""Runs on slides that leave something out or contradict themselves: what they measure, and what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.helpers.jpeg_slides import JpegKind, write_slide
+from tests.helpers.odd_slides import JPEG, OME, write_levels
+from wsi_necrosis.analysis import analyse
+from wsi_necrosis.pipelines.info import info
+from wsi_necrosis.settings.run import load_settings
+from wsi_necrosis.slides.phantom import phantom_tiles
+
+SETTINGS = load_settings(
+    overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.01", "cluster.workers=1"]
+)
+TISSUE = phantom_tiles("viable", 512, 1, np.random.default_rng(1))[0]
+
+
+def measured(path: Path, **options: Any) -> dict[str, Any]:
+    return dict(analyse(path, path.with_suffix(".out"), SETTINGS, **options).result)
+
+
+def in_glass(fill: int) -> np.ndarray:
+    """Tissue in glass, cut by what was not scanned."""
+    rgb = np.full((1536, 1536, 3), fill, np.uint8)
+    rgb[256:1280, 256:1280] = 243
+    rgb[256:768, 512:1024] = TISSUE
+    return rgb
+
+
+def test_black_that_was_not_scanned_changes_nothing_else(tmp_path: Path) -> None:
+    black, white = (
+        measured(write_levels(tmp_path / f"{name}.tiff", [in_glass(fill)], **JPEG))
+        for name, fill in (("black", 0), ("white", 255))
+    )
+    one, other = black["ledger"]["mm2"], white["ledger"]["mm2"]
+    assert one["viable"] == pytest.approx(other["viable"], rel=0.03)
+    assert one["not_scanned"] == pytest.approx((1536**2 - 1024**2) * 0.25e-6, rel=0.05)
+    assert other["not_scanned"] == 0
+    assert black["status"] == white["status"] == "scored"
+    assert sum(black["ledger"]["px"].values()) == black["ledger"]["total_px"]
+
+
+def test_tiles_that_are_not_stored_stand_in_the_ledger(tmp_path: Path) -> None:
+    top, path = in_glass(255), tmp_path / "a.ome.tiff"
+    tiles = [
+        top[row : row + 256, col : col + 256] for row in range(0, 1536, 256) for col in range(0, 1536, 256)
+    ]
+    stored = (None if at and (tile == 255).all() else tile for at, tile in enumerate(tiles))
+    tifffile.imwrite(
+        path,
+        stored,
+        shape=top.shape,
+        dtype=np.uint8,
+        ome=True,
+        **(JPEG | {"tile": (256, 256), "metadata": OME}),
+    )
+    result = measured(path)
+    assert result["ledger"]["px"]["not_scanned"] == 19 * 32**2
+    assert result["status"] == "scored"
+
+
+def test_a_scene_is_chosen_and_the_rest_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tiff"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for name, pixels in (("small", in_glass(255)[:1280]), ("large", in_glass(255))):
+            tiff.write(pixels, **(JPEG | {"metadata": OME | {"Name": name}}))
+    chosen = measured(path, scene="small")
+    assert chosen["provenance"]["slide"]["scene"] == 1
+    assert len(chosen["provenance"]["slide"]["scenes"]) == 2
+    assert "scenes_left_out" in {each["code"] for each in chosen["warnings"]}
+    assert "2: large" in info(path, None, "small")
+
+
+def test_a_doubtful_pixel_size_and_colours_are_said(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "a.svs", in_glass(255), JpegKind(vendor="aperio", factors=(1,)))
+    path.write_bytes(path.read_bytes().replace(b"MPP = 0.25", b"MPP = 0.50"))
+    assert {each["code"] for each in json.loads(info(path, None, as_json=True))["warnings"]} == {
+        "pixel_size_doubtful"
+    }
+    assert "pixel_size_doubtful" in {each["code"] for each in measured(path)["warnings"]}

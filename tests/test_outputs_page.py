@@ -1,0 +1,71 @@
+"""docs/outputs.md says what every file, key, column and word means."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from wsi_necrosis.dataset.manifest import KEPT
+from wsi_necrosis.export.summary import _row
+from wsi_necrosis.export.tiles_table import LABELS
+from wsi_necrosis.inference.job import Job
+from wsi_necrosis.model.quantity import EndOfScale
+from wsi_necrosis.pipelines.batch.records import COLUMNS
+from wsi_necrosis.quantify.doubt import Decision, ResultWarning
+from wsi_necrosis.quantify.intervals import Interval
+from wsi_necrosis.quantify.ledger import ABSTAINED_FOR
+from wsi_necrosis.quantify.palette import PALETTE
+from wsi_necrosis.quantify.percentage import IfAbstained
+from wsi_necrosis.quantify.sentences import BY, REASONS, SHORT
+from wsi_necrosis.scores.slide_folder import OUTPUTS
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "outputs.md").read_text(encoding="utf-8")
+NAMED = set(re.findall(r"`([^`]+)`", PAGE))
+OPEN = {
+    "versions",
+    "tissue",
+    "grid",
+    "radiomics",
+    "backend",
+    "quantify",
+    "manifest",
+}  # other pages list their keys
+
+
+def keys(facts: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Keys at all depths, but for those of settings and versions."""
+    for key, value in facts.items():
+        yield key
+        if isinstance(value, Mapping) and (key not in OPEN or above == "provenance"):
+            yield from () if key == "versions" else keys(value, key)
+
+
+def test_every_key_of_the_files_is_on_the_page(job: Job) -> None:
+    found = {*keys(json.loads((job.folder / "result.json").read_text()))}
+    found |= set(json.loads((job.folder / "perf.json").read_text()))
+    for each in (Interval, Decision, EndOfScale, IfAbstained, ResultWarning):
+        found |= {field.name for field in fields(each)}
+    assert len(found) > 100
+    assert found - NAMED == set()
+
+
+def test_every_column_is_on_the_page(job: Job) -> None:
+    columns = set(_row(json.loads((job.folder / "result.json").read_text())))
+    schema = pq.read_schema(job.folder / "tiles.parquet")
+    columns |= {*schema.names, *(name.decode() for name in schema.metadata), *COLUMNS, *KEPT}
+    assert columns - NAMED == set()
+
+
+def test_every_file_and_word_is_on_the_page() -> None:
+    words = {*OUTPUTS, *REASONS, *SHORT, *BY, *LABELS.values(), *ABSTAINED_FOR, "no_viable", "no_non_viable"}
+    words |= {colour.qupath for colour in PALETTE.values()}
+    assert words - NAMED == set()
+
+
+def test_every_measurement_is_on_the_page(job: Job) -> None:
+    regions = json.loads((job.folder / "regions.geojson").read_text())["features"]
+    assert {name for each in regions for name in each["properties"]["measurements"]} - NAMED == set()
