@@ -29,6 +29,13 @@ WITH_THEIR_CALLERS = {
     # The sheet of all plots, and the words of the model card.
     "pipelines/evaluation/canvas.py": "pipelines/evaluation/test_plots.py",
     "pipelines/evaluation/card_text.py": "pipelines/evaluation/test_model_card.py",
+    # Ranges and checks of a slide, and why it has no percentage, tested by what is said of slides.
+    "wsi_necrosis/model/quality.py": "quantify/test_quality.py",
+    "wsi_necrosis/tiling/density.py": "quantify/test_quality.py",
+    "wsi_necrosis/quantify/evaluable.py": "quantify/test_percentage.py",
+    "wsi_necrosis/tiling/focus.py": "tiling/test_quality.py",
+    # Commands in groups, tested as commands.
+    "pipelines/groups.py": "pipelines/test_review.py",
     # Text that commands print, tested through the commands.
     "pipelines/config.py": "pipelines/test_cli.py",
     "pipelines/console/printout.py": "pipelines/test_run.py",

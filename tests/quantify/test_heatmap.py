@@ -111,6 +111,7 @@ def test_a_lone_viable_cell_stays_in_sight() -> None:
     store.px[...] = 0
     store.state[77, 31], store.px[77, 31, 1] = CellState.SCORED, 5
     store.prob[77, 31], store.uncertainty[77, 31] = (0.1, 0.1, 0.8), 0.3
+    store.ood[77, 31] = 0
     last = pyramid(stitch(store, SHIPPED))[-1]
     assert last.label[77 // 4, 31 // 4] == 3
     assert last.channels[2, 77 // 4, 31 // 4] == pytest.approx(0.8)

@@ -107,7 +107,9 @@ def test_nuclei_of_few_cells_tell_nothing() -> None:
 
 
 def test_without_glass_or_ranges_nothing_is_assessed() -> None:
-    reasons = {check.name: check.reason for check in check_slide(slide(), None, 0.1, RANGES, settings())}
+    reasons = {
+        check.name: check.reason for check in check_slide(slide(), None, (0.4, 0.1), RANGES, settings())
+    }
     assert reasons["glass_brightness"] == reasons["white_balance_red"] == "no bare glass"
     assert reasons["stain_strength"] is None
     unknown = check_slide(slide(od=9, defocused=50), GLASS, None, None, settings())

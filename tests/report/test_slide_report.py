@@ -53,11 +53,9 @@ def test_the_heatmap_is_labelled_under_the_settings(job: Job) -> None:
 
 def test_a_folder_is_labelled_as_it_was_measured(job: Job, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(job.folder, tmp_path / "slide"))
-    before = edit_result(
-        folder, lambda result: quantify_of(result).update(max_uncertainty=0.0, max_ood="Infinity")
-    )
+    before = edit_result(folder, lambda result: quantify_of(result).update(max_uncertainty=0.0, max_ood=1e9))
     report = open_results(folder)
-    assert (report.settings.quantify.max_uncertainty, report.settings.quantify.max_ood) == (0.0, np.inf)
+    assert (report.settings.quantify.max_uncertainty, report.settings.quantify.max_ood) == (0.0, 1e9)
     assert quantify_of(before) == load_settings().quantify.facts()
     assert (report.heatmap().label == CellLabel.ABSTAINED).any()
     assert not (open_results(job.folder).heatmap().label == CellLabel.ABSTAINED).any()

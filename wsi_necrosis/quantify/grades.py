@@ -46,8 +46,8 @@ class GradeScheme(Section):
     title: str
     measure: Literal["necrosis", "viable"]
     policy: Literal["tumour", "tumour_bed"]
-    grades: Annotated[tuple[Grade, ...], Field(min_length=2)]
-    good: Annotated[tuple[str, ...], Field(min_length=1)]
+    grades: Annotated[tuple[Grade, ...], Field(min_length=2, strict=False)]
+    good: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
     source: str
 
     @model_validator(mode="after")
