@@ -8,7 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for processes that tests start
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import distributed
@@ -147,3 +147,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _ran_real(reporter: pytest.TerminalReporter) -> int:
     reports = [report for kind in ("passed", "failed") for report in reporter.stats.get(kind, [])]
     return sum("real" in report.keywords for report in reports)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Captured text that names a file of any bytes, in a form that pytest-xdist can send."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
+    ]
+    return report
