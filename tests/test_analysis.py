@@ -45,7 +45,7 @@ from wsi_necrosis.pipelines.console.printout import describe
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.scores.block_scores import BlockScores, CellState
-from wsi_necrosis.scores.store import ScoreStore
+from wsi_necrosis.scores.store import STORE_VERSION, ScoreStore
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import PhantomTruth, phantom_tiles, write_phantom
 
@@ -192,7 +192,7 @@ def test_what_is_known_of_the_model_and_the_estimator_measure_again_and_score_no
         "blank": {"mean": 21.0, "limit": 99.0, "cases": 2},
     }
     tree = json.loads((copy / "model.json").read_text())
-    tree["quantity"] = {"estimator": "soft", "soft": figures, "by_class": figures}
+    tree["quantity"] = {"estimator": "soft", "soft": figures, "hard": figures}
     (copy / "model.json").write_text(json.dumps(tree))
     soft = run(small, folder, f"model.name={copy}").result
     assert (soft["estimator"], hard["estimator"]) == ("soft", "by_class")
@@ -577,11 +577,13 @@ def test_a_store_of_another_version_is_refused_and_kept(
     folder = tmp_path / "slide"
     shutil.copytree(uninterrupted.folder, folder)
     path = folder / "scores.zarr" / "zarr.json"
-    path.write_text(path.read_text().replace('"store_version": 3', '"store_version": 2'))
+    path.write_text(path.read_text().replace(f'"store_version": {STORE_VERSION}', '"store_version": 2'))
     old = json.loads((folder / "result.json").read_text()) | {"schema_version": 1}
     (folder / "result.json").write_text(json.dumps(old))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(StoreError, match=r"store version 2, this program reads 3; run with --overwrite"):
+    with pytest.raises(
+        StoreError, match=rf"store version 2, this program reads {STORE_VERSION}; run with --overwrite"
+    ):
         run(small, folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert run(small, folder, overwrite=True).result == uninterrupted.result

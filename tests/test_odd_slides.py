@@ -41,7 +41,7 @@ def test_black_that_was_not_scanned_changes_nothing_else(tmp_path: Path) -> None
         for name, fill in (("black", 0), ("white", 255))
     )
     one, other = black["ledger"]["mm2"], white["ledger"]["mm2"]
-    assert one["viable"] == pytest.approx(other["viable"], rel=0.03)
+    assert one["viable_by_class"] == pytest.approx(other["viable_by_class"], rel=0.03)
     assert one["not_scanned"] == pytest.approx((1536**2 - 1024**2) * 0.25e-6, rel=0.05)
     assert other["not_scanned"] == 0
     assert black["status"] == white["status"] == "scored"

@@ -82,7 +82,7 @@ def test_unreadable_pixels_of_a_scored_cell_are_a_region_of_their_own(
 ) -> None:
     slide = labelled(made_up(), [[3]])
     slide.layers.mask.kind[:16] = MaskClass.UNREADABLE
-    slide.scores.px[0, 0] = [0, 16 * 32, 16 * 32, 0]
+    slide.scores.px[0, 0] = [0, 16 * 32, 16 * 32, 0, 0]
     viable, lost = features(slide, tmp_path)
     assert (viable["properties"]["classification"]["name"], lost["properties"]["classification"]["name"]) == (
         "Tumor",

@@ -20,7 +20,7 @@ GOOD = ("CASE1/slide.tiff", "CASE2/slide.tiff", "twin/a.svs", "twin/a.tiff", "Pr
 DAMAGED_TILES = "corrupt tiles.tiff"
 NOT_EVALUABLE = {"blank.tiff": "no_tissue", "fluorescence.tiff": "out_of_domain"}
 FAILURES = {  # stage, and part of the message
-    "truncated.tiff": ("open", "cannot be opened"),
+    "truncated.tiff": ("open", "bytes where its directory names"),
     "empty.svs": ("open", "is empty (0 bytes)"),
     "text.svs": ("open", "not a whole-slide image"),
     "no mpp.tiff": ("plan", "carries no pixel size"),

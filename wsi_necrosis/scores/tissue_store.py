@@ -67,13 +67,12 @@ def read_tissue(folder: Path) -> Tissue:
         plane = Box(**facts["plane"])
         overview = _overview(group, ("overview", "unreadable"), plane, facts)
         kind = _pixels(group, "mask")
+        not_scanned = kind == MaskClass.NOT_SCANNED
+        overview = replace(overview, not_scanned=not_scanned if not_scanned.any() else None)
         finer, names = facts["picture"], ("picture", "picture_unreadable")
         picture = overview if finer is None else _overview(group, names, plane, finer)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
-    not_scanned = kind == MaskClass.NOT_SCANNED
-    if not_scanned.any():
-        overview = replace(overview, not_scanned=not_scanned)
     return Tissue(overview, TissueMask(kind, plane, overview.px_l0, overview.mpp), picture)
 
 

@@ -153,7 +153,7 @@ def test_a_dry_run_says_what_would_be_done(every: Every) -> None:
     assert done.returncode == 0
     assert f"{GOOD[0]}: 1600 x 1600 px of 0.5 x 0.5 um (TIFF resolution), tissue 0." in done.stdout
     assert "no mpp.tiff: would fail: " in done.stdout
-    assert "13 slides, 4 of which would fail" in done.stdout
+    assert "13 slides, 9 of which are up to date and 4 would fail" in done.stdout
     assert stamps(every.out) == before
 
 

@@ -198,7 +198,8 @@ def made_up(group: str, expected: str, distance: list[float], masked: int = 0) -
         "total_px": 100,
         "pixel_mm2": 0.01,
         "mm2": {
-            "background": 0.5, "abstained": 0.2, "non_tumour": 0.1, "non_viable": 0.1, "viable": 0.05,
+            "background": 0.5, "abstained": 0.2, "non_tumour_by_class": 0.1, "non_viable_by_class": 0.1,
+            "viable_by_class": 0.05,
             "unreadable": 0.05,
         },
     }  # fmt: skip
