@@ -392,6 +392,7 @@ def test_a_slide_that_is_cut_while_it_is_scored_has_no_result_until_it_is_whole(
     assert perf["tiles_kept"] > 0
 
 
+@pytest.mark.slow
 def test_a_share_that_fails_for_a_while_costs_the_blocks_that_it_failed(
     svs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,6 +417,7 @@ def test_a_share_that_fails_for_a_while_costs_the_blocks_that_it_failed(
     assert {name: (folder / "blocks" / name).stat().st_mtime_ns for name in done} == done
 
 
+@pytest.mark.slow
 def test_a_share_that_fails_for_a_moment_costs_nothing(
     svs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

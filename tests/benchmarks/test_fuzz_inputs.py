@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_inputs.py"
 
 
+@pytest.mark.slow
 def test_mutated_inputs_are_taken_or_refused_in_one_line(tmp_path: Path) -> None:
     few = ("--models", "12", "--settings", "40", "--labels", "40", "--seed", "11", "--workers", "1")
     done = subprocess.run(
