@@ -23,7 +23,8 @@ def found_by(script: str, *options: str) -> dict[str, Any]:
 @pytest.mark.parametrize("options", [["--processes", "1"], ["--processes", "2"], ["--overwrite"]])
 def test_kills_change_no_byte_and_nothing_is_computed_twice(options: list[str]) -> None:
     found = found_by("kills.py", "--kills", "4", "--seed", "3", *options)
-    assert found["kills"] == sum(found["killed_in"].values()) == 4
+    assert found["kills"] == 4
+    assert sum(found["killed_in"].values()) >= 4  # those that came when the process had ended are named, too
     assert found["files"] > 100
 
 
