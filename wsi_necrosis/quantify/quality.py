@@ -22,9 +22,8 @@ from wsi_necrosis.tiling.quality import Measure
 
 FEWEST_IN_CELL = 3  # nuclei, of whose size and stain a cell tells
 FEWEST_CELLS = 10  # with so many nuclei
-DARK_SHARE = (
-    0.9  # quantile over cells of the stain of their nuclei: necrosis has pale ones, and any slide some dark
-)
+# Quantile over cells of the stain of their nuclei: necrosis has pale ones, and any slide some dark.
+DARK_SHARE = 0.9
 
 NO_RANGES = "this model has no ranges to compare with"
 NO_TISSUE = "no tissue was scored"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,14 @@ class ReviewCell:
     origin_l0: tuple[int, int]
     predicted: int
     times: int
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """Its outline as GeoJSON in QuPath's frame, which begins at the slide's bounds."""
+        left, top, width, height = self.box_l0
+        x, y = left - self.origin_l0[0], top - self.origin_l0[1]
+        ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+        return {"type": "Polygon", "coordinates": [ring]}
 
 
 @dataclass(frozen=True)

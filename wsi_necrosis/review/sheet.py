@@ -111,12 +111,9 @@ def _picture(slide: Slide, cell: ReviewCell, sides: float, um: float) -> str:
 
 def _feature(cell: ReviewCell, slide: ReviewSlide) -> dict[str, object]:
     """A cell as an annotation in QuPath's frame, without a class."""
-    left, top, width, height = cell.box_l0
-    x, y = left - cell.origin_l0[0], top - cell.origin_l0[1]
-    ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
     return {
         "type": "Feature",
         "id": str(uuid5(NAMESPACE_OID, f"{slide.fingerprint} {cell.row}.{cell.col}")),
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "geometry": cell.geometry,
         "properties": {"objectType": "annotation", "name": f"cell {cell.number}", "isLocked": True},
     }

@@ -38,12 +38,9 @@ def _agreed(cell: ReviewCell, by_reader: Mapping[str, Mapping[int, str]]) -> str
 
 
 def _feature(cell: ReviewCell, label: str) -> dict[str, object]:
-    left, top, width, height = cell.box_l0
-    x, y = left - cell.origin_l0[0], top - cell.origin_l0[1]
-    ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
     return {
         "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "geometry": cell.geometry,
         "properties": {
             "objectType": "annotation",
             "classification": {"name": TUMOUR_CLASSES[CLASSES.index(label)].title},

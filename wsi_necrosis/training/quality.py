@@ -25,9 +25,8 @@ BATCH = 32
 
 UNFOCUSED = 0.01  # share of the crops of each case that may be less sharp than ...
 FOCUS_MARGIN = 0.9  # ... the limit over this: another case may be less sharp than all of these
-USUAL_JPEG = (
-    70  # of slides as they come: crops are compressed so, at their own pixel size, to know its blocks
-)
+# Quality of slides as they come: crops are compressed so, at their own pixel size, to know its blocks.
+USUAL_JPEG = 70
 FEWEST_NUCLEI, FEWEST_CROPS = 100, 20  # of one class of a case, whose nuclei then tell a range
 SIZE_MARGIN, STAIN_MARGIN = 1.05, 1.02
 PALE_MARGIN = 1.02
