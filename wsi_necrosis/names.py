@@ -8,9 +8,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-MOST_BYTES = (
-    200  # of the name of a folder of results; systems take 255, and folders of work have a longer one
-)
+# Of the name of a folder of results; systems take 255, and folders of work have a longer one.
+MOST_BYTES = 200
 TAIL_BYTES = 40  # of a shortened name: its end tells formats and levels apart
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|n|r|t)")
 LETTERS = {"n": "\n", "r": "\r", "t": "\t"}

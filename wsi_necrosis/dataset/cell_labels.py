@@ -15,9 +15,8 @@ from wsi_necrosis.dataset.annotations import LABEL_OF, Outline
 from wsi_necrosis.tiling.grid import TileGrid
 
 EQUAL_COVER = 1e-9  # covers that differ by less are equal
-INSIDE = (
-    0.9  # share of an outline's area within another from which it is drawn inside it, as hands cross lines
-)
+# Share of an outline's area within another from which it is drawn inside it, as hands cross lines.
+INSIDE = 0.9
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from wsi_necrosis.dataset.faults import plainly, refuse
 from wsi_necrosis.dataset.tables import read_lines, read_rows
 from wsi_necrosis.errors import DatasetError
 
-VALIDATION = (
-    "PathologistValidation.csv"  # tables are found by the middle of their names: `Validation (1).csv` too
-)
+# Tables are found by the middle of their names: `Validation (1).csv` too.
+VALIDATION = "PathologistValidation.csv"
 FEATURES = "ML_Features_1144.csv"
 VALIDATION_PATTERN = re.compile(r"validation", re.IGNORECASE)
 FEATURES_PATTERN = re.compile(r"ml.?features", re.IGNORECASE)

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 LOOKS = 10  # in the time of the limit
 MOST_BETWEEN_LOOKS_S = 5.0
-UNHEARD_S = (
-    60.0  # workers send a sign of life every half second, on clusters of thousands every some ten seconds
-)
+# Workers send a sign of life every half second, on clusters of thousands every some ten seconds.
+UNHEARD_S = 60.0
 log = logging.getLogger(__name__)
 
 

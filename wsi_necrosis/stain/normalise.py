@@ -39,9 +39,8 @@ TARGET_MEAN = (64.44, 28.48, -5.02)  # of lightness, a and b (CIELAB)
 TARGET_SD = (12.79, 10.17, 4.51)
 
 STRONGEST_PERCENT = 99  # percentile of a stain's density that is its strength; denser pixels are often dirt
-MOST_CHANGE = (
-    3.0  # largest scaling, 1 over it the smallest; a slide that needs more holds hardly any of the stain
-)
+# Largest scaling, 1 over it the smallest; a slide that needs more holds hardly any of the stain.
+MOST_CHANGE = 3.0
 MOST_PIXELS = 500_000  # used by a fit, evenly chosen
 
 LINEAR_STEPS = 65_535  # of light in the table that gives grey levels: within 0.03 levels

@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.jit import compiled
 
-PERIOD_PX = (
-    8  # of blocks at most: those of JPEG are 8 px wide where they were compressed, and 4 averaged by 2
-)
-FAINTEST = (
-    1e-4  # mean square of Brenner's differences; noise of bare glass has less, and focus cannot be told
-)
+# Of blocks at most: those of JPEG are 8 px wide where they were compressed, and 4 averaged by 2.
+PERIOD_PX = 8
+# Mean square of Brenner's differences; noise of bare glass has less, and focus cannot be told.
+FAINTEST = 1e-4
 NOISE_OD = 2e-3  # added to differences, so that those of even tiles are no blocks
 
 
