@@ -65,12 +65,14 @@ def random_prob(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.
 
 
 @st.composite
-def stores(draw: st.DrawFn) -> Scores:
-    """Any complete store: all states, any pixel counts that fit them."""
+def stores(draw: st.DrawFn, some_fit: bool = False) -> Scores:
+    """Any complete store: all states, any pixel counts that fit them; `some_fit`: the first cell counts."""
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     state = draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 3)))
     px = draw(hnp.arrays(np.uint32, (*shape, 5), elements=st.integers(0, 4000)))
+    if some_fit:
+        state[0, 0], px[0, 0, 1] = CellState.SCORED, max(px[0, 0, 1], 1)
     px[..., 1] *= state == CellState.SCORED
     prob = np.where((state == CellState.SCORED)[..., None], random_prob(rng, shape), np.nan)
     store = scores(np.zeros((*shape, 3)))
@@ -81,6 +83,8 @@ def stores(draw: st.DrawFn) -> Scores:
     quality[..., Measure.DEFOCUS] = draw(
         hnp.arrays(np.float32, shape, elements=st.sampled_from((*DISTANCES, np.nan)))
     )
+    if some_fit:
+        ood[0, 0], quality[0, 0, Measure.DEFOCUS] = 0, np.nan
     prob = prob.astype(np.float32)
     return replace(store, prob=prob, uncertainty=uncertainty, ood=ood, quality=quality, px=px, state=state)
 

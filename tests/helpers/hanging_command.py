@@ -22,13 +22,15 @@ from wsi_necrosis.tiling.grid import Block, TileGrid
 HOW = os.environ["HANG"]
 
 
-def hanging(slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bool_]) -> TileBatch:
+def hanging(
+    slide: Slide, grid: TileGrid, block: Block, wanted: NDArray[np.bool_], *, black_fill: bool = False
+) -> TileBatch:
     """As `read_block`, but for one block."""
     while "hangs" in slide.info.path.name and block.name == "1.1":
         if HOW == "lock":
             re.match(r"(a+)+$", "a" * 100 + "b")
         time.sleep(1000)
-    return read_block(slide, grid, block, wanted)
+    return read_block(slide, grid, block, wanted, black_fill=black_fill)
 
 
 scorer.read_block = hanging
