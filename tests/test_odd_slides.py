@@ -12,13 +12,14 @@ import tifffile
 
 from tests.helpers.jpeg_slides import JpegKind, write_slide
 from tests.helpers.odd_slides import JPEG, OME, write_levels
+from tests.helpers.runs import SMALL_PICTURES
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.pipelines.info import info
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
 
 SETTINGS = load_settings(
-    overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.01", "cluster.workers=1"]
+    overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.01", "cluster.workers=1", SMALL_PICTURES]
 )
 TISSUE = phantom_tiles("viable", 512, 1, np.random.default_rng(1))[0]
 

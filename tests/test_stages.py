@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.command import in_process
 from tests.helpers.models import save_model_with_ood_limit
-from tests.helpers.runs import MIN_TUMOUR, run
+from tests.helpers.runs import MIN_TUMOUR, PHANTOM, SMALL_PICTURES, run
 from wsi_necrosis import stages
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import ResultsDifferError
@@ -131,7 +131,7 @@ def test_a_setting_of_the_scores_is_refused(slide: Path, folder: Path, change: s
 
 
 def other_pixel_size(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
-    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
+    settings = load_settings(overrides=PHANTOM)
     return analyse(slide, folder, settings, mpp=0.51, overwrite=overwrite)
 
 
@@ -260,6 +260,18 @@ def test_options_of_the_screen_redo_nothing(
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "slides" / slide.name))
     before = times(folder)
-    command = ["run", str(slide), "-o", str(tmp_path), "--model", "phantom", "--set", MIN_TUMOUR, *options]
+    command = [
+        "run",
+        str(slide),
+        "-o",
+        str(tmp_path),
+        "--model",
+        "phantom",
+        "--set",
+        MIN_TUMOUR,
+        "--set",
+        SMALL_PICTURES,
+        *options,
+    ]
     assert in_process(*command).returncode == 0
     assert redone(folder, before, measured) == NOTHING
