@@ -299,6 +299,8 @@ def read_labels(folder: Path) -> None:
             raise AssertionError("an outline that was taken is empty or invalid")
         return
     found = {"tiles.csv": read_table, "manifest.csv": read_manifest, "sizes.csv": read_mpp_table}[kind](path)
+    if kind == "manifest.csv":
+        found, _ = found
     rows = list(found.values()) if isinstance(found, dict) else list(found)
     require_finite([value for row in rows for value in vars(row).values()])
 

@@ -111,6 +111,7 @@ def batch(
     mpp_table: MppTable = None,
     model: ModelName = None,
     mpp: MppText = None,
+    scene: Scene = None,
     device: Device = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -132,7 +133,7 @@ def batch(
     from .batch.inputs import Where
     from .console.batch_progress import watching_batch
 
-    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table)
+    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table, scene)
     asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     if dry_run:
         from .batch.preview import preview_batch

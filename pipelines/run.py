@@ -16,6 +16,7 @@ from wsi_necrosis.names import safe_name
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.slide_folder import SLIDES
 from wsi_necrosis.settings.run import Settings
+from wsi_necrosis.slides.info import GivenMpp
 from wsi_necrosis.slides.openslide_reader import existing_file
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
@@ -65,7 +66,7 @@ class Preview:
     tissue_mm2: float
 
 
-def preview(slide: Path, settings: Settings, mpp: Mpp | None, scene: str | None = None) -> Preview:
+def preview(slide: Path, settings: Settings, mpp: Mpp | GivenMpp | None, scene: str | None = None) -> Preview:
     """Plan a slide and find its tissue; nothing is written.
 
     Raises

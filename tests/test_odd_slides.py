@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.helpers.command import in_process
 from tests.helpers.jpeg_slides import JpegKind, write_slide
 from tests.helpers.odd_slides import JPEG, OME, write_levels
 from tests.helpers.runs import SMALL_PICTURES
 from wsi_necrosis.analysis import analyse
+from wsi_necrosis.errors import UsageError
 from wsi_necrosis.pipelines.info import info
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.slides.slide import open_slide
 
 SETTINGS = load_settings(
     overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.01", "cluster.workers=1", SMALL_PICTURES]
@@ -25,7 +28,9 @@ TISSUE = phantom_tiles("viable", 512, 1, np.random.default_rng(1))[0]
 
 
 def measured(path: Path, **options: Any) -> dict[str, Any]:
-    return dict(analyse(path, path.with_suffix(".out"), SETTINGS, **options).result)
+    result = dict(analyse(path, path.with_suffix(".out"), SETTINGS, **options).result)
+    assert "export_failed" not in {each["code"] for each in result["warnings"]}
+    return result
 
 
 def in_glass(fill: int) -> np.ndarray:
@@ -78,6 +83,41 @@ def test_a_scene_is_chosen_and_the_rest_is_named(tmp_path: Path) -> None:
     assert len(chosen["provenance"]["slide"]["scenes"]) == 2
     assert "scenes_left_out" in {each["code"] for each in chosen["warnings"]}
     assert "2: large" in info(path, None, "small")
+
+
+def test_numbers_of_scenes_come_before_names_and_a_name_of_two_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tiff"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for name, side in (("2", 64), ("piece", 128), ("piece", 192)):
+            tiff.write(np.zeros((side, side, 3), np.uint8), **(JPEG | {"metadata": OME | {"Name": name}}))
+    for scene, side in (("2", 128), ("1", 64), (3, 192)):
+        with open_slide(path, scene=scene) as slide:
+            assert slide.dimensions == (side, side)
+    with pytest.raises(UsageError, match="2 scenes of the name 'piece'; give the number of one"):
+        open_slide(path, scene="piece")
+    with pytest.raises(UsageError, match="no scene 'other'; it has 1: 2; 2: piece"):
+        open_slide(path, scene="other")
+
+
+def test_a_batch_measures_scenes_by_the_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tiff"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for name, height in (("left", 1024), ("right", 1280)):
+            tiff.write(in_glass(255)[:height], **(JPEG | {"metadata": OME | {"Name": name}}))
+    (tmp_path / "m.csv").write_text(
+        "path,slide_id,scene,mpp_x\na.ome.tiff,A1,left,0.4\na.ome.tiff,A2,2,\na.ome.tiff,A3,5,\n"
+    )
+    out = tmp_path / "out"
+    few = ("--model", "phantom", "--set", "cluster.processes=false", "--workers", "1")
+    assert in_process("batch", str(tmp_path / "m.csv"), "-o", str(out), *few).returncode == 3
+    found = [json.loads((out / "slides" / name / "result.json").read_text()) for name in ("A1", "A2")]
+    slides = [each["provenance"]["slide"] for each in found]
+    assert [(each["scene"], each["size_l0"][1]) for each in slides] == [(1, 1024), (2, 1280)]
+    assert [each["mpp_source"] for each in slides] == [
+        "table m.csv, while the slide states 0.5",
+        "metadata",
+    ]
+    assert "has no scene '5'" in (out / "failures.csv").read_text(encoding="utf-8-sig")
 
 
 def test_a_doubtful_pixel_size_and_colours_are_said(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def request_of(slide: BatchSlide, options: Options) -> Request:
     folder = options.out / SLIDES / slide.name
     return Request(
         slide.path, folder, slide.name, slide.mpp,
-        overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous,
+        overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous, scene=slide.scene,
     )  # fmt: skip
 
 

@@ -67,9 +67,14 @@ def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("non-tumour", f"{area['non_tumour']:.2f} mm2"),
         ("abstained", _abstained(result)),
-        ("not measured", f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"),
+        ("not measured", _not_measured(mm2)),
         ("tiles", f"{result['n_tiles']}"),
     ]
+
+
+def _not_measured(mm2: Mapping[str, float]) -> str:
+    said = f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"
+    return f"{said}, not scanned {mm2['not_scanned']:.2f} mm2" if mm2["not_scanned"] else said
 
 
 def _abstained(result: Mapping[str, Any]) -> str:

@@ -23,6 +23,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
 SHORT: Mapping[str, str] = MappingProxyType(
     {
         "model_notice": "research demonstration",
+        "scenes_left_out": "other images of the file are left out",
+        "level_left_out": "a stored level is left out",
+        "colours_contradict": "the file contradicts itself on colours",
+        "pixel_size_doubtful": "doubtful pixel size",
         "ood_not_recognised": "unlike tissue is not recognised",
         "pixel_size_source": "uncertain pixel size",
         "ood_tissue": "some tissue unlike the training tiles",
