@@ -290,6 +290,27 @@ def evaluate(
     typer.echo(found)
 
 
+@app.command()
+def agree(
+    readers: Annotated[
+        Path,
+        typer.Argument(
+            metavar="READERS.csv", help="A row per case and reader: case, reader, percent_viable."
+        ),
+    ],
+    out: OutPath = Path("wsi-necrosis-agreement"),
+    model: Annotated[str, typer.Option("--model", help="Which of the readers is the model.")] = "model",
+    grades: Annotated[
+        str,
+        typer.Option("--grades", help="Scheme of grades: huvos, euramos, ccg-pog, iaslc, or a YAML file."),
+    ] = "huvos",
+) -> None:
+    """Compare readers with one another, and the model with their consensus."""
+    from . import agree as job  # as in `run`
+
+    typer.echo(job.agree(readers, out, model, grades))
+
+
 def main() -> None:
     """Entry point of `wsi-necrosis`: errors raised on purpose become one line and an exit code."""
     for stream in (sys.stdout, sys.stderr):

@@ -8,7 +8,7 @@ The ledger counts each mask pixel of the slide's plane once, so its terms add up
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,14 +17,13 @@ import numpy as np
 
 from wsi_necrosis.classes import NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.model.quantity import EndOfScale, Estimator, Quantity
+from wsi_necrosis.model.quantity import ConfusionShares, EndOfScale, Estimator, Quantity
 from wsi_necrosis.quantify.cells import Cells, cells_of
 from wsi_necrosis.quantify.doubt import Decision, ResultWarning, decision_of, doubts
 from wsi_necrosis.quantify.evaluable import Reason, reason_against
 from wsi_necrosis.quantify.intervals import (
     NO_NON_VIABLE,
     NO_VIABLE,
-    TOO_FEW_BLOCKS,
     Interval,
     bootstrap_interval,
     percent_viable,
@@ -220,7 +219,8 @@ def measure(
     percents = _percents(ledger) if reason is None else {}
     said = tuple(doubts(percents, estimator, figures, decision, settings))
     score = replace(score, reason=reason, warnings=said)
-    return score if reason else _with_percentage(score, percents, cells, settings)
+    patients = () if figures is None else figures.patients
+    return score if reason else _with_percentage(score, percents, cells, settings, patients)
 
 
 def leading_estimator(settings: QuantifySettings, quantity: Quantity | None) -> Estimator:
@@ -242,11 +242,17 @@ def _percents(ledger: AreaLedger) -> dict[Estimator, float]:
 
 
 def _with_percentage(
-    score: NecrosisScore, percents: Mapping[Estimator, float], cells: Cells, settings: QuantifySettings
+    score: NecrosisScore,
+    percents: Mapping[Estimator, float],
+    cells: Cells,
+    settings: QuantifySettings,
+    patients: Sequence[ConfusionShares],
 ) -> NecrosisScore:
     percent, finding = percents[score.estimator], _finding(score.ledger)
-    interval = None if finding else bootstrap_interval(cells, settings, score.estimator)
-    no_interval = NO_INTERVAL[finding] if finding else TOO_FEW_BLOCKS
+    found = (
+        NO_INTERVAL[finding] if finding else bootstrap_interval(cells, settings, score.estimator, patients)
+    )
+    interval, why_none = (found, None) if isinstance(found, Interval) else (None, found)
     return replace(
         score,
         status="scored",
@@ -257,7 +263,7 @@ def _with_percentage(
         finding=finding,
         percent_viable_if_abstained=_if_abstained(cells, score.estimator),
         interval=interval,
-        interval_reason=None if interval else no_interval,
+        interval_reason=why_none,
     )
 
 
