@@ -75,10 +75,12 @@ class ClaimSettings(Section):
 class QuantifySettings(Section):
     """How cells become areas, a percentage and an interval."""
 
-    policy: Literal["tumour"]
+    policy: Literal["tumour", "tumour_bed"]
+    bed_min_mm2: NotNegative
     estimator: Literal["auto", "soft", "by_class"]
     min_tumour_mm2: NotNegative
     no_tumour_share: Fraction
+    min_focus_mm2: NotNegative
     max_uncertainty: Fraction
     max_ood: Positive
     max_ood_share: Fraction
