@@ -38,11 +38,13 @@ from .options import (
     Preset,
     Quiet,
     Recursive,
+    Roi,
     Scene,
     Scheduler,
     SlidePath,
     Slides,
     Tiles,
+    TissueOutlines,
     Workers,
     first_line,
     parse_mpp,
@@ -71,6 +73,8 @@ def run(
     model: ModelName = None,
     mpp: MppText = None,
     scene: Scene = None,
+    roi: Roi = None,
+    tissue: TissueOutlines = None,
     device: Device = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -90,12 +94,12 @@ def run(
     from .console import printout
     from .console.progress import watching
 
-    pixel_size = parse_mpp(mpp)
+    asked = job.Options(parse_mpp(mpp), scene, roi, tissue, overwrite)
     if dry_run:
-        typer.echo(job.dry_run(slide, settings, pixel_size, scene))
+        typer.echo(job.dry_run(slide, settings, asked))
         return
     with watching(quiet=quiet or as_json) as watcher:
-        report = job.run(slide, out, settings, watcher, mpp=pixel_size, overwrite=overwrite, scene=scene)
+        report = job.run(slide, out, settings, watcher, asked)
     if as_json:
         typer.echo(printout.as_json(report))
     elif not quiet:
@@ -112,6 +116,8 @@ def batch(
     model: ModelName = None,
     mpp: MppText = None,
     scene: Scene = None,
+    roi: Roi = None,
+    tissue: TissueOutlines = None,
     device: Device = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -133,7 +139,7 @@ def batch(
     from .batch.inputs import Where
     from .console.batch_progress import watching_batch
 
-    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table, scene)
+    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table, scene, roi, tissue)
     asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     if dry_run:
         from .batch.preview import preview_batch
@@ -289,6 +295,27 @@ def evaluate(
     with interruptible(kept), spoken_log():
         found = job.evaluate(job.Options(model, tiles, out, card, tuple(ood or ()), within_case, mpp))
     typer.echo(found)
+
+
+@app.command()
+def agree(
+    readers: Annotated[
+        Path,
+        typer.Argument(
+            metavar="READERS.csv", help="A row per case and reader: case, reader, percent_viable."
+        ),
+    ],
+    out: OutPath = Path("wsi-necrosis-agreement"),
+    model: Annotated[str, typer.Option("--model", help="Which of the readers is the model.")] = "model",
+    grades: Annotated[
+        str,
+        typer.Option("--grades", help="Scheme of grades: huvos, euramos, ccg-pog, iaslc, or a YAML file."),
+    ] = "huvos",
+) -> None:
+    """Compare readers with one another, and the model with their consensus."""
+    from . import agree as job  # as in `run`
+
+    typer.echo(job.agree(readers, out, model, grades))
 
 
 def main() -> None:

@@ -59,6 +59,17 @@ OodTables = Annotated[
     typer.Option("--ood", help="Table of pictures and slides that should be refused; may be repeated."),
 ]
 
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        "--roi", help="GeoJSON of the region of interest; of many slides a folder with a file for each."
+    ),
+]
+TissueOutlines = Annotated[
+    Path | None,
+    typer.Option("--tissue", help="GeoJSON of the tissue, in place of what is found; a folder as for --roi."),
+]
+
 # Of `batch` alone.
 Slides = Annotated[
     list[str],

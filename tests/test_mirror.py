@@ -27,7 +27,7 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/training/batches.py": "training/test_fit.py",
     "wsi_necrosis/training/fit_state.py": "training/test_fit.py",
     # The sheet of all plots, and the words of the model card.
-    "pipelines/evaluation/canvas.py": "pipelines/evaluation/test_plots.py",
+    "pipelines/canvas.py": "pipelines/evaluation/test_plots.py",
     "pipelines/evaluation/card_text.py": "pipelines/evaluation/test_model_card.py",
     # Ranges and checks of a slide, and why it has no percentage, tested by what is said of slides.
     "wsi_necrosis/model/quality.py": "quantify/test_quality.py",

@@ -41,6 +41,9 @@ class Request:
         Whether results say where the slide lies, and how the file calls its scenes.
     scene : str, int or None
         Number (from 1) or name of the image to measure, where a file holds several; by default the largest.
+    roi, tissue : str, Path or None
+        GeoJSON of the region of interest, outside which nothing is measured, and of the tissue, in place of what the
+        program finds.
 
     Examples
     --------
@@ -57,8 +60,10 @@ class Request:
     manifest: Mapping[str, str] = field(hash=False)
     with_path: bool
     scene: str | int | None
+    roi: Path | None
+    tissue: Path | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # options, each given by its name
         self,
         slide: str | Path,
         folder: str | Path,
@@ -69,6 +74,8 @@ class Request:
         manifest: Mapping[str, str] = NOTHING,
         with_path: bool = True,
         scene: str | int | None = None,
+        roi: str | Path | None = None,
+        tissue: str | Path | None = None,
     ) -> None:
         facts: dict[str, object] = {
             "slide": Path(slide),
@@ -77,6 +84,7 @@ class Request:
             "mpp": GivenMpp.of(mpp),
         }
         facts |= {"overwrite": overwrite, "manifest": manifest, "with_path": with_path, "scene": scene}
+        facts |= {"roi": roi and Path(roi), "tissue": tissue and Path(tissue)}
         for name, value in facts.items():
             object.__setattr__(self, name, value)  # the class is frozen
 

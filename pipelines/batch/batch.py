@@ -133,7 +133,8 @@ def _anonymiser(key: Path, named: Sequence[str], settings: Settings, options: Op
     """Codes for slides, and texts without any path that the command names."""
     table, model = options.where.mpp_table, settings.model.name
     own_model = [model] if Path(model).exists() else []  # and no shipped one
-    paths: list[str | Path] = [*named, *own_model, *([] if table is None else [table])]
+    given = (table, options.where.roi, options.where.tissue)
+    paths: list[str | Path] = [*named, *own_model, *(each for each in given if each is not None)]
     made = Anonymiser(key, options.out, map(Path, paths))
     for name in own_model:
         made.hide(name, "a model")
@@ -210,6 +211,7 @@ def request_of(slide: BatchSlide, options: Options) -> Request:
     return Request(
         slide.path, folder, slide.name, slide.mpp,
         overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous, scene=slide.scene,
+        roi=slide.roi, tissue=slide.tissue,
     )  # fmt: skip
 
 

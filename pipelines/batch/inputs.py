@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from wsi_necrosis.dataset.faults import listed
 from wsi_necrosis.dataset.manifest import ManifestSlide, read_manifest, read_mpp_table
+from wsi_necrosis.dataset.regions import outlines_of
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.names import printable, safe_name
@@ -41,6 +42,8 @@ class BatchSlide:
         What a manifest says of it.
     is_anonymous : bool
         Whether its path stays out of all that is written.
+    roi, tissue : Path or None
+        GeoJSON of its region of interest, and of its tissue.
     """
 
     path: Path
@@ -49,6 +52,8 @@ class BatchSlide:
     scene: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     is_anonymous: bool = False
+    roi: Path | None = None
+    tissue: Path | None = None
 
     @property
     def shown_path(self) -> str:
@@ -58,13 +63,15 @@ class BatchSlide:
 
 @dataclass(frozen=True)
 class Where:
-    """How slides are looked for in folders, and their pixel size and scene where these are given."""
+    """How slides are looked for in folders, and their pixel size, scene and outlines where these are given."""
 
     pattern: str | None = None
     recursive: bool = False
     mpp: Mpp | None = None
     mpp_table: Path | None = None
     scene: str | None = None
+    roi: Path | None = None
+    tissue: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ def gather(named: Sequence[str], where: Where) -> Gathered:
     _require_names_of_their_own(slides)
     slides, unused = _with_pixel_sizes(slides, where)
     slides = [replace(slide, scene=slide.scene or where.scene) for slide in slides]
+    slides = _with_outlines(slides, where)
     return Gathered(tuple(slides), tuple(skipped), (*notes, *unused, *_equal_content(slides)))
 
 
@@ -174,6 +182,35 @@ def _with_pixel_sizes(slides: Sequence[BatchSlide], where: Where) -> tuple[list[
     more = " and others" if len(unused) > SHOWN else ""
     said = f"{where.mpp_table} names slides that are not in this batch: {', '.join(unused[:SHOWN])}{more}"
     return found, [said] if unused else []
+
+
+def _with_outlines(slides: Sequence[BatchSlide], where: Where) -> list[BatchSlide]:
+    """Slides with their regions of interest and their tissue, where these are given."""
+    rois, tissues = (_outlines(slides, getattr(where, option), option) for option in ("roi", "tissue"))
+    return [
+        replace(slide, roi=roi, tissue=tissue)
+        for slide, roi, tissue in zip(slides, rois, tissues, strict=True)
+    ]
+
+
+def _outlines(slides: Sequence[BatchSlide], given: Path | None, option: str) -> Sequence[Path | None]:
+    """The file of each slide: the one that is given for one slide, else one of a folder; None where none is given."""
+    if given is None:
+        return [None] * len(slides)
+    if not given.is_dir():
+        if len(slides) == 1:
+            return [given]
+        raise UsageError(
+            f"--{option} {given} is not a folder; of {len(slides)} slides give one with a file for each"
+        )
+    found = [outlines_of(given, slide.name) for slide in slides]
+    without = [slide.name for slide, path in zip(slides, found, strict=True) if path is None]
+    if without:
+        raise UsageError(
+            f"--{option} {given} holds no outlines of {', '.join(without[:SHOWN])}; name each file as its slide, "
+            "ending in .geojson"
+        )
+    return found
 
 
 def _key(slide: BatchSlide, sizes: Mapping[str, Mpp], table: Path | None) -> str:

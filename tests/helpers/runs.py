@@ -12,8 +12,8 @@ from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.settings.run import load_settings
 
 OUTPUTS = {
-    "blocks", "hashes.json", "heatmap.ome.zarr", "overlay.png", "perf.json", "regions.geojson", "result.json",
-    "scores.zarr", "thumbnail.png", "tiles.parquet", "tissue.zarr",
+    "blocks", "foci.csv", "foci.geojson", "hashes.json", "heatmap.ome.zarr", "overlay.png", "perf.json",
+    "regions.geojson", "result.json", "scores.zarr", "thumbnail.png", "tiles.parquet", "tissue.zarr",
 }  # fmt: skip
 FILES = OUTPUTS | {"log.txt"}  # written by the command and by `pipelines.run`
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2

@@ -23,7 +23,7 @@ from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.names import safe_name
 from wsi_necrosis.pipelines.console.printout import as_json, describe
-from wsi_necrosis.pipelines.run import dry_run, run
+from wsi_necrosis.pipelines.run import Options, dry_run, run
 from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.run import load_settings
@@ -31,7 +31,7 @@ from wsi_necrosis.slides.phantom import write_phantom
 
 
 def measure(slide: Path, out: Path, *overrides: str, mpp: Mpp | None = None) -> dict[str, Any]:
-    report = run(slide, out, load_settings(overrides=overrides), QuietWatcher(), mpp=mpp)
+    report = run(slide, out, load_settings(overrides=overrides), QuietWatcher(), Options(mpp))
     assert describe(report).startswith(slide.name)
     assert '"percent_viable"' in as_json(report)
     return dict(report.result)
@@ -133,7 +133,7 @@ def test_a_blank_slide_is_not_evaluable(tmp_path: Path) -> None:
 
 def test_dry_run_writes_nothing(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = dry_run(data_dir / "slides" / "CMU-1-Small-Region.svs", load_settings(), None)
+    said = dry_run(data_dir / "slides" / "CMU-1-Small-Region.svs", load_settings())
     assert "tiles to score  28" in said
     assert list(tmp_path.iterdir()) == []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.errors import InterruptedRunError, WsiNecrosisError
+from wsi_necrosis.export.foci import write_foci_regions, write_foci_table
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
@@ -16,9 +17,10 @@ from wsi_necrosis.export.tiles_table import write_tiles_table
 from wsi_necrosis.files import remove
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.quantify.doubt import ResultWarning
+from wsi_necrosis.quantify.foci import foci_of
 from wsi_necrosis.quantify.heatmap import stitch
 from wsi_necrosis.scores.block_scores import Scores
-from wsi_necrosis.scores.slide_folder import HEATMAP, OVERLAY, REGIONS, THUMBNAIL, TILES
+from wsi_necrosis.scores.slide_folder import FOCI, FOCI_REGIONS, HEATMAP, OVERLAY, REGIONS, THUMBNAIL, TILES
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.tiling.mask import Tissue
 
@@ -33,7 +35,7 @@ def export_slide(
     settings: Settings,
     date: str,
 ) -> list[ResultWarning]:
-    """Write the tile table, OME-Zarr, GeoJSON, thumbnail and overlay of a slide; files that exist are replaced.
+    """Write tables of tiles and foci, OME-Zarr, GeoJSON, thumbnail and overlay; files that exist are replaced.
 
     A file that cannot be made is left out, and the others are made: the scores are whole, and the next run of the
     slide makes the missing file.
@@ -59,12 +61,15 @@ def export_slide(
         One for each file that could not be made, with code `export_failed`.
     """
     heatmap = stitch(scores, settings.quantify)
+    foci = foci_of(scores, settings.quantify)
     layers = Layers(tissue.picture, tissue.mask, heatmap)
     fingerprint = result["provenance"]["inputs"]["slide"]["fingerprint"]
     exports: dict[str, Callable[[Path], None]] = {
         TILES: lambda path: write_tiles_table(path, scores, settings.quantify, result),
         HEATMAP: lambda path: write_ome_zarr(path, heatmap, result["slide_id"]),
         REGIONS: lambda path: write_regions(path, scores, heatmap, tissue.mask, fingerprint),
+        FOCI: lambda path: write_foci_table(path, foci, tissue.mask),
+        FOCI_REGIONS: lambda path: write_foci_regions(path, foci, heatmap, tissue.mask, fingerprint),
         THUMBNAIL: lambda path: write_thumbnail(path, tissue.picture, settings.export),
         OVERLAY: lambda path: write_overlay(path, layers, result, caption_of(result, date), settings.export),
     }

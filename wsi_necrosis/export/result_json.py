@@ -11,6 +11,7 @@ from wsi_necrosis.model.quantity import quantity_facts
 from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.names import printable
 from wsi_necrosis.provenance import RESULT_VERSION, versions
+from wsi_necrosis.quantify.definition import definition
 from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.percentage import NecrosisScore
 from wsi_necrosis.quantify.quality import check_slide, checks_facts, density_of, quality_warnings
@@ -57,6 +58,9 @@ def result_of(
         "slide_id": request.name,
         "path": printable(request.slide.absolute()) if request.with_path else "",
         "manifest": dict(request.manifest),
+        "definition": definition(
+            score.estimator, None if score.bed is None else score.bed.source, plan.regions.facts
+        ),
         **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),
         "mask_mm2": tissue.mask.area_mm2(),

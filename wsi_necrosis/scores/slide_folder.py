@@ -29,6 +29,8 @@ TISSUE_CHECKSUM = "checksum.txt"  # in `TISSUE`: of all its other files
 TILES = "tiles.parquet"
 HEATMAP = "heatmap.ome.zarr"
 REGIONS = "regions.geojson"
+FOCI = "foci.csv"
+FOCI_REGIONS = "foci.geojson"
 THUMBNAIL = "thumbnail.png"
 OVERLAY = "overlay.png"
 SLIDES = "slides"  # in the folder of a command's results: a folder for each slide
@@ -42,7 +44,7 @@ RESULT_KEYS = (
     "warnings",
     "provenance",
 )
-EXPORTS = (TILES, HEATMAP, REGIONS, THUMBNAIL, OVERLAY)
+EXPORTS = (TILES, HEATMAP, REGIONS, FOCI, FOCI_REGIONS, THUMBNAIL, OVERLAY)
 OUTPUTS = (RESULT, PERF, LOG, FILES, SCORES, BLOCKS, TISSUE, *EXPORTS)
 MOST_NAMED = 5  # files in a message
 log = logging.getLogger(__name__)

@@ -53,6 +53,18 @@ def test_a_pattern_that_nothing_matches_is_refused(folder: Path) -> None:
         names(folder / "*.ndpi")
 
 
+def test_outlines_of_many_slides_lie_in_a_folder(folder: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    (drawn / "a.geojson").touch()
+    (one,) = gather([str(folder / "a.svs")], Where(roi=drawn, tissue=drawn / "a.geojson")).slides
+    assert (one.roi, one.tissue) == (drawn / "a.geojson", drawn / "a.geojson")
+    with pytest.raises(UsageError, match=r"no outlines of CASE1/slide\.svs"):
+        gather([str(folder)], Where(roi=drawn, recursive=True))
+    with pytest.raises(UsageError, match="is not a folder"):
+        gather([str(folder)], Where(tissue=drawn / "a.geojson", recursive=True))
+
+
 @pytest.mark.parametrize("slide_id", ["../x", "/x", ".", "a/../../b", ".a.work", "b/.c"])
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, slide_id: str) -> None:
     (tmp_path / "m.csv").write_text(f"path,slide_id\na.svs,{slide_id}\n")
