@@ -21,12 +21,17 @@ from wsi_necrosis.names import shortened, too_long
 
 from .groups import models_app, review_app
 from .options import (
+    Annotations,
     Anonymise,
     AsJson,
+    CaseOut,
+    CaseSource,
     Config,
     Device,
+    DrawnPolicy,
     DryRun,
     FailFast,
+    Grades,
     ModelName,
     MppTable,
     MppText,
@@ -37,7 +42,9 @@ from .options import (
     Pattern,
     Preset,
     Quiet,
+    ReaderName,
     Recursive,
+    Reviews,
     Roi,
     Scene,
     Scheduler,
@@ -218,6 +225,27 @@ def verify(
     typer.echo(found)
     if found.faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def case(
+    source: CaseSource,
+    out: CaseOut = None,
+    annotations: Annotations = None,
+    grade: Grades = None,
+    review: Reviews = None,
+    reader: ReaderName = None,
+    policy: DrawnPolicy = None,
+    as_json: AsJson = False,
+) -> None:
+    """Roll slides up to cases: percent viable, what is missing, and grades; nothing is scored."""
+    # as in `run`
+    from . import case as job
+    from .console.case_table import describe_cases
+
+    asked = job.Options(annotations, tuple(grade or ()), tuple(review or ()), reader, policy)
+    found = job.as_json(job.case(source, out, asked))
+    typer.echo(json.dumps(found, indent=2) if as_json else describe_cases(found["cases"]))
 
 
 @app.command()
