@@ -249,6 +249,23 @@ def case(
 
 
 @app.command()
+def view(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of this machine; 0 takes any that is free.")
+    ] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
+    ] = False,
+) -> None:
+    """Look at slides with their results in a browser, and label cells of reviews; Ctrl-C ends it."""
+    first_line(f"wsi-necrosis view: {out}")
+    from . import view as job  # as in `run`
+
+    job.view(out, port, browser=not no_browser)
+
+
+@app.command()
 def doctor(out: OutPath = Path("wsi-necrosis-out")) -> None:
     """Check what an analysis needs on this machine, and say what mends it."""
     from . import doctor as job  # as in `run`

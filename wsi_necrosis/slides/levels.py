@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.slides.info import SlideWarning
 from wsi_necrosis.slides.resample import Span, average
-from wsi_necrosis.slides.stored_levels import Levels, nominal_downsample
+from wsi_necrosis.slides.stored_levels import JpegTiles, Levels, nominal_downsample
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)
@@ -52,12 +52,22 @@ class ChosenLevels:
         self.tiles = tuple(levels.tiles[index] for index in chosen.indices)
         self.downsamples, self.stored = chosen.downsamples, len(chosen.indices)
         self.is_sparse = levels.is_sparse
+        jpeg = levels.jpeg_tiles if isinstance(levels, JpegTiles) else (None,) * levels.stored
+        self.jpeg_tiles = tuple(jpeg[index] for index in chosen.indices)
 
     def fetch(
         self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None = None
     ) -> int | None:
         """Decode a window of a level that was chosen."""
         return self.all.fetch(self._chosen.indices[level], window, out, absent)
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A stored tile of a level that was chosen, as a JPEG file."""
+        return (
+            self.all.jpeg_tile(self._chosen.indices[level], row, col)
+            if isinstance(self.all, JpegTiles)
+            else None
+        )
 
     def reopened(self) -> Self:
         """Open the same file again."""

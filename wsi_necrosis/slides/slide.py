@@ -61,6 +61,30 @@ class Slide(Protocol):
         """
         ...
 
+    @property
+    def jpeg_tiles(self) -> tuple[tuple[int, int] | None, ...]:
+        """Width and height of the tiles of each of `info.levels`, where these lie in the file as JPEG; else None."""
+        ...
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A stored tile of such a level as a JPEG file, not decoded; None where it is not stored, or damaged.
+
+        It has the size of its level's tiles, also where it overhangs the level: its pixels there mean nothing.
+        """
+        ...
+
+    def require_unchanged(self) -> None:
+        """Compare size and time of the slide's files with what they were when it was opened.
+
+        Raises
+        ------
+        SlideChangedError
+            One has changed.
+        ReadError
+            One is gone, or cannot be looked at.
+        """
+        ...
+
     def close(self) -> None:
         """Close the file."""
         ...
@@ -187,7 +211,8 @@ class _PyramidSlide:
 
     def __init__(self, info: SlideInfo, levels: Levels) -> None:
         self.info = info
-        self._pyramid = Pyramid(levels, SourceFiles.of(info.files))
+        self._files = SourceFiles.of(info.files)
+        self._pyramid = Pyramid(levels, self._files)
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -215,6 +240,16 @@ class _PyramidSlide:
         px_l0 = mpp.x / own.x, mpp.y / own.y
         shape = max(1, round(box.height_l0 / px_l0[1])), max(1, round(box.width_l0 / px_l0[0]))
         return self._pyramid.read(box, px_l0, shape, needed)
+
+    @property
+    def jpeg_tiles(self) -> tuple[tuple[int, int] | None, ...]:
+        return self._pyramid.jpeg_tiles
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        return self._pyramid.jpeg_tile(level, row, col)
+
+    def require_unchanged(self) -> None:
+        self._files.require_unchanged()
 
     def close(self) -> None:
         self._pyramid.close()
