@@ -16,48 +16,39 @@ from typing import Annotated
 
 import typer
 
-from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
+from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.names import shortened, too_long
 
-from .groups import models_app, review_app
+from .model_commands import models_app, training_app
 from .options import (
-    Annotations,
     Anonymise,
     AsJson,
-    CaseOut,
-    CaseSource,
     Config,
     Device,
-    DrawnPolicy,
     DryRun,
     FailFast,
-    Grades,
     ModelName,
     MppTable,
     MppText,
-    OodTables,
     OutPath,
     Overrides,
     Overwrite,
     Pattern,
     Preset,
     Quiet,
-    ReaderName,
     Recursive,
-    Reviews,
     Roi,
     Scene,
     Scheduler,
     SlidePath,
     Slides,
-    Tiles,
     TissueOutlines,
     Workers,
-    first_line,
     parse_mpp,
     settings_of,
     where_to_run,
 )
+from .result_commands import results_app, review_app
 
 LONG_WORD = re.compile(r"\S{1000,}")  # a path or value that a message repeats
 
@@ -68,9 +59,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Percent viable tumour on whole-slide images. Research use only.",
 )
-
-app.add_typer(models_app, name="models")
-app.add_typer(review_app, name="review")
 
 
 @app.command()
@@ -212,60 +200,6 @@ def info(slide: SlidePath, mpp: MppText = None, scene: Scene = None, as_json: As
 
 
 @app.command()
-def verify(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
-    full: Annotated[
-        bool, typer.Option("--full", help="Also compare the slides with their fingerprints.")
-    ] = False,
-) -> None:
-    """Check results: hashes of files, blocks, areas that add up, and percentages measured again."""
-    from . import verify as job  # as in `run`
-
-    found = job.verify(out, full=full)
-    typer.echo(found)
-    if found.faults:
-        raise typer.Exit(1)
-
-
-@app.command()
-def case(
-    source: CaseSource,
-    out: CaseOut = None,
-    annotations: Annotations = None,
-    grade: Grades = None,
-    review: Reviews = None,
-    reader: ReaderName = None,
-    policy: DrawnPolicy = None,
-    as_json: AsJson = False,
-) -> None:
-    """Roll slides up to cases: percent viable, what is missing, and grades; nothing is scored."""
-    # as in `run`
-    from . import case as job
-    from .console.case_table import describe_cases
-
-    asked = job.Options(annotations, tuple(grade or ()), tuple(review or ()), reader, policy)
-    found = job.as_json(job.case(source, out, asked))
-    typer.echo(json.dumps(found, indent=2) if as_json else describe_cases(found["cases"]))
-
-
-@app.command()
-def view(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port of this machine; 0 takes any that is free.")
-    ] = 0,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
-    ] = False,
-) -> None:
-    """Look at slides with their results in a browser, and label cells of reviews; Ctrl-C ends it."""
-    first_line(f"wsi-necrosis view: {out}")
-    from . import view as job  # as in `run`
-
-    job.view(out, port, browser=not no_browser)
-
-
-@app.command()
 def doctor(out: OutPath = Path("wsi-necrosis-out")) -> None:
     """Check what an analysis needs on this machine, and say what mends it."""
     from . import doctor as job  # as in `run`
@@ -283,84 +217,10 @@ def config(preset: Preset = None, config_file: Config = None, overrides: Overrid
     typer.echo(job.config(preset, config_file, overrides or []), nl=False)
 
 
-@app.command()
-def train(
-    config_file: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file over the shipped configs/train.yaml.")
-    ] = None,
-    tiles: Tiles = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new checkpoint.")] = Path("model"),
-    preset: Preset = None,
-    overrides: Overrides = None,
-) -> None:
-    """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
-    # as in `run`
-    from wsi_necrosis.model.backend import require_torch
-
-    require_torch("train", extra="train")
-    first_line(f"wsi-necrosis train: {tiles or 'tiles of the settings'} to {out}")
-    from . import train as job  # torch takes seconds
-    from .console.signals import interruptible
-    from .console.slide_log import spoken_log
-
-    given = [] if tiles is None else [f"data.tiles={json.dumps(str(tiles))}"]
-    with interruptible("fits that are done are kept, the same command resumes"), spoken_log():
-        typer.echo(job.train(config_file, out, [*(overrides or []), *given], preset))
-
-
-@app.command()
-def evaluate(
-    model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="Shipped model or checkpoint folder.")
-    ] = "default",
-    tiles: Tiles = None,
-    out: OutPath = Path("wsi-necrosis-evaluation"),
-    card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
-    ood: OodTables = None,
-    within_case: Annotated[
-        bool, typer.Option("--within-case", help="Take new tiles of known cases; results are marked so.")
-    ] = False,
-    mpp: Annotated[
-        float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
-    ] = None,
-) -> None:
-    """Evaluate a model on labelled tiles of new cases; on its training tiles, leave each case out in turn."""
-    if tiles is None:
-        raise SettingsError("evaluate: give the labelled tiles with --tiles")
-    # as in `run`
-    from wsi_necrosis.model.backend import require_torch
-
-    require_torch("evaluate", extra="train")
-    first_line(f"wsi-necrosis evaluate: {model} on {tiles}")
-    from .console.signals import interruptible
-    from .console.slide_log import spoken_log
-    from .evaluation import evaluate as job
-
-    kept = "fits that are done are kept, and the same command uses them; all else it computes again"
-    with interruptible(kept), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, tuple(ood or ()), within_case, mpp))
-    typer.echo(found)
-
-
-@app.command()
-def agree(
-    readers: Annotated[
-        Path,
-        typer.Argument(
-            metavar="READERS.csv", help="A row per case and reader: case, reader, percent_viable."
-        ),
-    ],
-    out: OutPath = Path("wsi-necrosis-agreement"),
-    model: Annotated[str, typer.Option("--model", help="Which of the readers is the model.")] = "model",
-    grades: Annotated[
-        str,
-        typer.Option("--grades", help="Scheme of grades: huvos, euramos, ccg-pog, iaslc, or a YAML file."),
-    ] = "huvos",
-) -> None:
-    """Compare readers with one another, and the model with their consensus."""
-    from . import agree as job  # as in `run`
-
-    typer.echo(job.agree(readers, out, model, grades))
+for commands in (results_app, training_app):
+    app.add_typer(commands)
+app.add_typer(review_app, name="review")
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:
