@@ -34,8 +34,9 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/tiling/density.py": "quantify/test_quality.py",
     "wsi_necrosis/quantify/evaluable.py": "quantify/test_percentage.py",
     "wsi_necrosis/tiling/focus.py": "tiling/test_quality.py",
-    # Commands in groups, tested as commands.
-    "pipelines/groups.py": "pipelines/test_review.py",
+    # Commands, tested as such.
+    "pipelines/model_commands.py": "pipelines/test_cli.py",
+    "pipelines/result_commands.py": "pipelines/test_review.py",
     # Tables of cases, tested by what the command writes and prints.
     "wsi_necrosis/export/cases.py": "pipelines/test_case.py",
     "pipelines/console/case_table.py": "pipelines/test_case.py",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.regions import areas_of
+from tests.helpers.runs import SMALL_PICTURES
 from wsi_necrosis.errors import InterruptedRunError
 from wsi_necrosis.export import export_slide as exporting
 from wsi_necrosis.export.export_slide import caption_of, export_slide
@@ -14,6 +15,7 @@ from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.provenance import VERSION
 from wsi_necrosis.report.slide_report import open_results
 from wsi_necrosis.scores.slide_folder import EXPORTS
+from wsi_necrosis.settings.run import load_settings
 
 DAY = "2026-11-29"
 
@@ -21,7 +23,8 @@ DAY = "2026-11-29"
 @pytest.fixture(scope="module")
 def again(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything exported anew from what the folder holds; the slide is not opened."""
-    report, out = open_results(job.folder), tmp_path_factory.mktemp("again")
+    report = open_results(job.folder, load_settings(overrides=["model.name=phantom", SMALL_PICTURES]))
+    out = tmp_path_factory.mktemp("again")
     date = json.loads((job.folder / "perf.json").read_text())["date"]
     assert not export_slide(out, report.result, report.tissue(), report.scores(), report.settings, date)
     return out
