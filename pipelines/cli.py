@@ -16,28 +16,35 @@ from typing import Annotated
 
 import typer
 
-from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
+from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.names import shortened, too_long
 
 from .groups import models_app, review_app
+from .judging import agree, evaluate
 from .options import (
+    Annotations,
     Anonymise,
     AsJson,
+    CaseOut,
+    CaseSource,
     Config,
     Device,
+    DrawnPolicy,
     DryRun,
     FailFast,
+    Grades,
     ModelName,
     MppTable,
     MppText,
-    OodTables,
     OutPath,
     Overrides,
     Overwrite,
     Pattern,
     Preset,
     Quiet,
+    ReaderName,
     Recursive,
+    Reviews,
     Roi,
     Scene,
     Scheduler,
@@ -220,6 +227,27 @@ def verify(
 
 
 @app.command()
+def case(
+    source: CaseSource,
+    out: CaseOut = None,
+    annotations: Annotations = None,
+    grade: Grades = None,
+    review: Reviews = None,
+    reader: ReaderName = None,
+    policy: DrawnPolicy = None,
+    as_json: AsJson = False,
+) -> None:
+    """Roll slides up to cases: percent viable, what is missing, and grades; nothing is scored."""
+    # as in `run`
+    from . import case as job
+    from .console.case_table import describe_cases
+
+    asked = job.Options(annotations, tuple(grade or ()), tuple(review or ()), reader, policy)
+    found = job.as_json(job.case(source, out, asked))
+    typer.echo(json.dumps(found, indent=2) if as_json else describe_cases(found["cases"]))
+
+
+@app.command()
 def doctor(out: OutPath = Path("wsi-necrosis-out")) -> None:
     """Check what an analysis needs on this machine, and say what mends it."""
     from . import doctor as job  # as in `run`
@@ -262,59 +290,8 @@ def train(
         typer.echo(job.train(config_file, out, [*(overrides or []), *given], preset))
 
 
-@app.command()
-def evaluate(
-    model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="Shipped model or checkpoint folder.")
-    ] = "default",
-    tiles: Tiles = None,
-    out: OutPath = Path("wsi-necrosis-evaluation"),
-    card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
-    ood: OodTables = None,
-    within_case: Annotated[
-        bool, typer.Option("--within-case", help="Take new tiles of known cases; results are marked so.")
-    ] = False,
-    mpp: Annotated[
-        float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
-    ] = None,
-) -> None:
-    """Evaluate a model on labelled tiles of new cases; on its training tiles, leave each case out in turn."""
-    if tiles is None:
-        raise SettingsError("evaluate: give the labelled tiles with --tiles")
-    # as in `run`
-    from wsi_necrosis.model.backend import require_torch
-
-    require_torch("evaluate", extra="train")
-    first_line(f"wsi-necrosis evaluate: {model} on {tiles}")
-    from .console.signals import interruptible
-    from .console.slide_log import spoken_log
-    from .evaluation import evaluate as job
-
-    kept = "fits that are done are kept, and the same command uses them; all else it computes again"
-    with interruptible(kept), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, tuple(ood or ()), within_case, mpp))
-    typer.echo(found)
-
-
-@app.command()
-def agree(
-    readers: Annotated[
-        Path,
-        typer.Argument(
-            metavar="READERS.csv", help="A row per case and reader: case, reader, percent_viable."
-        ),
-    ],
-    out: OutPath = Path("wsi-necrosis-agreement"),
-    model: Annotated[str, typer.Option("--model", help="Which of the readers is the model.")] = "model",
-    grades: Annotated[
-        str,
-        typer.Option("--grades", help="Scheme of grades: huvos, euramos, ccg-pog, iaslc, or a YAML file."),
-    ] = "huvos",
-) -> None:
-    """Compare readers with one another, and the model with their consensus."""
-    from . import agree as job  # as in `run`
-
-    typer.echo(job.agree(readers, out, model, grades))
+app.command()(evaluate)
+app.command()(agree)
 
 
 def main() -> None:

@@ -36,6 +36,12 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/tiling/focus.py": "tiling/test_quality.py",
     # Commands in groups, tested as commands.
     "pipelines/groups.py": "pipelines/test_review.py",
+    "pipelines/judging.py": "pipelines/test_agree.py",
+    # A comparison and the command that prints it.
+    "pipelines/evaluation/truth.py": "report/test_against_outlines.py",
+    # Tables of cases, tested by what the command writes and prints.
+    "wsi_necrosis/export/cases.py": "pipelines/test_case.py",
+    "pipelines/console/case_table.py": "pipelines/test_case.py",
     # Text that commands print, tested through the commands.
     "pipelines/config.py": "pipelines/test_cli.py",
     "pipelines/console/printout.py": "pipelines/test_run.py",

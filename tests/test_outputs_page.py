@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from wsi_necrosis.dataset.manifest import KEPT
+from wsi_necrosis.export.cases import _row as case_row
 from wsi_necrosis.export.foci import COLUMNS as FOCI_COLUMNS
 from wsi_necrosis.export.summary import _row
 from wsi_necrosis.export.tiles_table import LABELS
@@ -17,6 +18,8 @@ from wsi_necrosis.inference.job import Job
 from wsi_necrosis.model.quantity import EndOfScale
 from wsi_necrosis.pipelines.batch.records import COLUMNS
 from wsi_necrosis.quantify.bed import BedShares
+from wsi_necrosis.quantify.case_grades import CaseGrade
+from wsi_necrosis.quantify.cases import CaseInterval, CaseNumber
 from wsi_necrosis.quantify.doubt import Decision, ResultWarning
 from wsi_necrosis.quantify.intervals import Interval
 from wsi_necrosis.quantify.ledger import ABSTAINED_FOR
@@ -60,6 +63,14 @@ def test_every_column_is_on_the_page(job: Job) -> None:
     schema = pq.read_schema(job.folder / "tiles.parquet")
     columns |= {*schema.names, *(name.decode() for name in schema.metadata), *COLUMNS, *KEPT, *FOCI_COLUMNS}
     assert columns - NAMED == set()
+
+
+def test_every_key_of_cases_is_on_the_page() -> None:
+    number = CaseNumber(source="model", policy="tumour", estimator="soft", definition={})
+    found = {name for name, _ in case_row("1", number.to_dict(), []) if not name.endswith("_mm2")}
+    found |= {field.name for each in (CaseNumber, CaseGrade) for field in fields(each)}
+    found |= {field.name for field in fields(CaseInterval)} - {"draws"}
+    assert found - NAMED == set()
 
 
 def test_every_file_and_word_is_on_the_page() -> None:

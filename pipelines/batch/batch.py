@@ -19,7 +19,7 @@ from wsi_necrosis.files import require_writable
 from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request, working_on
-from wsi_necrosis.scores.slide_folder import SLIDES, SlideFolder
+from wsi_necrosis.scores.slide_folder import RUNS, SLIDES, SlideFolder
 from wsi_necrosis.scores.work_folder import lease_of, tidy
 from wsi_necrosis.settings.run import Settings
 
@@ -29,7 +29,7 @@ from ..console.locked import ending_when_locked
 from ..console.signals import interruptible
 from .anonymise import Anonymiser
 from .inputs import BatchSlide, Gathered, Where, gather
-from .records import FAILED, FAILURES, FINISHED, INTERRUPTED, RUNS, RunRecord, failures_of
+from .records import FAILED, FAILURES, FINISHED, INTERRUPTED, RunRecord, failures_of
 
 ALL_DONE, SOME_FAILED, NONE_SUCCEEDED = 0, 3, 4  # exit codes
 SHOWN = 20

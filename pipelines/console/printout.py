@@ -25,7 +25,7 @@ def describe(report: SlideReport) -> str:
     """The result of a slide in a few lines."""
     result = report.result
     facts = [*_headline(result), *_areas(result), ("results", str(report.folder))]
-    lines = [result["slide_id"], *(f"  {name:<17} {value}" for name, value in facts)]
+    lines = [result["slide_id"], *(f"  {name:<18} {value}" for name, value in facts)]
     return "\n".join([*lines, *(f"  {line}" for line in warning_lines(result))])
 
 
@@ -44,6 +44,7 @@ def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("percent viable", _percent(result)),
         *necrosis,
+        *_second(result),
         ("interval", interval_text(result)),
         ("limit of blank", result["limit_of_blank_text"]),
         ("limit of full", result["limit_of_full_text"]),
@@ -55,7 +56,16 @@ def _percent(result: Mapping[str, Any]) -> str:
     percent, how = result["percent_viable"], estimators_text(result)
     if result["finding"]:
         return f"{percent_text(result)}; reads {percent:.1f} % ({how})"
-    return f"{percent:.1f} % of tumour ({how})"
+    bed = result["bed"]
+    if bed is None:
+        return f"{percent:.1f} % of tumour ({how})"
+    return f"{percent:.1f} % of the tumour bed, other tissue {bed['percent_non_tumour']:.1f} % ({how})"
+
+
+def _second(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Percent viable without small foci, where it is asked for."""
+    second = result["percent_viable_without_small_foci"]
+    return [] if second is None else [("without small foci", f"{second:.1f} %")]
 
 
 def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -65,10 +75,12 @@ def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             "tumour",
             f"{result['tumour_mm2']:.2f} mm2: viable {area['viable']:.2f}, non-viable {area['non_viable']:.2f}",
         ),
+        ("viable foci", f"{result['n_foci']}, the largest {result['largest_focus_mm']:.2f} mm"),
         ("non-tumour", f"{area['non_tumour']:.2f} mm2"),
         ("abstained", _abstained(result)),
         ("not measured", f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"),
         ("tiles", f"{result['n_tiles']}"),
+        ("denominator", result["definition"]["denominator"]),
     ]
 
 

@@ -37,7 +37,8 @@ def test_the_hull_takes_in_what_lies_between_tumour_and_all_three_shares_make_10
     score = measure(store, BED)
     assert score.bed is not None
     assert score.bed.source == "hull"
-    assert score.bed.tissue_mm2 == pytest.approx(15 * 100 * store.px_mm2)
+    assert score.bed.non_tumour_mm2 == pytest.approx(3 * 100 * store.px_mm2)
+    assert score.bed.viable_mm2 == pytest.approx(6 * 100 * store.px_mm2)
     assert score.percent_viable == pytest.approx(100 * 6 / 15)
     assert score.percent_necrosis == pytest.approx(100 * 6 / 15)
     assert score.bed.percent_non_tumour == pytest.approx(100 * 3 / 15)
@@ -85,7 +86,9 @@ def test_shares_make_100_and_tumour_is_always_in_the_bed(store: Scores, wanted: 
     assert bed.percent_necrosis is not None
     assert bed.bed.percent_non_tumour is not None
     assert bed.percent_viable + bed.percent_necrosis + bed.bed.percent_non_tumour == pytest.approx(100)
-    assert bed.bed.tissue_mm2 <= bed.ledger.tissue_mm2 * (1 + 1e-12)
+    assert bed.bed.viable_mm2 + bed.bed.non_viable_mm2 + bed.bed.non_tumour_mm2 <= bed.ledger.tissue_mm2 * (
+        1 + 1e-12
+    )
     assert bed.percent_viable_by_class is not None
     assert plain.percent_viable_by_class is not None
     assert bed.percent_viable_by_class <= plain.percent_viable_by_class + 1e-9

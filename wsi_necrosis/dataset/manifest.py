@@ -15,6 +15,7 @@ from wsi_necrosis.geometry import Mpp
 PATH, SLIDE_ID, MPP = "path", "slide_id", ("mpp_x", "mpp_y")
 KEPT = ("case", "block", "role", "slab", "slab_row", "slab_col")  # in `result.json` and `summary.csv`
 ROLES = ("slab", "biopsy", "margin", "other")
+COUNTED_ROLES = ("", "slab")  # of these a case is made; a slide without a role is one of the slab
 WAY_OUT = "check the path"
 
 

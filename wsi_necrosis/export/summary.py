@@ -128,11 +128,16 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "percent_viable_soft": result["percent_viable_soft"],
         "percent_viable_by_class": result["percent_viable_by_class"],
         "estimator": result["estimator"],
+        "policy": result["policy"],
         "percent_necrosis": result["percent_necrosis"],
+        "percent_non_tumour": (result["bed"] or {}).get("percent_non_tumour"),
         **{f"{kind}_{end}": interval.get(end) if kind == covered else None for kind in KINDS for end in ENDS},
         "finding": result["finding"],
         "limit_of_blank": (result["limit_of_blank"] or {}).get("limit"),
         "limit_of_full": (result["limit_of_full"] or {}).get("limit"),
+        **{
+            name: result[name] for name in ("percent_viable_without_small_foci", "n_foci", "largest_focus_mm")
+        },
         **{f"if_abstained_{name}": abstained.get(name) for name in ("all_non_viable", "all_viable")},
         **{name: decision.get(name) for name in ("top_prob", "entropy")},
         "warnings": ";".join(each["code"] for each in result["warnings"]),
@@ -150,7 +155,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "model_sha256": provenance["model"]["sha256"],
         "version": provenance["versions"]["wsi-necrosis"],
     }
-    return {name: _rounded(value) for name, value in row.items()}
+    return {name: rounded(value) for name, value in row.items()}
 
 
 def _class_areas(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -161,5 +166,6 @@ def _class_areas(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield f"{name}_mm2_{estimator}", result["ledger"]["mm2"][f"{name}_{estimator}"]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A number with the digits of the tables; anything else as it is."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -7,10 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import ConvexHull, Delaunay
 
-from wsi_necrosis.classes import NON_TUMOUR
 from wsi_necrosis.model.quantity import Estimator
 from wsi_necrosis.quantify.cells import Cells
 from wsi_necrosis.quantify.foci import CORNERS, TOUCHING
@@ -39,14 +36,16 @@ class BedShares:
     ----------
     source : str
         `region`: the bed is the region of interest; `hull`: the convex hull of the tumour cells.
-    tissue_mm2 : float
-        Tissue with a class inside the bed: the denominator.
+    viable_mm2, non_viable_mm2, non_tumour_mm2 : float
+        Tissue with a class inside the bed, by the leading estimator; their sum is the denominator.
     percent_non_tumour : float or None
         Tissue that is no tumour, in percent of it; with percent viable and percent necrosis it makes 100.
     """
 
     source: BedSource
-    tissue_mm2: float
+    viable_mm2: float
+    non_viable_mm2: float
+    non_tumour_mm2: float
     percent_non_tumour: float | None
 
 
@@ -68,6 +67,8 @@ def bed_of(scores: Scores, cells: Cells, settings: QuantifySettings) -> Bed:
     """
     if scores.px[..., PixelCount.OUTSIDE_REGION].any():
         return Bed("region", cells.classed)
+    from scipy import ndimage  # takes time, and is not needed to say that results are up to date
+
     shape = scores.state.shape
     tumour = np.isin(cells.label, TUMOUR).reshape(shape)
     numbers, count = ndimage.label(tumour, TOUCHING)
@@ -91,14 +92,16 @@ def bed_shares(bed: Bed, cells: Cells, pixel_mm2: float, estimator: Estimator) -
     estimator : {"soft", "by_class"}
         How tissue is split among classes.
     """
-    area = cells.by(estimator)[bed.cells].sum(axis=0)
-    total = float(area.sum())
-    rest = 100 * float(area[NON_TUMOUR]) / total if total > 0 else None
-    return BedShares(bed.source, total * pixel_mm2, rest)
+    non_tumour, non_viable, viable = cells.by(estimator)[bed.cells].sum(axis=0).tolist()
+    total = non_tumour + non_viable + viable
+    rest = 100 * non_tumour / total if total > 0 else None
+    return BedShares(bed.source, viable * pixel_mm2, non_viable * pixel_mm2, non_tumour * pixel_mm2, rest)
 
 
 def _in_hull(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Cells (rows, cols) whose centre lies in the convex hull of these cells, corners included."""
+    from scipy.spatial import ConvexHull, Delaunay  # as in `bed_of`
+
     where = np.argwhere(cells)
     if not len(where):
         return np.zeros_like(cells)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import ConvexHull, distance
 
 from wsi_necrosis.classes import VIABLE
 from wsi_necrosis.geometry import Box
@@ -68,6 +66,8 @@ def foci_of(scores: Scores, settings: QuantifySettings) -> tuple[Focus, ...]:
     settings : QuantifySettings
         Which cells abstain; these belong to no focus.
     """
+    from scipy import ndimage  # takes time, and is not needed to say that results are up to date
+
     cells = cells_of(scores, settings)
     shape = scores.state.shape
     label = cells.label.reshape(shape)
@@ -96,6 +96,8 @@ def numbered_foci(label: NDArray[np.uint8]) -> NDArray[np.int32]:
     label : uint8 array (rows, cols)
         `scores.CellLabel` of each cell.
     """
+    from scipy import ndimage  # as in `foci_of`
+
     numbers = np.zeros(label.shape, np.int32)
     ndimage.label(label == CellLabel.VIABLE, TOUCHING, output=numbers)
     return numbers
@@ -147,6 +149,8 @@ def _focus(
 
 def _extent(where: NDArray[np.int64], width_mm: float, height_mm: float) -> float:
     """Greatest distance between corners of cells: between corners of their convex hull."""
+    from scipy.spatial import ConvexHull, distance  # as in `foci_of`
+
     corners = np.unique(np.add(where[:, None], CORNERS).reshape(-1, 2), axis=0)
     points = corners * [height_mm, width_mm]
     hull = points[ConvexHull(points).vertices]

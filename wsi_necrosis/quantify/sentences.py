@@ -66,7 +66,8 @@ def percent_text(result: Mapping[str, Any]) -> str:
         return f"none found ({_limit_of_blank(result['limit_of_blank'])})"
     if result["finding"] == "no_non_viable":
         return "no non-viable tumour found"
-    return f"{result['percent_viable']:.1f} % viable"
+    bed = " of the tumour bed" if result.get("policy") == "tumour_bed" else ""
+    return f"{result['percent_viable']:.1f} % viable{bed}"
 
 
 def estimators_text(result: Mapping[str, Any]) -> str:

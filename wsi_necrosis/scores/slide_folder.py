@@ -34,6 +34,7 @@ FOCI_REGIONS = "foci.geojson"
 THUMBNAIL = "thumbnail.png"
 OVERLAY = "overlay.png"
 SLIDES = "slides"  # in the folder of a command's results: a folder for each slide
+RUNS = "runs"  # beside it: a record of each batch
 RESULT_KEYS = (
     "slide_id",
     "status",
