@@ -248,6 +248,18 @@ def case(
 
 
 @app.command()
+def sensitivity(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say how percent viable of finished slides depends on each threshold; nothing is scored."""
+    from . import sensitivity as job  # as in `run`
+
+    rows = job.sensitivities(out)
+    typer.echo(json.dumps(rows) if as_json else job.describe(rows))
+
+
+@app.command()
 def doctor(out: OutPath = Path("wsi-necrosis-out")) -> None:
     """Check what an analysis needs on this machine, and say what mends it."""
     from . import doctor as job  # as in `run`
