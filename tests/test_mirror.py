@@ -34,7 +34,8 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/tiling/density.py": "quantify/test_quality.py",
     "wsi_necrosis/quantify/evaluable.py": "quantify/test_percentage.py",
     "wsi_necrosis/tiling/focus.py": "tiling/test_quality.py",
-    # Commands in groups, tested as commands.
+    # Commands in groups and on finished results, tested as commands.
+    "pipelines/finished.py": "pipelines/test_case.py",
     "pipelines/groups.py": "pipelines/test_review.py",
     # Tables of cases, tested by what the command writes and prints.
     "wsi_necrosis/export/cases.py": "pipelines/test_case.py",
