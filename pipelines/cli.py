@@ -19,20 +19,16 @@ import typer
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.names import shortened, too_long
 
+from .finished import case, sensitivity, verify
 from .groups import models_app, review_app
 from .judging import agree, evaluate
 from .options import (
-    Annotations,
     Anonymise,
     AsJson,
-    CaseOut,
-    CaseSource,
     Config,
     Device,
-    DrawnPolicy,
     DryRun,
     FailFast,
-    Grades,
     ModelName,
     MppTable,
     MppText,
@@ -42,9 +38,7 @@ from .options import (
     Pattern,
     Preset,
     Quiet,
-    ReaderName,
     Recursive,
-    Reviews,
     Roi,
     Scene,
     Scheduler,
@@ -158,6 +152,10 @@ def batch(
     raise typer.Exit(code)
 
 
+for command in (case, sensitivity, verify):
+    app.command()(command)
+
+
 @app.command()
 def demo(
     out: OutPath = Path("wsi-necrosis-out"),
@@ -208,43 +206,6 @@ def info(slide: SlidePath, mpp: MppText = None, scene: Scene = None, as_json: As
     from . import info as job  # as in `run`
 
     typer.echo(job.info(slide, parse_mpp(mpp), scene, as_json=as_json))
-
-
-@app.command()
-def verify(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
-    full: Annotated[
-        bool, typer.Option("--full", help="Also compare the slides with their fingerprints.")
-    ] = False,
-) -> None:
-    """Check results: hashes of files, blocks, areas that add up, and percentages measured again."""
-    from . import verify as job  # as in `run`
-
-    found = job.verify(out, full=full)
-    typer.echo(found)
-    if found.faults:
-        raise typer.Exit(1)
-
-
-@app.command()
-def case(
-    source: CaseSource,
-    out: CaseOut = None,
-    annotations: Annotations = None,
-    grade: Grades = None,
-    review: Reviews = None,
-    reader: ReaderName = None,
-    policy: DrawnPolicy = None,
-    as_json: AsJson = False,
-) -> None:
-    """Roll slides up to cases: percent viable, what is missing, and grades; nothing is scored."""
-    # as in `run`
-    from . import case as job
-    from .console.case_table import describe_cases
-
-    asked = job.Options(annotations, tuple(grade or ()), tuple(review or ()), reader, policy)
-    found = job.as_json(job.case(source, out, asked))
-    typer.echo(json.dumps(found, indent=2) if as_json else describe_cases(found["cases"]))
 
 
 @app.command()
