@@ -44,9 +44,18 @@ def train(
 @training_app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="Shipped model or checkpoint folder.")
+        str,
+        typer.Argument(
+            metavar="[MODEL|OUT]", help="Shipped model or checkpoint folder; results with --truth."
+        ),
     ] = "default",
     tiles: Tiles = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth", help="Annotations of finished slides: GeoJSON, or a folder named as they are."
+        ),
+    ] = None,
     out: OutPath = Path("wsi-necrosis-evaluation"),
     card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
     ood: OodTables = None,
@@ -57,7 +66,15 @@ def evaluate(
         float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
     ] = None,
 ) -> None:
-    """Evaluate a model on labelled tiles of new cases; on its training tiles, leave each case out in turn."""
+    """Evaluate a model on labelled tiles of new cases; on its training tiles, leave each case out in turn.
+
+    With --truth, compare finished slides with annotations instead.
+    """
+    if truth is not None:
+        from .evaluation import truth as outlined  # as in `run`
+
+        typer.echo(outlined.compare_with_outlines(Path(model), truth, out))
+        return
     if tiles is None:
         raise SettingsError("evaluate: give the labelled tiles with --tiles")
     # as in `run`

@@ -1,9 +1,8 @@
-"""Commands on finished results: `verify`, `case`, `view`, `agree` and the group `review`."""
+"""Commands on finished results: `verify`, `case`, `sensitivity`, `view`, `agree` and the group `review`."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +60,18 @@ def case(
     asked = job.Options(annotations, tuple(grade or ()), tuple(review or ()), reader, policy)
     found = job.as_json(job.case(source, out, asked))
     typer.echo(json.dumps(found, indent=2) if as_json else describe_cases(found["cases"]))
+
+
+@results_app.command()
+def sensitivity(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say how percent viable of finished slides depends on each threshold; nothing is scored."""
+    from . import sensitivity as job  # as in `run`
+
+    rows = job.sensitivities(out)
+    typer.echo(json.dumps(rows) if as_json else job.describe(rows))
 
 
 @results_app.command()
@@ -128,20 +139,25 @@ def review_sample(
 def review_import(
     out: ReviewOut,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Labels: CSV, or GeoJSON from QuPath.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Labels: CSV, or GeoJSON from QuPath."),
+    ] = None,
     reader: Annotated[str | None, typer.Option(help="Who labelled, where the file does not say it.")] = None,
     name: ReviewName = "review",
     to_tiles: Annotated[
         Path | None, typer.Option(help="Also write the cells as a folder that `train` reads.")
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(help="Regions corrected in QuPath, a file named as each slide: a percentage as drawn."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read labels and give percent viable with its interval."""
     from . import review as job  # as in `run`
 
-    text, readings = job.take_in(out, files, reader, name, to_tiles)
-    typer.echo(json.dumps([asdict(each) for each in readings]) if as_json else text)
+    text, facts = job.take_in(out, files or [], reader, name, to_tiles, regions)
+    typer.echo(json.dumps(facts) if as_json else text)
 
 
 @review_app.command("plan")

@@ -37,6 +37,8 @@ WITH_THEIR_CALLERS = {
     # Commands, tested as such.
     "pipelines/model_commands.py": "pipelines/test_cli.py",
     "pipelines/result_commands.py": "pipelines/test_review.py",
+    # A comparison and the command that prints it.
+    "pipelines/evaluation/truth.py": "report/test_against_outlines.py",
     # Tables of cases, tested by what the command writes and prints.
     "wsi_necrosis/export/cases.py": "pipelines/test_case.py",
     "pipelines/console/case_table.py": "pipelines/test_case.py",

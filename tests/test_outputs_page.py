@@ -17,6 +17,7 @@ from wsi_necrosis.export.tiles_table import LABELS
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.model.quantity import EndOfScale
 from wsi_necrosis.pipelines.batch.records import COLUMNS
+from wsi_necrosis.pipelines.sensitivity import COLUMNS as SENSITIVITY_COLUMNS
 from wsi_necrosis.quantify.bed import BedShares
 from wsi_necrosis.quantify.case_grades import CaseGrade
 from wsi_necrosis.quantify.cases import CaseInterval, CaseNumber
@@ -61,7 +62,14 @@ def test_every_key_of_the_files_is_on_the_page(job: Job) -> None:
 def test_every_column_is_on_the_page(job: Job) -> None:
     columns = set(_row(json.loads((job.folder / "result.json").read_text())))
     schema = pq.read_schema(job.folder / "tiles.parquet")
-    columns |= {*schema.names, *(name.decode() for name in schema.metadata), *COLUMNS, *KEPT, *FOCI_COLUMNS}
+    columns |= {
+        *schema.names,
+        *(name.decode() for name in schema.metadata),
+        *COLUMNS,
+        *KEPT,
+        *FOCI_COLUMNS,
+        *SENSITIVITY_COLUMNS,
+    }
     assert columns - NAMED == set()
 
 

@@ -25,7 +25,7 @@ def describe(report: SlideReport) -> str:
     """The result of a slide in a few lines."""
     result = report.result
     facts = [*_headline(result), *_areas(result), ("results", str(report.folder))]
-    lines = [result["slide_id"], *(f"  {name:<18} {value}" for name, value in facts)]
+    lines = [result["slide_id"], *(f"  {name:<17} {value}" for name, value in facts)]
     return "\n".join([*lines, *(f"  {line}" for line in warning_lines(result))])
 
 
@@ -65,7 +65,7 @@ def _percent(result: Mapping[str, Any]) -> str:
 def _second(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Percent viable without small foci, where it is asked for."""
     second = result["percent_viable_without_small_foci"]
-    return [] if second is None else [("without small foci", f"{second:.1f} %")]
+    return [] if second is None else [("large foci alone", f"{second:.1f} %")]
 
 
 def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ def test_table_and_regions_hold_the_same_foci_and_all_viable_tissue(
     features = json.loads((tmp_path / "foci.geojson").read_text())["features"]
     viable = slide.score.ledger.area_mm2()["viable_by_class"]
     assert areas_mm2(features, slide.info.known_mpp)["viable_by_class"] == pytest.approx(viable, rel=1e-3)
-    assert sum(float(row["area_mm2"]) for row in rows) == pytest.approx(viable)
+    assert sum(float(row["area_mm2"]) for row in rows) == pytest.approx(viable, rel=1e-4)
     for feature in features[:5]:
         rank = int(feature["properties"]["measurements"]["Rank"])
         assert feature["properties"]["measurements"]["Area mm^2"] == foci[rank - 1].area_mm2

@@ -15,6 +15,7 @@ import tifffile
 import zarr
 from PIL import Image
 
+from tests.helpers.command import in_process
 from tests.helpers.models import save_model_with_ood_limit, save_random_model
 from tests.helpers.regions import areas_of
 from tests.helpers.runs import FILES, SMALL_PICTURES, WAYS, trees_equal
@@ -22,6 +23,7 @@ from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.names import safe_name
+from wsi_necrosis.pipelines import run as running
 from wsi_necrosis.pipelines.console.printout import as_json, describe
 from wsi_necrosis.pipelines.run import Options, dry_run, run
 from wsi_necrosis.report.verify import verify_slide
@@ -44,6 +46,28 @@ def montage(data_dir: Path, path: Path, *options: str) -> Path:
     command = [sys.executable, str(tool), "--tiles", str(data_dir / "tcia_os"), "--out", str(path), *options]
     subprocess.run(command, check=True, capture_output=True)
     return path
+
+
+def test_outlines_of_the_command_reach_the_analysis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def analyse(*_: object, **options: object) -> None:
+        asked.update(options)
+        raise SlideError("enough")
+
+    monkeypatch.setattr(running, "analyse", analyse)
+    arguments = [
+        "run",
+        str(tmp_path / "a.svs"),
+        "-o",
+        str(tmp_path),
+        "--roi",
+        "r.geojson",
+        "--tissue",
+        "t.geojson",
+    ]
+    assert in_process(*arguments).stderr.endswith("enough\n")
+    assert (asked["roi"], asked["tissue"]) == (Path("r.geojson"), Path("t.geojson"))
 
 
 def test_a_real_slide_ends_with_every_file(data_dir: Path, tmp_path: Path) -> None:

@@ -78,3 +78,10 @@ def test_foci_hold_all_viable_tissue_once(store: Scores, wanted: QuantifySetting
     assert [focus.viable_mm2 for focus in found] == sorted(
         (focus.viable_mm2 for focus in found), reverse=True
     )
+
+
+def test_the_extent_of_many_cells_is_that_of_their_hull() -> None:
+    store = scores(np.array([[VIABLE] * 30] * 12))
+    (focus,) = foci_of(store, SHIPPED)
+    side = store.grid.stride_px * store.grid.mpp.x / 1e3
+    assert focus.extent_mm == pytest.approx(side * np.hypot(30, 12))

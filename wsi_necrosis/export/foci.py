@@ -13,6 +13,7 @@ import numpy as np
 
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.export.geojson import geometry_of, outlines_of, rings_of, to_qupath
+from wsi_necrosis.export.summary import rounded
 from wsi_necrosis.files import write_text
 from wsi_necrosis.quantify.foci import Focus, numbered_foci
 from wsi_necrosis.quantify.heatmap import Heatmap
@@ -61,7 +62,8 @@ def write_foci_table(path: Path, foci: Sequence[Focus], mask: TissueMask) -> Non
     StoreError
         It cannot be written.
     """
-    write_csv(path, [vars(_row(focus, mask)) for focus in foci], COLUMNS)
+    rows = [{name: rounded(value) for name, value in vars(_row(focus, mask)).items()} for focus in foci]
+    write_csv(path, rows, COLUMNS)
 
 
 def write_foci_regions(

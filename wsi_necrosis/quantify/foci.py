@@ -15,6 +15,7 @@ from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.settings.run import QuantifySettings
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a cell, as steps along rows and columns
+FEW = 64  # corners
 TOUCHING = np.ones((3, 3), np.uint8)  # sides and corners
 
 
@@ -153,5 +154,6 @@ def _extent(where: NDArray[np.int64], width_mm: float, height_mm: float) -> floa
 
     corners = np.unique(np.add(where[:, None], CORNERS).reshape(-1, 2), axis=0)
     points = corners * [height_mm, width_mm]
-    hull = points[ConvexHull(points).vertices]
-    return float(distance.pdist(hull).max())
+    if len(points) > FEW:  # of a few, all distances are found faster than the hull
+        points = points[ConvexHull(points).vertices]
+    return float(distance.pdist(points).max())
