@@ -96,7 +96,7 @@ class CaseNumber:
     percent_viable_by : mapping of str to float
         Percent viable by each estimator.
     mm2 : mapping of str to float
-        Areas of the ledger, added up.
+        Areas of the ledger, added up: those terms that are known of all slides.
     counted : tuple of str
         Slides that count.
     incomplete : mapping of str to str
@@ -198,7 +198,11 @@ def case_number(slides: Iterable[SlideAreas], rules: CaseRules) -> CaseNumber:
 
 def _with_areas(known: CaseNumber, blocks: Sequence[Sequence[SlideAreas]], rules: CaseRules) -> CaseNumber:
     """The areas of all blocks added up, and percentages of them."""
-    mm2 = _added(_averaged([slide.terms for slide in block]) for block in blocks)
+    every = [slide.terms for block in blocks for slide in block]
+    shared = [term for term in every[0] if all(term in terms for terms in every)]
+    mm2 = _added(
+        _averaged([{term: slide.terms[term] for term in shared} for slide in block]) for block in blocks
+    )
     by = {
         how: _added(_averaged([slide.counted[how] for slide in block]) for block in blocks)
         for how in blocks[0][0].counted
