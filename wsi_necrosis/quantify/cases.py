@@ -173,6 +173,17 @@ def case_number(slides: Iterable[SlideAreas], rules: CaseRules) -> CaseNumber:
         Of one case.
     rules : CaseRules
         How all of them were measured.
+
+    Examples
+    --------
+    >>> def slide(name, viable, non_viable):
+    ...     classes = {"viable": Fraction(viable), "non_viable": Fraction(non_viable), "non_tumour": Fraction(0)}
+    ...     terms = {f"{each}_by_class": area for each, area in classes.items()}
+    ...     return SlideAreas(name, terms=terms, counted={"by_class": classes})
+    >>> rules = CaseRules("model", "tumour", "by_class", 1.0, {})
+    >>> found = case_number([slide("a", 1, 3), slide("b", 9, 1), SlideAreas("c", problem="failed")], rules)
+    >>> round(found.percent_viable, 1), found.percent_viable_unweighted, found.incomplete
+    (71.4, 57.5, {'c': 'failed'})
     """
     every = list(slides)
     wanted = [slide for slide in every if slide.role in COUNTED_ROLES]
