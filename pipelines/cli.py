@@ -16,11 +16,12 @@ from typing import Annotated
 
 import typer
 
-from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
+from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.names import shortened, too_long
 
 from .finished import case, sensitivity, verify
 from .groups import models_app, review_app
+from .judging import agree, evaluate
 from .options import (
     Anonymise,
     AsJson,
@@ -31,7 +32,6 @@ from .options import (
     ModelName,
     MppTable,
     MppText,
-    OodTables,
     OutPath,
     Overrides,
     Overwrite,
@@ -251,38 +251,8 @@ def train(
         typer.echo(job.train(config_file, out, [*(overrides or []), *given], preset))
 
 
-@app.command()
-def evaluate(
-    model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="Shipped model or checkpoint folder.")
-    ] = "default",
-    tiles: Tiles = None,
-    out: OutPath = Path("wsi-necrosis-evaluation"),
-    card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
-    ood: OodTables = None,
-    within_case: Annotated[
-        bool, typer.Option("--within-case", help="Take new tiles of known cases; results are marked so.")
-    ] = False,
-    mpp: Annotated[
-        float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
-    ] = None,
-) -> None:
-    """Evaluate a model on labelled tiles of new cases; on its training tiles, leave each case out in turn."""
-    if tiles is None:
-        raise SettingsError("evaluate: give the labelled tiles with --tiles")
-    # as in `run`
-    from wsi_necrosis.model.backend import require_torch
-
-    require_torch("evaluate", extra="train")
-    first_line(f"wsi-necrosis evaluate: {model} on {tiles}")
-    from .console.signals import interruptible
-    from .console.slide_log import spoken_log
-    from .evaluation import evaluate as job
-
-    kept = "fits that are done are kept, and the same command uses them; all else it computes again"
-    with interruptible(kept), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, tuple(ood or ()), within_case, mpp))
-    typer.echo(found)
+app.command()(evaluate)
+app.command()(agree)
 
 
 def main() -> None:

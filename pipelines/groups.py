@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -77,20 +76,25 @@ def review_sample(
 def review_import(
     out: ReviewOut,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Labels: CSV, or GeoJSON from QuPath.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Labels: CSV, or GeoJSON from QuPath."),
+    ] = None,
     reader: Annotated[str | None, typer.Option(help="Who labelled, where the file does not say it.")] = None,
     name: ReviewName = "review",
     to_tiles: Annotated[
         Path | None, typer.Option(help="Also write the cells as a folder that `train` reads.")
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(help="Regions corrected in QuPath, a file named as each slide: a percentage as drawn."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read labels and give percent viable with its interval."""
     from . import review as job  # as in `run`
 
-    text, readings = job.take_in(out, files, reader, name, to_tiles)
-    typer.echo(json.dumps([asdict(each) for each in readings]) if as_json else text)
+    text, facts = job.take_in(out, files or [], reader, name, to_tiles, regions)
+    typer.echo(json.dumps(facts) if as_json else text)
 
 
 @review_app.command("plan")

@@ -9,12 +9,17 @@ from dataclasses import asdict
 from itertools import combinations
 from math import isnan
 from pathlib import Path
+from typing import Any
 
+from wsi_necrosis.dataset.regions import outlines_of
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.files import write_json
+from wsi_necrosis.report.against_outlines import AsDrawn, as_drawn
+from wsi_necrosis.report.slide_report import open_results
 from wsi_necrosis.review.labels import (
     Reading,
     agreement,
+    all_labels,
     import_labels,
     latest_by_reader,
     missing,
@@ -42,14 +47,38 @@ def sample(out: Path, cells: int, seed: int, case: str | None, name: str, *, rou
 
 
 def take_in(
-    out: Path, files: Sequence[Path], reader: str | None, name: str, to_tiles: Path | None
-) -> tuple[str, list[Reading]]:
-    """Read labels, keep them, and say percent viable by each reader's labels; the readings are given, too."""
+    out: Path,
+    files: Sequence[Path],
+    reader: str | None,
+    name: str,
+    to_tiles: Path | None,
+    regions: Path | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Read labels, keep them, and say percent viable by each reader's labels; the facts are given, too.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of results.
+    files : sequence of Path
+        Labels; none takes those that were imported before.
+    reader : str, optional
+        Who labelled, where a file does not say it.
+    name : str
+        Of the review.
+    to_tiles : Path, optional
+        Folder to which the cells are written as `train` reads them.
+    regions : Path, optional
+        Regions that were corrected in QuPath: a folder with a file for each slide, named as it is, or a file where
+        there is one slide. They give a second percentage, without an interval.
+    """
     drawn = read_sample(out, name)
     who = reader or getpass.getuser()
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     given = [each for path in files for each in read_given(path, who)]
-    by_reader = latest_by_reader(import_labels(out, drawn, given, now))
+    if not files and regions is None:
+        raise UsageError("give the file that the sheet saved, or the corrected regions with --regions")
+    by_reader = latest_by_reader(import_labels(out, drawn, given, now) if given else all_labels(out, drawn))
     readings, lines = [], []
     for each, labels in by_reader.items():
         unlabelled = missing(drawn, labels)
@@ -66,13 +95,48 @@ def take_in(
         if count:
             known = "" if isnan(kappa) else f", kappa {kappa:.2f}"
             lines.append(f"{one} and {other} labelled {count} cells, {100 * same:.0f} % of them alike{known}")
+    paths = {} if regions is None else _files_of(drawn, regions)
     if to_tiles is not None:
-        lines.append(
-            f"{write_tiles(to_tiles, drawn, by_reader)} cells for `wsi-necrosis train --set data.tiles={to_tiles}`"
-        )
-    facts = {"review": drawn.name, "case": drawn.case, "readings": [asdict(each) for each in readings]}
+        count = write_tiles(to_tiles, drawn, by_reader, paths)
+        drawn_too = f" and the regions of {sum(map(bool, paths.values()))} slides" if paths else ""
+        lines.append(f"{count} cells{drawn_too} for `wsi-necrosis train --tiles {to_tiles}`")
+    facts: dict[str, Any] = {
+        "review": drawn.name,
+        "case": drawn.case,
+        "readings": [asdict(each) for each in readings],
+    }
+    if paths:
+        found = as_drawn([open_results(out / slide.folder) for slide in drawn.slides], paths)
+        facts["as_drawn"] = found.facts()
+        lines.append(_drawn_sentence(found))
     write_json(sample_path(out, name).with_name(f"{name}-result.json"), facts)
-    return "\n".join(lines), readings
+    return "\n".join(lines), facts
+
+
+def _files_of(drawn: Sample, regions: Path) -> dict[str, Path | None]:
+    """The file of each slide's regions."""
+    names = [slide.slide_id for slide in drawn.slides]
+    if regions.is_dir():
+        paths = {name: outlines_of(regions, name) for name in names}
+    elif len(names) == 1:
+        return {names[0]: regions}
+    else:
+        raise UsageError(
+            f"{regions} is one file for {len(names)} slides; give a folder of files that are named as their slides"
+        )
+    if not any(paths.values()):
+        raise UsageError(f"{regions} holds no file of these slides; name them as {names[0]}.geojson")
+    return paths
+
+
+def _drawn_sentence(found: AsDrawn) -> str:
+    missing = f"; no regions of {', '.join(found.missing)}" if found.missing else ""
+    if found.percent_viable is None:
+        return f"As drawn: no number, as no tumour is drawn on {len(found.slides)} slides{missing}."
+    return (
+        f"As drawn: percent viable {found.percent_viable:.1f} % of {found.tumour_mm2:.1f} mm2 of tumour on "
+        f"{len(found.slides)} slides{missing}. It has no interval: what was drawn was not drawn at random."
+    )
 
 
 def plan(width: float) -> str:

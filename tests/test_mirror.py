@@ -27,7 +27,7 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/training/batches.py": "training/test_fit.py",
     "wsi_necrosis/training/fit_state.py": "training/test_fit.py",
     # The sheet of all plots, and the words of the model card.
-    "pipelines/evaluation/canvas.py": "pipelines/evaluation/test_plots.py",
+    "pipelines/canvas.py": "pipelines/evaluation/test_plots.py",
     "pipelines/evaluation/card_text.py": "pipelines/evaluation/test_model_card.py",
     # Ranges and checks of a slide, and why it has no percentage, tested by what is said of slides.
     "wsi_necrosis/model/quality.py": "quantify/test_quality.py",
@@ -37,6 +37,9 @@ WITH_THEIR_CALLERS = {
     # Commands in groups and on finished results, tested as commands.
     "pipelines/finished.py": "pipelines/test_case.py",
     "pipelines/groups.py": "pipelines/test_review.py",
+    "pipelines/judging.py": "pipelines/test_agree.py",
+    # A comparison and the command that prints it.
+    "pipelines/evaluation/truth.py": "report/test_against_outlines.py",
     # Tables of cases, tested by what the command writes and prints.
     "wsi_necrosis/export/cases.py": "pipelines/test_case.py",
     "pipelines/console/case_table.py": "pipelines/test_case.py",

@@ -99,8 +99,12 @@ def test_limits_are_said_in_a_sentence() -> None:
 
 
 def test_an_interval_is_said_with_its_target() -> None:
-    interval = {"low": 10.04, "high": 40.0, "confidence": 0.95, "target": "T2: the tumour"}
-    assert interval_text({"interval": interval}) == "10.0 to 40.0 % (95 %, T2: the tumour)"
+    interval = {"low": 10.04, "high": 40.0, "confidence": 0.95, "target": "T2", "covers_classifier": True}
+    assert interval_text({"interval": interval}) == "10.0 to 40.0 % (95 %, T2)"
+    alone = interval | {"covers_classifier": False}
+    assert interval_text({"interval": alone}).startswith(
+        "of sampling alone, without classifier error: 10.0 to"
+    )
     assert interval_text(result_of([VIABLE, NON_VIABLE])) == "not available (too little tissue)"
     assert interval_text(result_of([NON_VIABLE])).startswith("not available (no viable cell")
 

@@ -20,6 +20,7 @@ from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
 
 SUMMARY = "summary.csv"
 DIGITS = 6  # significant ones of a number
+KINDS, ENDS = ("ci", "sampling"), ("low", "high")  # an interval of sampling alone has columns of its own
 ESTIMATORS = ("soft", "by_class")  # suffixes of what is found by either
 KNOWN_ROWS = ".summary.json"  # rows of results that were read before, with the size and time of their files
 log = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table; numbers have six significant digits, and all of them stand in `result.json`."""
     provenance, mm2 = result["provenance"], result["ledger"]["mm2"]
     slide, interval = provenance["slide"], result["interval"] or {}
+    covered = "ci" if interval.get("covers_classifier") else "sampling"
     abstained, decision = result["percent_viable_if_abstained"] or {}, result["decision"] or {}
     row = {
         "slide_id": result["slide_id"],
@@ -129,8 +131,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "policy": result["policy"],
         "percent_necrosis": result["percent_necrosis"],
         "percent_non_tumour": (result["bed"] or {}).get("percent_non_tumour"),
-        "ci_low": interval.get("low"),
-        "ci_high": interval.get("high"),
+        **{f"{kind}_{end}": interval.get(end) if kind == covered else None for kind in KINDS for end in ENDS},
         "finding": result["finding"],
         "limit_of_blank": (result["limit_of_blank"] or {}).get("limit"),
         "limit_of_full": (result["limit_of_full"] or {}).get("limit"),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.classes import NON_TUMOUR, NON_VIABLE, VIABLE
-from wsi_necrosis.model.quantity import EndOfScale, Estimator, Quantity
+from wsi_necrosis.model.quantity import EndOfScale, Estimator, EstimatorFigures, Quantity
 from wsi_necrosis.quantify.bed import Bed, BedShares, bed_of, bed_shares
 from wsi_necrosis.quantify.cells import Cells, cells_of, require_complete
 from wsi_necrosis.quantify.doubt import Decision, ResultWarning, decision_of, doubts
@@ -26,7 +26,6 @@ from wsi_necrosis.quantify.foci import foci_of, in_small_foci, largest_extent_mm
 from wsi_necrosis.quantify.intervals import (
     NO_NON_VIABLE,
     NO_VIABLE,
-    TOO_FEW_BLOCKS,
     Interval,
     bootstrap_interval,
     percent_viable,
@@ -243,6 +242,9 @@ def measure(
     if reason:
         return replace(score, bed=None if score.bed is None else replace(score.bed, percent_non_tumour=None))
     small = in_small_foci(scores, cells, settings.min_focus_mm2)
+    found = NO_BED_INTERVAL if bed else _interval(ledger, cells, settings, estimator, figures)
+    interval, why_none = (found, None) if isinstance(found, Interval) else (None, found)
+    score = replace(score, interval=interval, interval_reason=why_none)
     return _with_percentage(score, percents, cells, bed, small, settings)
 
 
@@ -287,8 +289,6 @@ def _with_percentage(
 ) -> NecrosisScore:
     percent, finding = percents[score.estimator], _finding(score.ledger)
     rest = 0.0 if score.bed is None else score.bed.percent_non_tumour or 0.0
-    interval = None if finding or bed else bootstrap_interval(cells, settings, score.estimator)
-    no_interval = NO_INTERVAL[finding] if finding else NO_BED_INTERVAL if bed else TOO_FEW_BLOCKS
     counted = cells.classed if bed is None else bed.cells
     return replace(
         score,
@@ -302,9 +302,20 @@ def _with_percentage(
             _percent(cells.by(score.estimator)[counted & ~small], bed) if settings.min_focus_mm2 else None
         ),
         percent_viable_if_abstained=_if_abstained(cells, bed, score.estimator),
-        interval=interval,
-        interval_reason=None if interval else no_interval,
     )
+
+
+def _interval(
+    ledger: AreaLedger,
+    cells: Cells,
+    settings: QuantifySettings,
+    estimator: Estimator,
+    figures: EstimatorFigures | None,
+) -> Interval | str:
+    """The interval, or why there is none."""
+    finding = _finding(ledger)
+    patients = () if figures is None else figures.patients
+    return NO_INTERVAL[finding] if finding else bootstrap_interval(cells, settings, estimator, patients)
 
 
 def _finding(ledger: AreaLedger) -> Finding | None:

@@ -117,7 +117,7 @@ def limit_of_full_text(limit: Mapping[str, Any] | None) -> str:
 
 
 def interval_text(result: Mapping[str, Any]) -> str:
-    """The interval with its confidence and target, or why there is none.
+    """The interval with its confidence, its target and what it leaves out, or why there is none.
 
     Examples
     --------
@@ -127,7 +127,8 @@ def interval_text(result: Mapping[str, Any]) -> str:
     found = result["interval"]
     if found is None:
         return str(result["interval_reason"]).removeprefix("interval: ")
-    return f"{found['low']:.1f} to {found['high']:.1f} % ({100 * found['confidence']:g} %, {found['target']})"
+    of = "" if found["covers_classifier"] else "of sampling alone, without classifier error: "
+    return f"{of}{found['low']:.1f} to {found['high']:.1f} % ({100 * found['confidence']:g} %, {found['target']})"
 
 
 def class_areas(result: Mapping[str, Any]) -> dict[str, float]:

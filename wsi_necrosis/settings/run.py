@@ -95,7 +95,7 @@ class QuantifySettings(Section):
     undecided_entropy: Fraction
     not_evaluable_top_prob: Fraction
     bootstrap_draws: Count
-    block_mm: Positive
+    block_mm: Positive | Literal["auto"]
     small_block_mm: Positive
     min_blocks: Annotated[int, Field(ge=2)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
