@@ -24,7 +24,8 @@ def _lines(case: Mapping[str, Any]) -> Iterator[str]:
         yield from (_line("", said) for said in _details(number))
     said = set[str]()
     for number in case["numbers"]:
-        for text in (*_missing(number), f"denominator: {number['definition']['denominator']}"):
+        tissue = [f"outlined: {number['definition']['tissue']}"] if number["source"] == "drawn" else []
+        for text in (*_missing(number), *tissue, f"denominator: {number['definition']['denominator']}"):
             if text not in said:
                 yield f"  {text}"
             said.add(text)

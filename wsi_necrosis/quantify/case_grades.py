@@ -31,6 +31,13 @@ def grade_of(number: CaseNumber, scheme: GradeScheme) -> CaseGrade:
         Of the case.
     scheme : GradeScheme
         Cut-offs.
+
+    Examples
+    --------
+    >>> from wsi_necrosis.quantify.grades import load_scheme
+    >>> drawn = CaseNumber(source="drawn", policy="tumour", estimator="drawn", definition={}, percent_viable=10.0)
+    >>> grade_of(drawn, load_scheme("huvos")).grade, grade_of(drawn, load_scheme("euramos")).grade
+    ('III', 'poor')
     """
     barred = _barred(number, scheme)
     if barred is not None or number.percent_viable is None:

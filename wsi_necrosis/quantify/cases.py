@@ -96,7 +96,7 @@ class CaseNumber:
     percent_viable_by : mapping of str to float
         Percent viable by each estimator.
     mm2 : mapping of str to float
-        Areas of the ledger, added up.
+        Areas of the ledger, added up: those terms that are known of all slides.
     counted : tuple of str
         Slides that count.
     incomplete : mapping of str to str
@@ -173,6 +173,17 @@ def case_number(slides: Iterable[SlideAreas], rules: CaseRules) -> CaseNumber:
         Of one case.
     rules : CaseRules
         How all of them were measured.
+
+    Examples
+    --------
+    >>> def slide(name, viable, non_viable):
+    ...     classes = {"viable": Fraction(viable), "non_viable": Fraction(non_viable), "non_tumour": Fraction(0)}
+    ...     terms = {f"{each}_by_class": area for each, area in classes.items()}
+    ...     return SlideAreas(name, terms=terms, counted={"by_class": classes})
+    >>> rules = CaseRules("model", "tumour", "by_class", 1.0, {})
+    >>> found = case_number([slide("a", 1, 3), slide("b", 9, 1), SlideAreas("c", problem="failed")], rules)
+    >>> round(found.percent_viable, 1), found.percent_viable_unweighted, found.incomplete
+    (71.4, 57.5, {'c': 'failed'})
     """
     every = list(slides)
     wanted = [slide for slide in every if slide.role in COUNTED_ROLES]
@@ -198,7 +209,11 @@ def case_number(slides: Iterable[SlideAreas], rules: CaseRules) -> CaseNumber:
 
 def _with_areas(known: CaseNumber, blocks: Sequence[Sequence[SlideAreas]], rules: CaseRules) -> CaseNumber:
     """The areas of all blocks added up, and percentages of them."""
-    mm2 = _added(_averaged([slide.terms for slide in block]) for block in blocks)
+    every = [slide.terms for block in blocks for slide in block]
+    shared = [term for term in every[0] if all(term in terms for terms in every)]
+    mm2 = _added(
+        _averaged([{term: slide.terms[term] for term in shared} for slide in block]) for block in blocks
+    )
     by = {
         how: _added(_averaged([slide.counted[how] for slide in block]) for block in blocks)
         for how in blocks[0][0].counted
