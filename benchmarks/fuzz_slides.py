@@ -14,7 +14,7 @@ under limits of 20 s and 2 GB. Counted are:
 - `traceback`, `time`, `memory`, `abort`: faults, which make the exit code 1.
 
 So many of `--batch` are then put into one folder and analysed by `wsi-necrosis batch`, which must end, with a result or
-a reason for each slide, which no error is that nobody expected.
+a reason for each slide, and no error that nobody expected.
 """
 
 from __future__ import annotations
