@@ -12,7 +12,7 @@ import tifffile
 
 from tests.helpers.command import in_process
 from tests.helpers.jpeg_slides import JpegKind, write_slide
-from tests.helpers.odd_slides import JPEG, OME, write_levels
+from tests.helpers.odd_slides import CENTIMETRE, JPEG, OME, write_levels
 from tests.helpers.runs import SMALL_PICTURES
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import UsageError
@@ -54,23 +54,33 @@ def test_black_that_was_not_scanned_changes_nothing_else(tmp_path: Path) -> None
     assert sum(black["ledger"]["px"].values()) == black["ledger"]["total_px"]
 
 
-def test_tiles_that_are_not_stored_stand_in_the_ledger(tmp_path: Path) -> None:
-    top, path = in_glass(255), tmp_path / "a.ome.tiff"
+@pytest.mark.parametrize("kind", ["ome-tiff", "jpeg", "deflate"])
+def test_tiles_that_are_not_stored_stand_in_the_ledger_and_change_nothing_else(
+    tmp_path: Path, kind: str
+) -> None:
+    top = in_glass(243)
     tiles = [
         top[row : row + 256, col : col + 256] for row in range(0, 1536, 256) for col in range(0, 1536, 256)
     ]
-    stored = (None if at and (tile == 255).all() else tile for at, tile in enumerate(tiles))
-    tifffile.imwrite(
-        path,
-        stored,
-        shape=top.shape,
-        dtype=np.uint8,
-        ome=True,
-        **(JPEG | {"tile": (256, 256), "metadata": OME}),
+    options: dict[str, object] = JPEG | CENTIMETRE | {"tile": (256, 256)}
+    options |= {"ome-tiff": {"ome": True, "metadata": OME}, "deflate": {"compression": "deflate"}}.get(
+        kind, {}
     )
-    result = measured(path)
-    assert result["ledger"]["px"]["not_scanned"] == 19 * 32**2
-    assert result["status"] == "scored"
+    found = []
+    for name in ("whole", "sparse"):
+        path = tmp_path / f"{name}.{'ome.tiff' if kind == 'ome-tiff' else 'tiff'}"
+        stored = (
+            None if name == "sparse" and at and (tile == 243).all() else tile for at, tile in enumerate(tiles)
+        )
+        tifffile.imwrite(path, stored, shape=top.shape, dtype=np.uint8, **options)
+        found.append(measured(path))
+    whole, sparse = found
+    assert whole["ledger"]["px"]["not_scanned"] == 0
+    # OpenSlide's bounds of a sparse TIFF end with the last tile that is stored
+    assert sparse["ledger"]["px"]["not_scanned"] == (7 if kind == "jpeg" else 31) * 32**2
+    assert whole["status"] == sparse["status"] == "scored"
+    assert sparse["percent_viable_soft"] == pytest.approx(whole["percent_viable_soft"], rel=0.02)
+    assert sparse["mask_mm2"]["tissue"] == pytest.approx(whole["mask_mm2"]["tissue"], rel=0.02)
 
 
 def test_a_scene_is_chosen_and_the_rest_is_named(tmp_path: Path) -> None:

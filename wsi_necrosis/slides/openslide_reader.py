@@ -149,7 +149,8 @@ def open_openslide(
     opened = OpenSlideLevels(path)
     try:
         _require_small_tiles(path, opened)
-        levels, left_out = with_true_levels(opened, pixel_um)
+        generic = opened.properties["openslide.vendor"] == "generic-tiff"
+        levels, left_out = with_true_levels(opened, pixel_um, of_any_writer=generic)
     except BaseException:
         opened.close()
         raise

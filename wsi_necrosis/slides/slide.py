@@ -184,7 +184,16 @@ def _opened_tiff(
         if is_vendors_own(file):
             raise
         return open_plain_tiff(file, tiff, mpp)
-    return _faster(info, levels, tiff, reader)
+    found, chosen = _faster(info, levels, tiff, reader)
+    if (
+        not tiff.is_sparse
+        or found.vendor != "generic-tiff"
+        or found.reader != "openslide"
+        or reader == "openslide"
+    ):
+        return found, chosen
+    chosen.close()  # OpenSlide does not say which tiles level 0 lacks where a coarser one shows them
+    return open_plain_tiff(file, tiff, mpp)
 
 
 def _faster(info: SlideInfo, levels: Levels, tiff: TiffFacts, reader: str | None) -> tuple[SlideInfo, Levels]:

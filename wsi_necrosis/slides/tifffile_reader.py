@@ -112,7 +112,7 @@ def _info(
     source, size, objective = stated
     vendor, scene, scenes, warnings = kind
     try:
-        chosen, left_out = with_true_levels(levels, levels.page_sizes_um())
+        chosen, left_out = with_true_levels(levels, levels.page_sizes_um(), of_any_writer=True)
         mpp, mpp_source = settle_mpp(path, size, source, given)
     except BaseException:
         levels.close()
