@@ -19,7 +19,7 @@ import typer
 from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
 from wsi_necrosis.names import shortened, too_long
 
-from .groups import models_app, review_app
+from .groups import export, models_app, report, review_app, verify
 from .options import (
     Anonymise,
     AsJson,
@@ -62,6 +62,8 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 app.add_typer(review_app, name="review")
+for command in (verify, export, report):
+    app.command()(command)
 
 
 @app.command()
@@ -195,22 +197,6 @@ def info(slide: SlidePath, mpp: MppText = None, scene: Scene = None, as_json: As
     from . import info as job  # as in `run`
 
     typer.echo(job.info(slide, parse_mpp(mpp), scene, as_json=as_json))
-
-
-@app.command()
-def verify(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")],
-    full: Annotated[
-        bool, typer.Option("--full", help="Also compare the slides with their fingerprints.")
-    ] = False,
-) -> None:
-    """Check results: hashes of files, blocks, areas that add up, and percentages measured again."""
-    from . import verify as job  # as in `run`
-
-    found = job.verify(out, full=full)
-    typer.echo(found)
-    if found.faults:
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands in groups: `models` and `review`."""
+"""Commands in groups, `models` and `review`, and those on finished results: `verify`, `export` and `report`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, ModelNames
+from .options import AsJson, ModelNames, ResultsPath
 
 models_app = typer.Typer(no_args_is_help=True, help="The models that come with the package, and your own.")
 
@@ -101,3 +101,48 @@ def review_plan(
     from . import review as job  # as in `run`
 
     typer.echo(job.plan(width))
+
+
+def verify(
+    out: ResultsPath,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also compare the slides with their fingerprints.")
+    ] = False,
+) -> None:
+    """Check results: hashes of files, blocks, areas that add up, and percentages measured again."""
+    from . import verify as job  # as in `run`
+
+    found = job.verify(out, full=full)
+    typer.echo(found)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+def export(
+    out: ResultsPath,
+    to: Annotated[
+        list[str],
+        typer.Option(
+            "--to",
+            help="report, geojson, ome_zarr, parquet, overlay, geojson_gz, tiles_geojson, ome_tiff, csv, "
+            "annotation_store; several by commas.",
+        ),
+    ],
+) -> None:
+    """Write files for other programs from finished results; neither slides nor model are needed."""
+    from . import export as job  # as in `run`
+
+    found = job.export(out, to)
+    typer.echo(found)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+def report(out: ResultsPath) -> None:
+    """Write report.html of each finished slide, and of all of them; neither slides nor model are needed."""
+    from . import export as job  # as in `run`
+
+    found = job.export(out, ["report"])
+    typer.echo(found)
+    if found.faults:
+        raise typer.Exit(1)

@@ -32,6 +32,7 @@ OPEN = {
     "radiomics",
     "backend",
     "quantify",
+    "export",
     "manifest",
 }  # other pages list their keys
 
