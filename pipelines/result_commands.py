@@ -1,4 +1,4 @@
-"""Commands on finished results: `verify`, `case`, `sensitivity`, `view`, `agree` and the group `review`."""
+"""Commands on finished results, from `verify` to `view`, and the group `review`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .options import (
     Grades,
     OutPath,
     ReaderName,
+    ResultsPath,
     Reviews,
     first_line,
 )
@@ -72,6 +73,38 @@ def sensitivity(
 
     rows = job.sensitivities(out)
     typer.echo(json.dumps(rows) if as_json else job.describe(rows))
+
+
+@results_app.command()
+def export(
+    out: ResultsPath,
+    to: Annotated[
+        list[str],
+        typer.Option(
+            "--to",
+            help="report, geojson, ome_zarr, parquet, foci, overlay, geojson_gz, tiles_geojson, ome_tiff, csv, "
+            "annotation_store; several by commas.",
+        ),
+    ],
+) -> None:
+    """Write files for other programs from finished results; neither slides nor model are needed."""
+    from . import export as job  # as in `run`
+
+    found = job.export(out, to)
+    typer.echo(found)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@results_app.command()
+def report(out: ResultsPath) -> None:
+    """Write report.html of each finished slide, and of all of them; neither slides nor model are needed."""
+    from . import export as job  # as in `run`
+
+    found = job.export(out, ["report"])
+    typer.echo(found)
+    if found.faults:
+        raise typer.Exit(1)
 
 
 @results_app.command()

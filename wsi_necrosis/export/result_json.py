@@ -18,12 +18,13 @@ from wsi_necrosis.quantify.quality import check_slide, checks_facts, density_of,
 from wsi_necrosis.quantify.sentences import share_text
 from wsi_necrosis.request import Request
 from wsi_necrosis.scores.block_scores import CellState, Scores
+from wsi_necrosis.settings.run import ExportSettings
 from wsi_necrosis.slides.info import CONTRADICTED, SlideInfo
 from wsi_necrosis.tiling.mask import Tissue
 
 
 def result_of(
-    request: Request, plan: Plan, tissue: Tissue, scores: Scores, score: NecrosisScore
+    request: Request, plan: Plan, export: ExportSettings, tissue: Tissue, scores: Scores, score: NecrosisScore
 ) -> dict[str, Any]:
     """The content of `result.json`; it holds no times, so equal runs give equal files.
 
@@ -33,6 +34,8 @@ def result_of(
         The slide, its name in tables, and what a manifest says of it.
     plan : Plan
         Everything that determined its scores.
+    export : ExportSettings
+        Those of the files that come with the result.
     tissue : Tissue
         Its overview and tissue mask.
     scores : Scores
@@ -41,7 +44,7 @@ def result_of(
         Percent viable and areas.
     """
     info = plan.info if request.with_path else plan.info.nameless()
-    mpp = info.known_mpp
+    mpp, plane = info.known_mpp, plan.grid.plane
     from wsi_necrosis.tiling.glass import bare_glass  # imports scipy, which reading results does not need
 
     glass = bare_glass(tissue.overview.rgb, tissue.overview.unknown)
@@ -85,6 +88,7 @@ def result_of(
                 "working_mpp_y": plan.grid.mpp.y,
                 "tile_px": plan.grid.tile_px,
                 "stride_px": plan.grid.stride_px,
+                "plane_l0": [plane.x_l0, plane.y_l0, plane.width_l0, plane.height_l0],
             },
             "model": {
                 "name": plan.spec.name,
@@ -92,7 +96,7 @@ def result_of(
                 "notice": plan.spec.notice,
                 "quantity": quantity_facts(plan.spec.quantity),
             },
-            "settings": {"quantify": plan.quantify.facts()},
+            "settings": {"quantify": plan.quantify.facts(), "export": export.facts()},
             "versions": versions(),
         },
     }

@@ -168,6 +168,19 @@ def share_text(percent: float) -> str:
     return f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
 
 
+def mm2_text(area: float) -> str:
+    """An area in mm2 without its unit.
+
+    Examples
+    --------
+    >>> mm2_text(12.345), mm2_text(0.0123), mm2_text(0.0001), mm2_text(0.0)
+    ('12.35', '0.012', '< 0.001', '0.00')
+    """
+    if 0 < area < 0.001:
+        return "< 0.001"
+    return f"{area:.2f}" if area >= 1 or area == 0 else f"{area:.3f}"
+
+
 def warning_lines(result: Mapping[str, Any]) -> list[str]:
     """Each warning with its code.
 
