@@ -20,7 +20,7 @@ find_python() {
             return
         fi
     done
-    fail "no Python 3.11 or 3.12 ${PYTHON:+at $PYTHON}. Install one (Debian, Ubuntu: apt install python3.11 \
+    fail "no Python 3.11 or 3.12${PYTHON:+ at $PYTHON}. Install one (Debian, Ubuntu: apt install python3.11 \
 python3.11-venv python3.11-dev; macOS: brew install python@3.12), or name it: make setup PYTHON=/path/to/python"
 }
 

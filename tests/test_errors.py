@@ -16,4 +16,5 @@ def test_every_error_is_ours_and_has_a_documented_exit_code() -> None:
 
 def test_wrong_requests_exit_with_2_and_failures_with_1() -> None:
     assert errors.PixelSizeError.exit_code == errors.SettingsError.exit_code == 2
+    assert errors.DatasetError.exit_code == 2
     assert errors.SlideError.exit_code == errors.ModelError.exit_code == 1

@@ -54,7 +54,9 @@ class ModelError(WsiNecrosisError):
 
 
 class DatasetError(WsiNecrosisError):
-    """Labelled tiles do not fit their description: unknown label, missing case, missing file."""
+    """Labels, tables or annotations are not as they must be: unknown label, missing case, missing file, no GeoJSON."""
+
+    exit_code = 2
 
 
 class StoreError(WsiNecrosisError):

@@ -17,6 +17,7 @@ from wsi_necrosis.errors import InterruptedRunError, ResultsDifferError, StoreEr
 from wsi_necrosis.export.summary import SUMMARY, write_summary
 from wsi_necrosis.files import require_writable
 from wsi_necrosis.model.loading import choose_backend
+from wsi_necrosis.names import printable
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request, working_on
 from wsi_necrosis.scores.slide_folder import RUNS, SLIDES, SlideFolder
@@ -102,7 +103,7 @@ def batch(
     """
     gathered = gather(named, options.where)
     for each in (*gathered.warnings, *(f"{it.path} is left out: {it.reason}" for it in gathered.skipped)):
-        watcher.note(each)
+        watcher.note(printable(each))
     chosen = with_backend(settings)
     scrub: Scrub = str
     shown = settings.model_dump()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from wsi_necrosis.errors import WsiNecrosisError
 from wsi_necrosis.inference.cluster import count_workers
 from wsi_necrosis.inference.speed import faster_model
+from wsi_necrosis.names import printable
 from wsi_necrosis.settings.run import Settings
 
 from ..console.printout import duration
@@ -88,7 +89,7 @@ def preview_batch(
             *gathered.warnings,
             *(f"{each.path} is left out: {each.reason}" for each in gathered.skipped),
         ]
-        yield from (f"note: {each}" for each in [*notes, *([hint] if hint else [])])
+        yield from (f"note: {printable(each)}" for each in [*notes, *([hint] if hint else [])])
 
 
 def _line(facts: SlidePreview) -> str:

@@ -88,8 +88,10 @@ def test_a_class_of_parts_is_joined_and_a_missing_one_is_empty(tmp_path: Path) -
     ]
     features[0]["properties"]["classification"] = {"names": ["Tumor", "Positive"]}
     features[1]["properties"]["classification"] = {"names": ["Tumor"]}
+    features.append(feature(None, square(0, 0, 1)))
+    features[3]["properties"]["classification"] = "Tumor"  # of other programs
     found = read_outlines(geojson(tmp_path / "a.geojson", features))
-    assert [outline.name for outline in found] == ["Tumor: Positive", "Tumor", ""]
+    assert [outline.name for outline in found] == ["Tumor: Positive", "Tumor", "", "Tumor"]
 
 
 def test_polygons_in_parts_and_crossing_lines_keep_their_area(tmp_path: Path) -> None:
@@ -122,6 +124,10 @@ def test_polygons_in_parts_and_crossing_lines_keep_their_area(tmp_path: Path) ->
         ('[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}}]', "feature 1 is no GeoJSON"),
         ('[{"geometry": {"type": "Polygon", "coordinates": [["a"]]}}]', "feature 1 is no GeoJSON"),
         ('[{"properties": [1]}]', "feature 1 is no GeoJSON"),
+        (
+            f'[{{"geometry": {{"type": "Polygon", "coordinates": [[[{10**400}, 0], [1, 1], [0, 1]]]}}}}]',
+            "feature 1 is no GeoJSON",
+        ),
     ],
 )
 def test_files_that_are_no_geojson_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -28,8 +28,11 @@ DETECTIONS = frozenset(
     {"PathDetectionObject", "PathCellObject", "PathTileObject", "TMACoreObject"}
 )  # QuPath 0.2
 UM_REACH = 0.6  # of the part of a slide that outlines in um would lie in: how far they reach at least
-# Of a polygon without points or with too few, or of a member of another type.
-INVALID = (TypeError, ValueError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError)
+# Of a polygon without points or with too few, a member of another type, or a number that is too large.
+INVALID = (
+    *(TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError),
+    shapely.errors.ShapelyError,
+)
 QUPATH = {tumour_class.qupath: at for at, tumour_class in enumerate(TUMOUR_CLASSES)} | {"Other": NON_TUMOUR}
 TITLED = {tumour_class.title: at for at, tumour_class in enumerate(TUMOUR_CLASSES)}
 LABEL_OF: Mapping[str, str] = MappingProxyType(

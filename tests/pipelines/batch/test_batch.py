@@ -200,8 +200,11 @@ def run(named: Path, out: Path, *overrides: str, watcher: QuietBatch | None = No
 
 def test_exit_codes_tell_none_some_and_all(few: Path, tmp_path: Path) -> None:
     notes = Notes()
-    assert run(few, tmp_path / "out", where=Where("b.tiff"), watcher=notes) == 4
-    assert notes.told == [f"what failed is in {tmp_path / 'out' / 'failures.csv'}"]
+    (few / "a\nthumbnail.tiff").write_bytes(b"")  # passed over by its name
+    assert run(few, tmp_path / "out", where=Where("*b*.tiff"), watcher=notes) == 4
+    passed_over, failed_in = notes.told
+    assert passed_over.startswith(f"{few}/a\\nthumbnail.tiff is left out")
+    assert failed_in == f"what failed is in {tmp_path / 'out' / 'failures.csv'}"
     assert run(few, tmp_path / "out", where=Where("[ab].tiff")) == 3
     assert run(few, tmp_path / "out", where=Where("a.tiff")) == 0
 
