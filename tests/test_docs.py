@@ -40,7 +40,19 @@ def test_links_lead_to_files_and_no_placeholder_is_left(page: str) -> None:
 
 def test_the_readme_names_every_command_and_exit_code() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("run", "batch", "doctor", "bench", "demo", "info", "config", "train"):
+    for command in (
+        "run",
+        "batch",
+        "doctor",
+        "bench",
+        "demo",
+        "info",
+        "config",
+        "train",
+        "case",
+        "sensitivity",
+        "review",
+    ):
         assert f"wsi-necrosis {command}" in text
     for code in ("0 done", "1 failure", "2 usage", "3 some", "4 none", "130 interrupted"):
         assert code in text

@@ -24,7 +24,8 @@ def _lines(case: Mapping[str, Any]) -> Iterator[str]:
         yield from (_line("", said) for said in _details(number))
     said = set[str]()
     for number in case["numbers"]:
-        for text in (*_missing(number), f"denominator: {number['definition']['denominator']}"):
+        tissue = [f"outlined: {number['definition']['tissue']}"] if number["source"] == "drawn" else []
+        for text in (*_missing(number), *tissue, f"denominator: {number['definition']['denominator']}"):
             if text not in said:
                 yield f"  {text}"
             said.add(text)
@@ -34,12 +35,12 @@ def _percent(number: Mapping[str, Any]) -> str:
     if number["percent_viable"] is None:
         return f"not evaluable: {number['reason']}"
     interval = number["interval"]
-    known = (
-        f"({100 * interval['confidence']:g} % interval {interval['low']:.1f} to {interval['high']:.1f} %, "
-        f"{interval['target']})"
-        if interval
-        else "(" + number["interval_reason"].removeprefix("interval: ") + ")"
-    )
+    if interval is None:
+        known = "(" + number["interval_reason"].removeprefix("interval: ") + ")"
+    elif interval["covers_classifier"]:
+        known = f"({_interval(interval)})"
+    else:
+        known = "(interval: not available, as classifier error is unknown for this site)"
     rest = (
         f", necrosis {number['percent_necrosis']:.1f} %, other tissue {number['percent_non_tumour']:.1f} % of the bed"
         if number["percent_non_tumour"] is not None
@@ -47,6 +48,11 @@ def _percent(number: Mapping[str, Any]) -> str:
     )
     found = FOUND.get(number["finding"], "")
     return f"{found}{number['percent_viable']:.1f} % viable{rest} {known}"
+
+
+def _interval(interval: Mapping[str, Any]) -> str:
+    ends = f"{interval['low']:.1f} to {interval['high']:.1f} %"
+    return f"{100 * interval['confidence']:g} % interval {ends}, {interval['target']}"
 
 
 def _details(number: Mapping[str, Any]) -> Iterator[str]:
@@ -59,6 +65,8 @@ def _details(number: Mapping[str, Any]) -> Iterator[str]:
         focus = number["largest_focus_mm"]
         extent = "" if focus is None else f", largest viable focus {focus:.2f} mm"
         yield f"{count} slide{'' if count == 1 else 's'}, tumour {number['tumour_mm2']:.2f} mm2{mean}{extent}"
+    if number["interval"] is not None and not number["interval"]["covers_classifier"]:
+        yield f"of sampling alone: {_interval(number['interval'])}"
     if number["source"] == "model" and number["limit_of_blank"] is not None:
         yield f"limit of blank {number['limit_of_blank']['limit']:.0f} %"
     for scheme, grade in number["grades"].items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -78,6 +79,16 @@ def test_a_class_that_the_model_found_nowhere_is_said() -> None:
     assert case_number([slide("a", 0, 300), slide("b", 0, 20)], RULES).finding == "no_viable"
     assert case_number([slide("a", 0, 300), slide("b", 20, 0)], RULES).finding is None
     assert case_number([slide("a", 300, 0)], RULES).finding == "no_non_viable"
+
+
+def test_only_terms_that_all_slides_have_are_added_up() -> None:
+    full = slide("a", 100, 300, "B1")
+    bare = replace(
+        full, slide_id="b", terms={"viable_by_class": Fraction(1), "non_viable_by_class": Fraction(1)}
+    )
+    found = case_number([full, bare], RULES)
+    assert set(found.mm2) == {"viable_by_class", "non_viable_by_class"}
+    assert found.percent_viable == 25
 
 
 def test_shares_of_the_bed_make_100() -> None:

@@ -33,6 +33,8 @@ def test_drawn_areas_that_equal_the_truth_give_its_percentage(tmp_path: Path) ->
         assert 0.5 < found.largest_focus_mm < 0.6
     assert sum(seen.mm2.values()) == pytest.approx(4.0)
     assert seen.mm2["background"] > 1
+    assert seen.definition["tissue"] == "tissue within the outlines"
+    assert "of q.tiff all within them, glass too" in alone.definition["tissue"]
     assert seen.mm2["abstained"] < 0.02
     bed = drawn_number(slides["2"], folder, "tumour_bed")
     area = truth.area_mm2

@@ -31,6 +31,13 @@ def grade_of(number: CaseNumber, scheme: GradeScheme) -> CaseGrade:
         Of the case.
     scheme : GradeScheme
         Cut-offs.
+
+    Examples
+    --------
+    >>> from wsi_necrosis.quantify.grades import load_scheme
+    >>> drawn = CaseNumber(source="drawn", policy="tumour", estimator="drawn", definition={}, percent_viable=10.0)
+    >>> grade_of(drawn, load_scheme("huvos")).grade, grade_of(drawn, load_scheme("euramos")).grade
+    ('III', 'poor')
     """
     barred = _barred(number, scheme)
     if barred is not None or number.percent_viable is None:
@@ -56,7 +63,8 @@ def _barred(number: CaseNumber, scheme: GradeScheme) -> str | None:
         "the case is incomplete": bool(number.incomplete),
         "within the limit of blank": model_alone and percent <= _limit(number.limit_of_blank, -1),
         "within the limit of full": model_alone and percent >= _limit(number.limit_of_full, 101),
-        "classifier error unknown for this site": model_alone and number.interval is None,
+        "classifier error unknown for this site": model_alone
+        and (number.interval is None or not number.interval.covers_classifier),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

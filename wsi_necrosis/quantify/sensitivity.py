@@ -67,6 +67,15 @@ def sensitivity(scores: Scores, settings: QuantifySettings, quantity: Quantity |
         In force; their own values are among those tried.
     quantity : Quantity, optional
         What is known of the model's percent viable, as for `measure`.
+
+    Examples
+    --------
+    >>> import wsi_necrosis as wn
+    >>> _ = wn.write_phantom("small.tiff", side_mm=0.5)
+    >>> report = wn.analyse("small.tiff", "small", wn.load_settings(overrides=["model.name=phantom"]))
+    >>> found = sensitivity(report.scores(), report.settings.quantify, report.quantity)
+    >>> [trial.value for trial in found if trial.is_set][:3]
+    ['by_class', 'tumour', 1.0]
     """
     settings = settings.model_copy(update={"bootstrap_draws": 1})  # intervals are not asked for
     now = measure(scores, settings, quantity)

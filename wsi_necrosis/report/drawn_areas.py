@@ -71,6 +71,7 @@ def drawn_number(slides: Sequence[CaseSlide], folder: Path, policy: str) -> Case
     UsageError
         Outlines cannot be read, have unknown classes or lie beside their slide, or a pixel size is unknown.
     """
+    areas = [_slide_areas(slide, folder) for slide in slides]
     rules = CaseRules(
         source="drawn",
         policy=policy,
@@ -80,12 +81,21 @@ def drawn_number(slides: Sequence[CaseSlide], folder: Path, policy: str) -> Case
             "denominator": "all tissue outlined with a class"
             if policy == "tumour_bed"
             else DENOMINATOR["tumour"],
-            "tissue": "tissue within the outlines",
+            "tissue": _tissue_text(
+                [each.slide_id for each in areas if each.terms and "background" not in each.terms]
+            ),
             "estimator": ESTIMATOR["drawn"],
             "target": DRAWN_TARGET,
         },
     )
-    return case_number([_slide_areas(slide, folder) for slide in slides], rules)
+    return case_number(areas, rules)
+
+
+def _tissue_text(without_mask: Sequence[str]) -> str:
+    said = "tissue within the outlines"
+    if not without_mask:
+        return said
+    return f"{said}; of {', '.join(without_mask)} all within them, glass too, as neither slide nor results are at hand"
 
 
 def drawn_areas(outlines: Sequence[Outline], frame: Frame) -> tuple[dict[str, Fraction], float]:

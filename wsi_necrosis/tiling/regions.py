@@ -74,6 +74,14 @@ def inside(polygon: Any, mask: TissueMask) -> NDArray[np.bool_]:
 
     Along each row of pixels the outline is crossed at some places; a centre is inside where it has an odd number of
     them to its left.
+
+    Examples
+    --------
+    >>> import shapely
+    >>> from wsi_necrosis.geometry import Box, Mpp
+    >>> mask = TissueMask(np.zeros((2, 4), np.uint8), Box(0, 0, 32, 16), (8, 8), Mpp(4.0, 4.0))
+    >>> inside(shapely.box(0, 0, 15, 16), mask).sum(axis=1).tolist()
+    [2, 2]
     """
     import shapely  # as in `digest`
 
