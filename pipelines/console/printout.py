@@ -86,6 +86,8 @@ def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _not_measured(mm2: Mapping[str, float]) -> str:
     said = f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"
+    if mm2["not_scanned"]:
+        said += f", not scanned {mm2['not_scanned']:.2f} mm2"
     outside = mm2["outside_region"]
     return f"{said}, outside the region of interest {outside:.2f} mm2" if outside else said
 
