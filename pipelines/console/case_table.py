@@ -35,19 +35,24 @@ def _percent(number: Mapping[str, Any]) -> str:
     if number["percent_viable"] is None:
         return f"not evaluable: {number['reason']}"
     interval = number["interval"]
-    known = (
-        f"({100 * interval['confidence']:g} % interval {interval['low']:.1f} to {interval['high']:.1f} %, "
-        f"{interval['target']})"
-        if interval
-        else "(" + number["interval_reason"].removeprefix("interval: ") + ")"
-    )
+    if interval is None:
+        known = f"; {number['interval_reason']}"
+    elif interval["covers_classifier"]:
+        known = f" ({_interval(interval)})"
+    else:
+        known = "; interval: not available (classifier error unknown for this site)"
     rest = (
         f", necrosis {number['percent_necrosis']:.1f} %, other tissue {number['percent_non_tumour']:.1f} % of the bed"
         if number["percent_non_tumour"] is not None
         else ""
     )
     found = FOUND.get(number["finding"], "")
-    return f"{found}{number['percent_viable']:.1f} % viable{rest} {known}"
+    return f"{found}{number['percent_viable']:.1f} % viable{rest}{known}"
+
+
+def _interval(interval: Mapping[str, Any]) -> str:
+    ends = f"{interval['low']:.1f} to {interval['high']:.1f} %"
+    return f"{100 * interval['confidence']:g} % interval {ends}, {interval['target']}"
 
 
 def _details(number: Mapping[str, Any]) -> Iterator[str]:
@@ -60,6 +65,8 @@ def _details(number: Mapping[str, Any]) -> Iterator[str]:
         focus = number["largest_focus_mm"]
         extent = "" if focus is None else f", largest viable focus {focus:.2f} mm"
         yield f"{count} slide{'' if count == 1 else 's'}, tumour {number['tumour_mm2']:.2f} mm2{mean}{extent}"
+    if number["interval"] is not None and not number["interval"]["covers_classifier"]:
+        yield f"of sampling alone: {_interval(number['interval'])}"
     if number["source"] == "model" and number["limit_of_blank"] is not None:
         yield f"limit of blank {number['limit_of_blank']['limit']:.0f} %"
     for scheme, grade in number["grades"].items():

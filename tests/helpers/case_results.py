@@ -33,7 +33,7 @@ def result_of(
         "provenance": {
             "inputs": {"slide": {"fingerprint": name}},
             "slide": {"mpp_x": 0.5, "mpp_y": 0.5},
-            "model": {"name": "made-up", "sha256": "ab"},
+            "model": {"name": "made-up", "sha256": "ab", "quantity": None},
             "settings": {"quantify": SETTINGS.facts()},
         },
     }

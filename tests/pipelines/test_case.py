@@ -26,7 +26,7 @@ def test_cases_of_a_manifest_are_told_and_written(out: Path) -> None:
     listed = manifest(out / "m.csv", rows)
     said = in_process("case", str(listed), "-o", str(out), "--grade", "huvos", "--grade", "euramos").stdout
     for part in (
-        "case 1", "40.0 % viable", "classifier error unknown", "mean of the slides 37.5 %", "2 slides",
+        "case 1", "40.0 % viable", "fewer than 5 slides", "mean of the slides 37.5 %", "2 slides",
         "incomplete (by the model): c: not analysed yet", "left out by role: d (margin)",
         "huvos: not graded: the case is incomplete", "denominator: viable and non-viable tumour",
     ):  # fmt: skip

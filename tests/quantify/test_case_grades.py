@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from wsi_necrosis.quantify.case_grades import grade_of
-from wsi_necrosis.quantify.cases import CaseInterval, CaseNumber
+from wsi_necrosis.quantify.case_intervals import CaseInterval
+from wsi_necrosis.quantify.cases import CaseNumber
 from wsi_necrosis.quantify.grades import load_scheme
 
 HUVOS = load_scheme("huvos")
@@ -15,7 +16,9 @@ NUMBER = CaseNumber(
 
 
 def within(low: float, high: float, **changes: object) -> CaseNumber:
-    interval = CaseInterval(low, high, 0.95, "t", "m", "c", draws=[low, high, (low + high) / 2])
+    interval = CaseInterval(
+        low, high, 0.95, "t", "m", "c", covers_classifier=True, draws=[low, high, (low + high) / 2]
+    )
     return replace(NUMBER, interval=interval, **changes)
 
 
@@ -27,6 +30,14 @@ def test_labels_are_judged_by_their_interval() -> None:
     assert (crossing.grade, crossing.good) == ("indeterminate", None)
     assert crossing.probabilities is not None
     assert crossing.probabilities["II"] == pytest.approx(1 / 3)
+
+
+def test_an_interval_of_sampling_alone_grades_no_model() -> None:
+    found = within(0, 6, source="model")
+    assert found.interval is not None
+    assert grade_of(found, HUVOS).grade == "III or IV"
+    sampling = replace(found, interval=replace(found.interval, covers_classifier=False))
+    assert grade_of(sampling, HUVOS).reason == "not graded: classifier error unknown for this site"
 
 
 def test_the_limit_of_blank_bars_the_models_own_number_alone() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.export.csv_table import write_csv
-from wsi_necrosis.export.summary import ESTIMATORS, rounded
+from wsi_necrosis.export.summary import ENDS, ESTIMATORS, KINDS, rounded
 from wsi_necrosis.files import write_json
 
 CASES_CSV, CASES_JSON = "cases.csv", "cases.json"
@@ -39,7 +39,6 @@ def write_cases(out: Path, cases: Sequence[Mapping[str, Any]], schemes: Sequence
 
 
 def _row(case: str, number: Mapping[str, Any], schemes: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    interval = number["interval"] or {}
     yield "case", case
     for name in ("source", "status", "reason"):
         yield name, number[name]
@@ -50,9 +49,7 @@ def _row(case: str, number: Mapping[str, Any], schemes: Sequence[str]) -> Iterat
     for name in ("policy", "estimator", "percent_viable", "percent_necrosis", "percent_non_tumour"):
         yield name, rounded(number[name])
     yield "finding", number["finding"]
-    yield "ci_low", rounded(interval.get("low"))
-    yield "ci_high", rounded(interval.get("high"))
-    yield "ci_target", interval.get("target")
+    yield from _interval(number["interval"] or {}).items()
     yield "interval_reason", number["interval_reason"]
     yield "percent_viable_unweighted", rounded(number["percent_viable_unweighted"])
     for estimator in ESTIMATORS:
@@ -67,6 +64,16 @@ def _row(case: str, number: Mapping[str, Any], schemes: Sequence[str]) -> Iterat
         grade = number["grades"][scheme]
         yield f"grade_{scheme}", grade["grade"] or grade["reason"]
         yield f"good_{scheme}", {True: "yes", False: "no", None: None}[grade["good"]]
+
+
+def _interval(found: Mapping[str, Any]) -> dict[str, Any]:
+    covered = "ci" if found.get("covers_classifier") else "sampling"
+    ends = {
+        f"{kind}_{end}": rounded(found.get(end)) if kind == covered else None
+        for kind in KINDS
+        for end in ENDS
+    }
+    return ends | {"interval_target": found.get("target")}
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

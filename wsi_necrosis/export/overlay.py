@@ -176,9 +176,12 @@ def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
         yield f"{of_what}{percent_text(result)}", 1.3, "-Bold", INK
         yield f"By the likeliest class of each cell, {area}", 0.8, "", INK
     else:
-        yield f"{percent_text(result)} tumour", 1.7, "-Bold", INK
+        title = percent_text(result) + (" tumour" if result["policy"] == "tumour" else "")
+        yield title, 1.7 if result["policy"] == "tumour" else 1.3, "-Bold", INK
         yield f"{result['percent_necrosis']:.1f} % necrosis, {area}", 1.0, "", INK
     yield f"{result['percent_viable']:.1f} % {estimators_text(result)}", 0.8, "", INK
+    if result["ledger"]["mm2"]["outside_region"] > 0:
+        yield "Inside the region of interest alone", 0.8, "", INK
     nearer = "blank" if result["percent_viable"] < 50 else "full"
     yield f"Limit of {nearer}: {result[f'limit_of_{nearer}_text']}", 0.8, "", INK
 

@@ -63,7 +63,8 @@ def _barred(number: CaseNumber, scheme: GradeScheme) -> str | None:
         "the case is incomplete": bool(number.incomplete),
         "within the limit of blank": model_alone and percent <= _limit(number.limit_of_blank, -1),
         "within the limit of full": model_alone and percent >= _limit(number.limit_of_full, 101),
-        "classifier error unknown for this site": model_alone and number.interval is None,
+        "classifier error unknown for this site": model_alone
+        and (number.interval is None or not number.interval.covers_classifier),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

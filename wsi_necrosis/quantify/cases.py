@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.manifest import COUNTED_ROLES
+from wsi_necrosis.quantify.case_intervals import Bootstrap, CaseInterval, interval_over_slides
 
 Source = Literal["model", "drawn", "review"]
 Areas = Mapping[str, Fraction]  # in mm2; exact, so that no sum is rounded before it is graded
@@ -53,7 +54,10 @@ class SlideAreas:
 
 @dataclass(frozen=True)
 class CaseRules:
-    """How the slides of a case were measured, the same for all: which estimator leads, and what is known of it."""
+    """How the slides of a case were measured, the same for all: which estimator leads, and what is known of it.
+
+    `bootstrap` says how slides are resampled for an interval; None where there is to be none.
+    """
 
     source: Source
     policy: str
@@ -62,19 +66,7 @@ class CaseRules:
     definition: Mapping[str, str]
     limit_of_blank: Mapping[str, float] | None = None
     limit_of_full: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
-class CaseInterval:
-    """Interval of a case's percent viable, with what it estimates; `draws` of it say how likely each grade is."""
-
-    low: float
-    high: float
-    confidence: float
-    target: str
-    method: str
-    covers: str
-    draws: Sequence[float] = field(default=(), repr=False)
+    bootstrap: Bootstrap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +227,12 @@ def _with_areas(known: CaseNumber, blocks: Sequence[Sequence[SlideAreas]], rules
     viable, necrosis, rest = _percents(leads, rules.policy)
     own = [_averaged([slide.counted[rules.estimator] for slide in block]) for block in blocks]
     enough = [area for area in own if area["viable"] + area["non_viable"] >= max(rules.min_tumour_mm2, 1e-9)]
+    if rules.bootstrap is not None and rules.policy == "tumour":
+        found = interval_over_slides([_in_order(area) for area in own], rules.bootstrap)
+        if isinstance(found, str):
+            facts["interval_reason"] = found
+        else:
+            facts |= {"interval": found, "interval_reason": None}
     facts |= {
         "status": "scored",
         "reason": None,
@@ -252,6 +250,10 @@ def _with_areas(known: CaseNumber, blocks: Sequence[Sequence[SlideAreas]], rules
         },
     }
     return CaseNumber(**facts)
+
+
+def _in_order(areas: Areas) -> list[float]:
+    return [float(areas[name]) for name in CLASSES]
 
 
 def _finding(mm2: Areas) -> str | None:

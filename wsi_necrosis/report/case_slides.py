@@ -13,8 +13,10 @@ from wsi_necrosis.dataset.faults import listed, plainly
 from wsi_necrosis.dataset.manifest import ManifestSlide, read_manifest
 from wsi_necrosis.errors import StoreError, UsageError
 from wsi_necrosis.geometry import Mpp
+from wsi_necrosis.model.quantity import read_quantity
 from wsi_necrosis.names import safe_name
 from wsi_necrosis.provenance import differences
+from wsi_necrosis.quantify.case_intervals import Bootstrap
 from wsi_necrosis.quantify.cases import CaseNumber, CaseRules, SlideAreas, areas_of, case_number
 from wsi_necrosis.report.verify import finished_folders
 from wsi_necrosis.scores.slide_folder import RESULT, RUNS, SLIDES, SlideFolder
@@ -123,8 +125,16 @@ def model_number(case: str, slides: Sequence[CaseSlide]) -> CaseNumber | None:
         definition=first["definition"],
         limit_of_blank=first["limit_of_blank"],
         limit_of_full=first["limit_of_full"],
+        bootstrap=_bootstrap(first),
     )
     return case_number((slide.areas for slide in slides), rules)
+
+
+def _bootstrap(result: Mapping[str, Any]) -> Bootstrap:
+    settings, model = result["provenance"]["settings"]["quantify"], result["provenance"]["model"]
+    quantity = read_quantity(model["quantity"])
+    patients = () if quantity is None else quantity.of(result["estimator"]).patients
+    return Bootstrap(settings["confidence"], settings["bootstrap_draws"], settings["seed"], patients)
 
 
 def _measured_by(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from wsi_necrosis.dataset.faults import plainly
 from wsi_necrosis.dataset.manifest import COUNTED_ROLES
 from wsi_necrosis.errors import UsageError
-from wsi_necrosis.quantify.cases import NO_INTERVAL, CaseInterval, CaseNumber
+from wsi_necrosis.quantify.case_intervals import CaseInterval
+from wsi_necrosis.quantify.cases import NO_INTERVAL, CaseNumber
 from wsi_necrosis.report.case_slides import CaseSlide
 from wsi_necrosis.review.labels import Reading, all_labels, latest_by_reader, reading_of
 from wsi_necrosis.review.rule import FIXED_ALPHA, ROUNDS_ALPHA, Corrected
@@ -90,6 +91,7 @@ def reviewed_number(
         target=TARGET,
         method=METHOD + (f", alpha {alpha} as it was labelled in rounds" if sample.rounds else ""),
         covers=COVERS,
+        covers_classifier=True,  # labels do not lean on the classifier
         draws=np.concatenate([_draws(way, sample.seed) for way in ways]).tolist(),
     )
     percent = 100 * ways[0].share
