@@ -19,9 +19,7 @@ import typer
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.names import shortened, too_long
 
-from .finished import case, sensitivity, verify
-from .groups import models_app, review_app
-from .judging import agree, evaluate
+from .model_commands import models_app, training_app
 from .options import (
     Anonymise,
     AsJson,
@@ -44,14 +42,13 @@ from .options import (
     Scheduler,
     SlidePath,
     Slides,
-    Tiles,
     TissueOutlines,
     Workers,
-    first_line,
     parse_mpp,
     settings_of,
     where_to_run,
 )
+from .result_commands import results_app, review_app
 
 LONG_WORD = re.compile(r"\S{1000,}")  # a path or value that a message repeats
 
@@ -62,9 +59,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Percent viable tumour on whole-slide images. Research use only.",
 )
-
-app.add_typer(models_app, name="models")
-app.add_typer(review_app, name="review")
 
 
 @app.command()
@@ -116,6 +110,7 @@ def batch(
     mpp_table: MppTable = None,
     model: ModelName = None,
     mpp: MppText = None,
+    scene: Scene = None,
     roi: Roi = None,
     tissue: TissueOutlines = None,
     device: Device = None,
@@ -139,7 +134,7 @@ def batch(
     from .batch.inputs import Where
     from .console.batch_progress import watching_batch
 
-    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table, roi, tissue)
+    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table, scene, roi, tissue)
     asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     if dry_run:
         from .batch.preview import preview_batch
@@ -150,10 +145,6 @@ def batch(
     with watching_batch(quiet=quiet or as_json) as watcher:
         code = job.batch(slides, settings, asked, watcher, typer.echo if as_json else None)
     raise typer.Exit(code)
-
-
-for command in (case, sensitivity, verify):
-    app.command()(command)
 
 
 @app.command()
@@ -226,33 +217,10 @@ def config(preset: Preset = None, config_file: Config = None, overrides: Overrid
     typer.echo(job.config(preset, config_file, overrides or []), nl=False)
 
 
-@app.command()
-def train(
-    config_file: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file over the shipped configs/train.yaml.")
-    ] = None,
-    tiles: Tiles = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new checkpoint.")] = Path("model"),
-    preset: Preset = None,
-    overrides: Overrides = None,
-) -> None:
-    """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
-    # as in `run`
-    from wsi_necrosis.model.backend import require_torch
-
-    require_torch("train", extra="train")
-    first_line(f"wsi-necrosis train: {tiles or 'tiles of the settings'} to {out}")
-    from . import train as job  # torch takes seconds
-    from .console.signals import interruptible
-    from .console.slide_log import spoken_log
-
-    given = [] if tiles is None else [f"data.tiles={json.dumps(str(tiles))}"]
-    with interruptible("fits that are done are kept, the same command resumes"), spoken_log():
-        typer.echo(job.train(config_file, out, [*(overrides or []), *given], preset))
-
-
-app.command()(evaluate)
-app.command()(agree)
+for commands in (results_app, training_app):
+    app.add_typer(commands)
+app.add_typer(review_app, name="review")
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:

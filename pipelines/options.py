@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SlidePath = Annotated[Path, typer.Argument(help="Whole-slide image: SVS, NDPI, MRXS, SCN, BIF, TIFF, DICOM.")]
 OutPath = Annotated[Path, typer.Option("-o", "--out", help="Folder of results.")]
+ResultsPath = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Output folder, or the folder of one slide.")
+]
 MppText = Annotated[
     str | None,
     typer.Option("--mpp", metavar="X[,Y]", help="Pixel size of level 0 in um, where the file has none."),

@@ -5,29 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import combinations
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.dataset.regions import outlines_of
 from wsi_necrosis.errors import UsageError
-from wsi_necrosis.files import write_json
 from wsi_necrosis.report.against_outlines import AsDrawn, as_drawn
 from wsi_necrosis.report.slide_report import open_results
-from wsi_necrosis.review.labels import (
-    Reading,
-    agreement,
-    all_labels,
-    import_labels,
-    latest_by_reader,
-    missing,
-    read_given,
-    reading_of,
-)
-from wsi_necrosis.review.rule import Corrected, labels_for_width
-from wsi_necrosis.review.sample import Sample, read_sample, sample_cells, sample_path
+from wsi_necrosis.review.labels import all_labels, import_labels, read_given
+from wsi_necrosis.review.marks import all_marks, marks_that_count
+from wsi_necrosis.review.result import result_of, write_result
+from wsi_necrosis.review.rule import labels_for_width
+from wsi_necrosis.review.sample import Sample, read_sample, sample_cells
 from wsi_necrosis.review.sheet import write_sheet
 from wsi_necrosis.review.tiles import write_tiles
 
@@ -78,38 +67,17 @@ def take_in(
     given = [each for path in files for each in read_given(path, who)]
     if not files and regions is None:
         raise UsageError("give the file that the sheet saved, or the corrected regions with --regions")
-    by_reader = latest_by_reader(import_labels(out, drawn, given, now) if given else all_labels(out, drawn))
-    readings, lines = [], []
-    for each, labels in by_reader.items():
-        unlabelled = missing(drawn, labels)
-        if unlabelled:
-            lines.append(
-                f"{each}: {len(unlabelled)} of {len(drawn.cells)} cells have no label yet (the first is "
-                f"{unlabelled[0]}); no number before all have one, with ? where it cannot be told"
-            )
-            continue
-        readings.append(reading_of(drawn, each, labels))
-        lines += _sentences(drawn, readings[-1], len(by_reader) > 1)
-    for one, other in combinations(by_reader, 2):
-        same, kappa, count = agreement(by_reader[one], by_reader[other])
-        if count:
-            known = "" if isnan(kappa) else f", kappa {kappa:.2f}"
-            lines.append(f"{one} and {other} labelled {count} cells, {100 * same:.0f} % of them alike{known}")
     paths = {} if regions is None else _files_of(drawn, regions)
+    result = result_of(drawn, import_labels(out, drawn, given, now) if given else all_labels(out, drawn))
+    lines = list(result.sentences)
     if to_tiles is not None:
-        count = write_tiles(to_tiles, drawn, by_reader, paths)
+        count = write_tiles(to_tiles, drawn, result.by_reader, paths, marks_that_count(all_marks(out)))
         drawn_too = f" and the regions of {sum(map(bool, paths.values()))} slides" if paths else ""
         lines.append(f"{count} cells{drawn_too} for `wsi-necrosis train --tiles {to_tiles}`")
-    facts: dict[str, Any] = {
-        "review": drawn.name,
-        "case": drawn.case,
-        "readings": [asdict(each) for each in readings],
-    }
-    if paths:
-        found = as_drawn([open_results(out / slide.folder) for slide in drawn.slides], paths)
-        facts["as_drawn"] = found.facts()
+    found = as_drawn([open_results(out / slide.folder) for slide in drawn.slides], paths) if paths else None
+    if found is not None:
         lines.append(_drawn_sentence(found))
-    write_json(sample_path(out, name).with_name(f"{name}-result.json"), facts)
+    facts = write_result(out, drawn, result, None if found is None else found.facts())
     return "\n".join(lines), facts
 
 
@@ -146,27 +114,4 @@ def plan(width: float) -> str:
     return (
         f"about {labels_for_width(width)} labelled cells give an interval {width:g} points wide, on average over "
         "simulated cases; near 0 and 100 % it takes fewer, and without a good model more"
-    )
-
-
-def _sentences(drawn: Sample, reading: Reading, several: bool) -> list[str]:  # noqa: FBT001
-    who = f"{reading.reader}: " if several else ""
-    if reading.unsure == 0:
-        return [who + _sentence(drawn, reading.if_viable)]
-    return [
-        f"{who}{reading.unsure} labels are ?; were they viable: {_sentence(drawn, reading.if_viable)}",
-        f"{who}were they non-viable tumour: {_sentence(drawn, reading.if_non_viable)}",
-    ]
-
-
-def _sentence(drawn: Sample, found: Corrected | None) -> str:
-    if found is None:
-        return f"No number: none of {drawn.labels} labelled cells is tumour."
-    rounds = " in rounds" if drawn.rounds else ""
-    low, high = (f"{100 * end:.0f}" for end in (found.low, found.high))
-    return (
-        f"Percent viable {100 * found.share:.0f} % (95 % interval {low} to {high} %), from {found.labels} cells "
-        f"drawn at random by tissue area and labelled{rounds} by a person; {found.tumour_labels} were tumour, worth "
-        f"{found.effective:.0f} with the model's help. It covers the chance of the draw, not readers' disagreement or "
-        "tissue that was not scanned."
     )

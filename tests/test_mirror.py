@@ -34,10 +34,9 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/tiling/density.py": "quantify/test_quality.py",
     "wsi_necrosis/quantify/evaluable.py": "quantify/test_percentage.py",
     "wsi_necrosis/tiling/focus.py": "tiling/test_quality.py",
-    # Commands in groups and on finished results, tested as commands.
-    "pipelines/finished.py": "pipelines/test_case.py",
-    "pipelines/groups.py": "pipelines/test_review.py",
-    "pipelines/judging.py": "pipelines/test_agree.py",
+    # Commands, tested as such.
+    "pipelines/model_commands.py": "pipelines/test_cli.py",
+    "pipelines/result_commands.py": "pipelines/test_review.py",
     # A comparison and the command that prints it.
     "pipelines/evaluation/truth.py": "report/test_against_outlines.py",
     # Tables of cases, tested by what the command writes and prints.

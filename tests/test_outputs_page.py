@@ -38,6 +38,7 @@ OPEN = {
     "radiomics",
     "backend",
     "quantify",
+    "export",
     "manifest",
 }  # other pages list their keys
 

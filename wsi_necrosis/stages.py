@@ -120,6 +120,12 @@ def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Worke
         from wsi_necrosis.tiling.regions import with_regions
         from wsi_necrosis.tiling.tissue import find_tissue
 
+        if "annotation_store" in settings.export.formats:
+            from wsi_necrosis.export.annotation_store import (
+                require_tiatoolbox,
+            )  # with shapely, not in all runs
+
+            require_tiatoolbox()
         with stats.stage("model"):
             pool.require_model(plan)
             prepare_radiomics(plan.spec.recipe, plan.grid.mpp.side, plan.engine)
@@ -173,7 +179,8 @@ def finish(scored: Scored | SlideReport, settings: Settings) -> SlideReport:
     if isinstance(scored, SlideReport):
         return scored
     # imports zarr, pyarrow and shapely, which results that are up to date do not need
-    from wsi_necrosis.export.export_slide import export_slide
+    from wsi_necrosis.export.export_slide import Material
+    from wsi_necrosis.report.slide_files import write_files
 
     prepared, tissue, folder = scored.prepared, scored.tissue, scored.claim.folder
     request, plan, stats = prepared.request, prepared.plan, prepared.stats
@@ -181,10 +188,11 @@ def finish(scored: Scored | SlideReport, settings: Settings) -> SlideReport:
         with stats.stage("measure"):
             scores = scored.store.read_whole(scored.px)
             found = measure(scores, plan.quantify, plan.spec.quantity)
-        result = result_of(request, plan, tissue, scores, found)
+        result = result_of(request, plan, settings.export, tissue, scores, found)
         date = datetime.now(UTC).date().isoformat()
         with stats.stage("export"):
-            failed = export_slide(folder, result, tissue, scores, settings, date)
+            material = Material(result, tissue, scores, settings, date)
+            failed = write_files(folder, material, settings.export.formats, request.slide)
         result["warnings"] += [asdict(each) for each in failed]
         with stats.stage("publish"):
             write_json(folder / PERF, perf_of(stats.seconds, scored.cost, date), durable=False)

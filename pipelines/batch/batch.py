@@ -115,7 +115,7 @@ def batch(
         found, requests = _sort_out(gathered, chosen, options)
         require_writable(options.out)
         record = RunRecord(options.out, shown, options.command, gathered)
-        reporter = _Reporter(record, watcher, tell)
+        reporter = _Reporter(record, watcher, tell, settings.export.formats)
         for slide, request in found:
             tidy(request.folder, lease_of(settings.claims))
             reporter.was_done(
@@ -210,7 +210,7 @@ def request_of(slide: BatchSlide, options: Options) -> Request:
     folder = options.out / SLIDES / slide.name
     return Request(
         slide.path, folder, slide.name, slide.mpp,
-        overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous,
+        overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous, scene=slide.scene,
         roi=slide.roi, tissue=slide.tissue,
     )  # fmt: skip
 
@@ -222,6 +222,7 @@ class _Reporter:
     record: RunRecord
     watcher: BatchWatcher
     tell: Tell | None
+    formats: Sequence[str]
 
     def was_done(self, slide: BatchSlide, report: SlideReport) -> None:
         """The slide's results are up to date."""
@@ -250,6 +251,9 @@ class _Reporter:
         write_summary(self.record.out)
         summary, notes = self.record.out / SUMMARY, list[str]()
         if summary.exists():
+            from wsi_necrosis.report.folder_files import write_common_files  # as in `stages.finish`
+
+            notes += [each.text for each in write_common_files(self.record.out, self.formats)]
             notes.append(f"results are in {summary}")
         if self.record.has_failures:
             notes.append(f"what failed is in {self.record.out / FAILURES}")

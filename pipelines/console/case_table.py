@@ -36,18 +36,18 @@ def _percent(number: Mapping[str, Any]) -> str:
         return f"not evaluable: {number['reason']}"
     interval = number["interval"]
     if interval is None:
-        known = "(" + number["interval_reason"].removeprefix("interval: ") + ")"
+        known = f"; {number['interval_reason']}"
     elif interval["covers_classifier"]:
-        known = f"({_interval(interval)})"
+        known = f" ({_interval(interval)})"
     else:
-        known = "(interval: not available, as classifier error is unknown for this site)"
+        known = "; interval: not available (classifier error unknown for this site)"
     rest = (
         f", necrosis {number['percent_necrosis']:.1f} %, other tissue {number['percent_non_tumour']:.1f} % of the bed"
         if number["percent_non_tumour"] is not None
         else ""
     )
     found = FOUND.get(number["finding"], "")
-    return f"{found}{number['percent_viable']:.1f} % viable{rest} {known}"
+    return f"{found}{number['percent_viable']:.1f} % viable{rest}{known}"
 
 
 def _interval(interval: Mapping[str, Any]) -> str:

@@ -53,13 +53,13 @@ def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _percent(result: Mapping[str, Any]) -> str:
     """The number by either estimator; where one kind of tumour was not found, that first."""
-    percent, how = result["percent_viable"], estimators_text(result)
+    percent, how, bed = result["percent_viable"], estimators_text(result), result["bed"]
+    of = (
+        " of tumour" if bed is None else f" of the tumour bed, other tissue {bed['percent_non_tumour']:.1f} %"
+    )
     if result["finding"]:
-        return f"{percent_text(result)}; reads {percent:.1f} % ({how})"
-    bed = result["bed"]
-    if bed is None:
-        return f"{percent:.1f} % of tumour ({how})"
-    return f"{percent:.1f} % of the tumour bed, other tissue {bed['percent_non_tumour']:.1f} % ({how})"
+        return f"{percent_text(result)}; reads {percent:.1f} %{of if bed else ''} ({how})"
+    return f"{percent:.1f} %{of} ({how})"
 
 
 def _second(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -78,10 +78,18 @@ def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("viable foci", f"{result['n_foci']}, the largest {result['largest_focus_mm']:.2f} mm"),
         ("non-tumour", f"{area['non_tumour']:.2f} mm2"),
         ("abstained", _abstained(result)),
-        ("not measured", f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"),
+        ("not measured", _not_measured(mm2)),
         ("tiles", f"{result['n_tiles']}"),
         ("denominator", result["definition"]["denominator"]),
     ]
+
+
+def _not_measured(mm2: Mapping[str, float]) -> str:
+    said = f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"
+    if mm2["not_scanned"]:
+        said += f", not scanned {mm2['not_scanned']:.2f} mm2"
+    outside = mm2["outside_region"]
+    return f"{said}, outside the region of interest {outside:.2f} mm2" if outside else said
 
 
 def _abstained(result: Mapping[str, Any]) -> str:

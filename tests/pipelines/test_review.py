@@ -45,6 +45,10 @@ def test_three_commands_lead_from_results_to_a_number(out: Path) -> None:
     assert first["reader"] == "A"
     assert first["unsure"] >= 1
     assert first["if_viable"]["share"] >= first["if_non_viable"]["share"]
+    told = in_process("case", str(out), "--review", "review", "--reader", "A", "--grade", "huvos").stdout
+    assert "by labels" in told
+    assert "the tissue that was scanned" in told
+    assert "(I " in told  # probabilities of grades
 
 
 def drawn_in(out: Path, folder: Path, changes: dict[str, str]) -> Path:

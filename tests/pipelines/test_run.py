@@ -18,7 +18,7 @@ from PIL import Image
 from tests.helpers.command import in_process
 from tests.helpers.models import save_model_with_ood_limit, save_random_model
 from tests.helpers.regions import areas_of
-from tests.helpers.runs import FILES, WAYS, trees_equal
+from tests.helpers.runs import FILES, SMALL_PICTURES, WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import QuietWatcher
@@ -167,6 +167,7 @@ SMALL = (
     "grid.block_cells=16",
     "quantify.not_evaluable_top_prob=0",
     "quantify.estimator=soft",
+    SMALL_PICTURES,
 )  # random models guess
 
 

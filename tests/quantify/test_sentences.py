@@ -58,12 +58,14 @@ def test_every_reason_and_estimator_has_words() -> None:
 
 
 def test_every_code_of_a_warning_has_short_words() -> None:
-    """Codes are the first argument of each `ResultWarning` that the package makes, and the names of checks."""
+    """Codes are the first argument of each warning that the package makes, of slides, too, and the names of checks."""
     calls = [
         node
         for path in (ROOT / "wsi_necrosis").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ResultWarning" and node.args
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") in {"ResultWarning", "SlideWarning"}
+        and node.args
     ]
     assert {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)} | set(
         SAID

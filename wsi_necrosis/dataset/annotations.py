@@ -189,9 +189,9 @@ def _not_an_area(feature: Any) -> str:
 
 
 def _class_name(feature: Any) -> str:
-    """The class's name; newer versions of QuPath write it as a list of parts."""
+    """The class's name; newer versions of QuPath write it as a list of parts, and other programs alone."""
     found = (feature.get("properties") or {}).get("classification") or {}
-    return str(found.get("name") or ": ".join(found.get("names") or ()))
+    return found if isinstance(found, str) else str(found.get("name") or ": ".join(found.get("names") or ()))
 
 
 def _polygon(geometry: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import dataclass
 from itertools import pairwise
@@ -55,7 +56,7 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     Parameters
     ----------
     path : Path
-        The file to write; one that exists is replaced.
+        The file to write, compressed if its name ends in `.gz`; one that exists is replaced.
     scores : Scores
         For the pixels in each cell.
     heatmap : Heatmap
@@ -76,9 +77,10 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     outlines = to_qupath(regions.outlines, mask)
     rings = rings_of(outlines)
     features = [_feature(regions, at, rings[at], namespace) for at in range(len(outlines))]
-    with atomic_write(path, durable=False) as partial, partial.open("w", encoding="utf-8") as file:
-        # json.dump writes token by token in Python; dumps is many times faster
-        file.write(json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False))
+    # json.dump writes token by token in Python; dumps is many times faster
+    text = json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False).encode()
+    with atomic_write(path, durable=False) as partial:
+        partial.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
 
 
 def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:

@@ -56,6 +56,11 @@ def summary_rows(out: Path) -> list[dict[str, Any]]:
     return sorted_rows(_up_to_date(out, {}))
 
 
+def rows_by_folder(out: Path) -> dict[str, dict[str, Any]]:
+    """The same rows by the slide's folder below `out/slides`; those that `write_summary` kept are not read anew."""
+    return {name: each["row"] for name, each in sorted(_up_to_date(out, _known_rows(out)).items())}
+
+
 def sorted_rows(known: Rows) -> list[dict[str, Any]]:
     """Rows in the order of the table."""
     rows: list[dict[str, Any]] = [each["row"] for each in known.values()]

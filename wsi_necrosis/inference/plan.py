@@ -116,7 +116,7 @@ def make_plan(slide: Slide, settings: Settings, regions: Regions = WHOLE) -> Pla
     fingerprints = {
         "scoring": scoring,
         "measuring": digest(measuring),
-        "export": digest([*measuring, settings.export.model_dump()]),
+        "export": digest([*measuring, settings.export.facts()]),
     }
     return Plan(
         info,

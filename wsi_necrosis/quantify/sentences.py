@@ -23,6 +23,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
 SHORT: Mapping[str, str] = MappingProxyType(
     {
         "model_notice": "research demonstration",
+        "scenes_left_out": "other images of the file are left out",
+        "level_left_out": "a stored level is left out",
+        "colours_contradict": "the file contradicts itself on colours",
+        "pixel_size_doubtful": "doubtful pixel size",
         "ood_not_recognised": "unlike tissue is not recognised",
         "pixel_size_source": "uncertain pixel size",
         "ood_tissue": "some tissue unlike the training tiles",
@@ -162,6 +166,19 @@ def share_text(percent: float) -> str:
     ('less than 1 %', '13 %')
     """
     return f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
+
+
+def mm2_text(area: float) -> str:
+    """An area in mm2 without its unit.
+
+    Examples
+    --------
+    >>> mm2_text(12.345), mm2_text(0.0123), mm2_text(0.0001), mm2_text(0.0)
+    ('12.35', '0.012', '< 0.001', '0.00')
+    """
+    if 0 < area < 0.001:
+        return "< 0.001"
+    return f"{area:.2f}" if area >= 1 or area == 0 else f"{area:.3f}"
 
 
 def warning_lines(result: Mapping[str, Any]) -> list[str]:

@@ -149,7 +149,8 @@ def _measured_by(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_manifest(out: Path, manifest: Path) -> Iterator[CaseSlide]:
     reasons = _reasons(out)
-    for row in read_manifest(manifest):
+    rows, _ = read_manifest(manifest)
+    for row in rows:
         name = safe_name(row.slide_id or row.path.name)
         yield _slide(out, name, row.facts, reasons, row)
 

@@ -72,11 +72,16 @@ class ReviewCell:
 
     @property
     def geometry(self) -> dict[str, Any]:
-        """Its outline as GeoJSON in QuPath's frame, which begins at the slide's bounds."""
-        left, top, width, height = self.box_l0
-        x, y = left - self.origin_l0[0], top - self.origin_l0[1]
-        ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
-        return {"type": "Polygon", "coordinates": [ring]}
+        """Its outline as `outline` gives it."""
+        return outline(self.box_l0, self.origin_l0)
+
+
+def outline(box_l0: tuple[float, float, float, float], origin_l0: tuple[int, int]) -> dict[str, Any]:
+    """The outline of a cell (left, top, width, height) as GeoJSON in QuPath's frame, which begins at `origin_l0`."""
+    left, top, width, height = box_l0
+    x, y = left - origin_l0[0], top - origin_l0[1]
+    ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+    return {"type": "Polygon", "coordinates": [ring]}
 
 
 @dataclass(frozen=True)

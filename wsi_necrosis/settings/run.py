@@ -102,9 +102,16 @@ class QuantifySettings(Section):
     seed: Seed
 
 
-class ExportSettings(Section):
-    """How pictures are made."""
+Format = Literal[
+    "report", "geojson", "ome_zarr", "parquet", "foci", "overlay", "geojson_gz", "tiles_geojson", "ome_tiff", "csv",
+    "annotation_store",
+]  # fmt: skip
 
+
+class ExportSettings(Section):
+    """Which files are made for readers and other programs, and how pictures are."""
+
+    formats: Annotated[tuple[Format, ...], Field(strict=False)]
     overlay_px: Annotated[int, Field(ge=64)]
     overlay_opacity: Fraction
 

@@ -18,7 +18,7 @@ from tests.helpers.bad_slides import (
     write_bad_slides,
 )
 from tests.helpers.command import in_process
-from tests.helpers.runs import FILES, StopAfter
+from tests.helpers.runs import FILES, SMALL_PICTURES, StopAfter
 from wsi_necrosis.errors import InterruptedRunError, ModelError, ResultsDifferError, StoreError, UsageError
 from wsi_necrosis.export import export_slide as exporting
 from wsi_necrosis.pipelines.batch.batch import Options, batch, request_of
@@ -194,7 +194,7 @@ def few(tmp_path: Path) -> Path:
 
 
 def run(named: Path, out: Path, *overrides: str, watcher: QuietBatch | None = None, **options: object) -> int:
-    settings = load_settings(overrides=["model.name=phantom", THREADS, *overrides])
+    settings = load_settings(overrides=["model.name=phantom", THREADS, SMALL_PICTURES, *overrides])
     return batch([str(named)], settings, Options(out, **options), watcher or QuietBatch())  # type: ignore[arg-type]
 
 
