@@ -113,5 +113,5 @@ def plan(width: float) -> str:
         raise UsageError(f"a width of {width:g} points is out of range; give 5 to 60 percentage points")
     return (
         f"about {labels_for_width(width)} labelled cells give an interval {width:g} points wide, on average over "
-        "simulated cases; near 0 and 100 % it takes fewer, with a model that is wrong more"
+        "simulated cases; near 0 and 100 % it takes fewer, and without a good model more"
     )

@@ -18,6 +18,7 @@ from wsi_necrosis.review.labels import (
 )
 from wsi_necrosis.review.rule import correct
 from wsi_necrosis.review.sample import Sample, sample_cells
+from wsi_necrosis.review.sheet import write_sheet
 
 NOW = "2026-01-01T00:00:00+00:00"
 
@@ -49,6 +50,24 @@ def test_labels_of_qupath_are_read_by_the_name_of_the_cell(tmp_path: Path) -> No
     path = tmp_path / "a.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature, labelled]}))
     assert read_given(path, "A") == [Given(8, "viable", "A")]
+
+
+def test_files_for_qupath_come_back_as_labels(out: Path, sample: Sample) -> None:
+    """Each cell is given a class, as a person does it in QuPath, which keeps names and outlines."""
+    page = write_sheet(out, sample)
+    qupath = {"viable": "Tumor", "non_viable": "Necrosis", "non_tumour": "Stroma"}
+    wanted = as_predicted(sample)
+    given = []
+    for path in sorted(page.with_name("review-qupath").iterdir()):
+        tree = json.loads(path.read_text())
+        for feature in tree["features"]:
+            number = int(feature["properties"]["name"].removeprefix("cell "))
+            feature["properties"]["classification"] = {"name": qupath[wanted[number]]}
+        path.write_text(json.dumps(tree))
+        given += read_given(path, "A")
+    found = latest_by_reader(import_labels(out, sample, given, NOW))["A"]
+    assert found == wanted
+    assert reading_of(sample, "A", found) == reading_of(sample, "A", wanted)
 
 
 def test_every_version_is_kept_and_the_last_one_counts(out: Path, sample: Sample) -> None:

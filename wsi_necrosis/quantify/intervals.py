@@ -150,7 +150,7 @@ def interval_of_blocks(
     --------
     >>> blocks = np.array([[0.0, 8.0, 2.0], [0.0, 5.0, 5.0], [0.0, 6.0, 4.0], [0.0, 9.0, 1.0]] * 5)
     >>> [round(end) for end in interval_of_blocks(blocks, 0.95, 2000, 1)]
-    [22, 38]
+    [20, 39]
     """
     from scipy.stats import bootstrap, norm, t  # takes a second to import
 
