@@ -77,3 +77,15 @@ def test_outlines_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.geojson").unlink()
     found = drawn_number(slides, tmp_path, "tumour")
     assert found.incomplete == {"a.svs": "no outlines of it", "b.svs": "no outlines of it"}
+
+
+def test_a_slide_that_cannot_be_read_makes_its_case_incomplete(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "a.tiff", side_mm=0.5)
+    whole = (tmp_path / "a.tiff").read_bytes()
+    (tmp_path / "b.tiff").write_bytes(whole[: len(whole) // 2])
+    for name in "ab":
+        geojson(tmp_path / f"{name}.geojson", [feature("Tumor", square(0, 0, 900))])
+    rows = [{"path": f"{name}.tiff", "case": "1"} for name in "ab"]
+    found = drawn_number(case_slides(tmp_path, manifest(tmp_path / "m.csv", rows))["1"], tmp_path, "tumour")
+    assert list(found.incomplete) == ["b.tiff"]
+    assert "mpp_x and mpp_y in the manifest do without it" in found.incomplete["b.tiff"]

@@ -22,7 +22,7 @@ from wsi_necrosis.dataset.annotations import (
 )
 from wsi_necrosis.dataset.cell_labels import territories
 from wsi_necrosis.dataset.regions import outlines_of
-from wsi_necrosis.errors import DatasetError, PixelSizeError, UsageError, WsiNecrosisError
+from wsi_necrosis.errors import DatasetError, SlideError, UsageError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.quantify.cases import CaseNumber, CaseRules, SlideAreas, case_number
 from wsi_necrosis.quantify.definition import DENOMINATOR, DRAWN_TARGET, ESTIMATOR
@@ -151,6 +151,10 @@ def _slide_areas(slide: CaseSlide, folder: Path) -> SlideAreas:
         terms, focus_mm = drawn_areas(outlines, _frame_of(slide, outlines, path))
     except DatasetError as error:
         raise UsageError(str(error)) from None
+    except SlideError as error:
+        return SlideAreas(
+            slide.name, slide.block, slide.role, f"{error} (mpp_x and mpp_y in the manifest do without it)"
+        )
     counted = {"drawn": {name: terms[f"{name}_by_class"] for name in CLASSES}}
     return SlideAreas(slide.name, slide.block, slide.role, "", terms, counted, focus_mm)
 
@@ -163,11 +167,7 @@ def _frame_of(slide: CaseSlide, outlines: Sequence[Outline], path: Path) -> Fram
     if slide.path is not None and slide.path.exists():
         try:
             return _frame_of_slide(slide.path, slide.mpp, outlines, path)
-        except PixelSizeError:
-            raise
-        except DatasetError:
-            raise
-        except WsiNecrosisError:
+        except SlideError:
             if slide.mpp is None:  # a slide that cannot be read may have outlines all the same
                 raise
     if slide.mpp is None:
