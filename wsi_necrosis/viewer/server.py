@@ -83,7 +83,7 @@ class SlideHandler(DataHandler):
 
     async def get(self, key: str) -> None:
         """Give it."""
-        self.write(await self.in_thread(lambda: self.slides.slide(key).description()))
+        self.write(await self.in_thread(lambda: self.slides.reopened(key).description()))
 
 
 class TileHandler(DataHandler):
@@ -221,6 +221,7 @@ async def serve(out: Path, port: int, opened: Callable[[str], None], until: asyn
         server = HTTPServer(make_application(slides, access, threads), max_body_size=MOST_BODY)
         server.add_socket(listening)
         try:
+            await asyncio.get_running_loop().run_in_executor(threads, slides.prepare_first)
             opened(access.address)
             await until.wait()
         finally:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,7 @@ TISSUE_PX = 2048  # most pixels on the longer side of the picture of tissue
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ViewedSlide:
     """A finished slide; what it holds is read when it is first asked for.
 
@@ -45,11 +46,14 @@ class ViewedSlide:
         Its folder, below that of the results.
     report : SlideReport
         Its results.
+    is_gone : bool
+        Whether the slide was moved, deleted or changed after it was opened.
     """
 
     key: str
     folder: str
     report: SlideReport
+    is_gone: bool = False
 
     @cached_property
     def cells(self) -> SlideCells:
@@ -94,6 +98,7 @@ class ViewedSlide:
         try:
             return self._opened[0].tile(level, row, col)
         except SlideError as error:
+            self.is_gone = True
             raise GoneError(
                 f"{self.report.result['slide_id']} cannot be read any more: it was moved, deleted or changed while it "
                 "was shown; bring it back and load the page again"
@@ -225,6 +230,25 @@ class ViewedSlides:
         for each in closed:
             each.close()
         return found
+
+    def reopened(self, key: str) -> ViewedSlide:
+        """As `slide`, but one that is gone is opened anew: what can be shown of it has other levels."""
+        found = self.slide(key)
+        if not found.is_gone:
+            return found
+        with self._lock:
+            self._open.pop(key, None)
+        found.close()
+        return self.slide(key)
+
+    def prepare_first(self) -> None:
+        """Read what the page shows first, so that it is there at once; what is wrong with it, the page will say."""
+        with suppress(WsiNecrosisError):
+            first = self.slide(next(iter(self._folders)))
+            coarsest = len(first.description()["levels"]) - 1
+            first.tile(coarsest, 0, 0)
+            first.cells.layers(())
+            _ = first.tissue_png
 
     def key_of(self, folder: str) -> str | None:
         """Key of the slide in a folder below that of the results; None where it is not among them."""

@@ -10,6 +10,7 @@ import { TilePanel, cellAt } from "./tile.js";
 const NEAREST_UM = 400; // least and most side of the view when a focus is flown to
 const WIDEST_UM = 2500;
 const MANY = 8; // slides from which on there is a field to find one
+const MOVES = /^(Arrow|Home|End|Page)/; // keys that move a slider or a choice which has the focus
 const TABS = ["results", "review", "marks"];
 const KEYS = [
   ["← → ↑ ↓", "move; in a review ← → change the cell"],
@@ -234,8 +235,9 @@ class App {
   }
 
   key(event) {
-    const field = event.target.closest("input:not([type=checkbox]), select, dialog");
-    if (field || event.ctrlKey || event.metaKey || event.altKey || !this.slide) return;
+    const writes = event.target.closest("input:not([type=checkbox], [type=range]), dialog");
+    const moves = event.target.closest("[type=range], select") && MOVES.test(event.key);
+    if (writes || moves || event.ctrlKey || event.metaKey || event.altKey || !this.slide) return;
     const job = this.jobs()[event.key];
     if (!job) return;
     event.preventDefault();
