@@ -75,7 +75,7 @@ class App {
     const rows = this.start.slides.map((slide) => {
       const button = make("button", { type: "button", title: slide.case ? `case ${slide.case}` : "" }, slide.slide_id);
       button.addEventListener("click", () => this.openSlide(slide.key));
-      const viable = slide.percent_viable === null ? "–" : `${slide.percent_viable.toFixed(1)} %`;
+      const viable = slide.percent_viable === null ? "–" : `${slide.percent_viable.toFixed(1)}\u00a0%`;
       const cells = [make("td", {}, button), make("td", { title: slide.percent_text }, viable), make("td", {}, slide.tumour_mm2.toFixed(2))];
       return make("tr", { dataset: { key: slide.key, text: `${slide.slide_id} ${slide.case}`.toLowerCase() } }, ...cells);
     });
