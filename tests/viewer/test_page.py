@@ -370,11 +370,13 @@ def test_a_slide_that_is_taken_away_is_told(browser: playwright.Browser, out: Pa
     result = out / "slides" / "a.tiff" / "result.json"
     facts = json.loads(result.read_text())
     copy = Path(shutil.copy(facts["path"], tmp_path / "a.tiff"))
-    result.write_text(json.dumps(facts | {"path": str(copy)}))
+    name = "<img src=x onerror=alert(1)>"
+    result.write_text(json.dumps(facts | {"path": str(copy), "slide_id": name}))
     with served(out) as address:
         page = browser.new_page(viewport={"width": 700, "height": 300})
         page.goto(address)
         page.wait_for_selector("body[data-slide]")
+        assert page.locator("#title").inner_text() == name
         copy.unlink()
         for _ in range(3):
             page.keyboard.press("+")

@@ -22,6 +22,7 @@ from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.quantify.sentences import estimators_text, interval_text, percent_text
 from wsi_necrosis.report.slide_report import SlideReport, open_results
 from wsi_necrosis.report.verify import finished_folders
+from wsi_necrosis.scores.tissue_store import read_mask
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import Slide, open_slide
 from wsi_necrosis.tiling.mask import MaskClass
@@ -74,11 +75,12 @@ class ViewedSlide:
     @cached_property
     def tissue_png(self) -> bytes:
         """Which part of its plane is tissue, or could not be read: a PNG, clear elsewhere."""
-        mask = self.report.tissue().mask
+        mask = read_mask(self.report.folder)
         share = min(1.0, TISSUE_PX / max(mask.kind.shape))
         plane = mask.plane.width_l0 / mask.px_l0[0], mask.plane.height_l0 / mask.px_l0[1]
         size = tuple(max(1, round(side * share)) for side in plane)
-        cover = np.isin(mask.kind, (MaskClass.TISSUE, MaskClass.UNREADABLE)).astype(np.uint8) * 255
+        kinds = (mask.kind == MaskClass.TISSUE) | (mask.kind == MaskClass.UNREADABLE)
+        cover = kinds.view(np.uint8) * np.uint8(255)
         inside = 0.0, 0.0, min(plane[0], cover.shape[1]), min(plane[1], cover.shape[0])
         alpha = Image.fromarray(cover).resize((size[0], size[1]), Image.Resampling.BOX, inside)
         stream = io.BytesIO()
@@ -193,7 +195,7 @@ class ViewedSlides:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._folders = {_key(folder, out): folder for folder in finished_folders(out)}
+        self._folders = self._finished()
         self._open: OrderedDict[str, ViewedSlide] = OrderedDict()
         self._lock = threading.Lock()
         if not self._folders:
@@ -202,7 +204,8 @@ class ViewedSlides:
             )
 
     def summaries(self) -> list[dict[str, Any]]:
-        """A row for each slide whose results can be read."""
+        """A row for each slide whose results can be read, also of those that were finished since."""
+        self._folders = self._finished()
         rows = []
         for key in self._folders:
             try:
@@ -260,6 +263,10 @@ class ViewedSlides:
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
+
+    def _finished(self) -> dict[str, Path]:
+        """Folders of finished slides, by their keys."""
+        return {_key(folder, self.out): folder for folder in finished_folders(self.out)}
 
     def _read(self, key: str) -> ViewedSlide:
         if key not in self._folders:

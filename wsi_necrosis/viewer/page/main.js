@@ -67,6 +67,7 @@ class App {
       field.addEventListener("change", () => {
         for (const other of fields) other.value = field.value;
         if (this.tab === "review") this.review.begin();
+        this.labelled(); // others may see other cells
       });
     }
   }
