@@ -74,7 +74,8 @@ class App {
 
   setUpSlides() {
     const rows = this.start.slides.map((slide) => {
-      const button = make("button", { type: "button", title: slide.case ? `case ${slide.case}` : "" }, slide.slide_id);
+      const where = slide.case ? [make("small", {}, `case ${slide.case}`)] : [];
+      const button = make("button", { type: "button" }, slide.slide_id, ...where);
       button.addEventListener("click", () => this.openSlide(slide.key));
       const viable = slide.percent_viable === null ? "–" : `${slide.percent_viable.toFixed(1)}\u00a0%`;
       const cells = [make("td", {}, button), make("td", { title: slide.percent_text }, viable), make("td", {}, slide.tumour_mm2.toFixed(2))];
