@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.annotations import feature, geojson, square
 from tests.helpers.command import in_process
 from tests.helpers.models import save_model_with_ood_limit
-from tests.helpers.runs import MIN_TUMOUR, run
+from tests.helpers.runs import MIN_TUMOUR, PHANTOM, SMALL_PICTURES, run
 from wsi_necrosis import stages
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import ResultsDifferError
 from wsi_necrosis.model.spec import model_folder
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.report.verify import verify_slide
-from wsi_necrosis.scores.slide_folder import EXPORTS, OVERLAY, REGIONS, TILES, SlideFolder
+from wsi_necrosis.scores.slide_folder import FORMATS, OVERLAY, PICTURES, REGIONS, REPORT, TILES, SlideFolder
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 
@@ -51,6 +52,7 @@ SETTINGS = [
     ("quantify.not_evaluable_top_prob=0.99", MEASURED_AND_EXPORTED),
     ("quantify.estimator=soft", MEASURED_AND_EXPORTED),
     ("quantify.seed=1", MEASURED_AND_EXPORTED),
+    ("quantify.policy=tumour_bed quantify.min_focus_mm2=0.1", MEASURED_AND_EXPORTED),
     ("quantify.bootstrap_draws=100", MEASURED_AND_EXPORTED),
     ("export.overlay_opacity=0.9", MEASURED_AND_EXPORTED),
     ("export.overlay_px=128", MEASURED_AND_EXPORTED),
@@ -102,12 +104,11 @@ def redone(folder: Path, before: dict[str, int], measured: list[object]) -> Redo
     """What was done since, by the times of the files and the calls of `measure`."""
     after = times(folder)
     written = {name for name, time in after.items() if before.get(name) != time}
-    exported = {name for name in EXPORTS if any(each.split("/")[0] == name for each in written)}
-    assert exported in (set(), set(EXPORTS))
+    usual = {name for each in load_settings().export.formats for name in FORMATS[each]} - {PICTURES}  # kept
+    exported = {name for name in usual if any(each.split("/")[0] == name for each in written)}
+    assert exported in (set(), usual)
     assert bool(written) == bool(measured)
-    return Redone(
-        sum(name.startswith("blocks/") for name in written), bool(measured), exported == set(EXPORTS)
-    )
+    return Redone(sum(name.startswith("blocks/") for name in written), bool(measured), exported == usual)
 
 
 @pytest.mark.parametrize(("change", "expected"), SETTINGS)
@@ -131,7 +132,7 @@ def test_a_setting_of_the_scores_is_refused(slide: Path, folder: Path, change: s
 
 
 def other_pixel_size(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
-    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
+    settings = load_settings(overrides=PHANTOM)
     return analyse(slide, folder, settings, mpp=0.51, overwrite=overwrite)
 
 
@@ -146,9 +147,16 @@ def other_slide(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
     return run(other, folder, overwrite=overwrite)
 
 
+def outlined(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
+    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
+    roi = geojson(folder.parent / "roi.geojson", [feature(None, square(0, 0, 1000, 900))])
+    return analyse(slide, folder, settings, overwrite=overwrite, roi=roi)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        (outlined, "regions: None -> {'roi': "),
         (other_pixel_size, "slide.mpp_x: 0.5 -> 0.51"),
         (other_model, "model.fingerprint: "),
         (other_slide, "another slide of this name"),
@@ -237,7 +245,7 @@ def test_damage_is_mended_and_nothing_else_is_scored(
     assert list(verify_slide(folder)) == []
 
 
-def test_an_overlay_of_another_look_changes_that_picture_alone(
+def test_an_overlay_of_another_look_changes_that_picture_and_the_report_alone(
     slide: Path, finished: Path, folder: Path
 ) -> None:
     """Every file is written anew, with the bytes that it had."""
@@ -248,9 +256,10 @@ def test_an_overlay_of_another_look_changes_that_picture_alone(
         for name in times(finished)
         if (finished / name).read_bytes() != (folder / name).read_bytes()
     }
-    assert changed - kept == {OVERLAY}
+    assert changed - kept == {OVERLAY, REPORT}
     one, other = (SlideFolder(each).result() for each in (finished, folder))
-    assert one["provenance"].pop("fingerprints") != other["provenance"].pop("fingerprints")
+    for name in ("fingerprints", "settings"):
+        assert one["provenance"].pop(name) != other["provenance"].pop(name)
     assert one == other
 
 
@@ -260,6 +269,18 @@ def test_options_of_the_screen_redo_nothing(
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "slides" / slide.name))
     before = times(folder)
-    command = ["run", str(slide), "-o", str(tmp_path), "--model", "phantom", "--set", MIN_TUMOUR, *options]
+    command = [
+        "run",
+        str(slide),
+        "-o",
+        str(tmp_path),
+        "--model",
+        "phantom",
+        "--set",
+        MIN_TUMOUR,
+        "--set",
+        SMALL_PICTURES,
+        *options,
+    ]
     assert in_process(*command).returncode == 0
     assert redone(folder, before, measured) == NOTHING

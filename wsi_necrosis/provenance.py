@@ -12,7 +12,7 @@ from importlib.metadata import version as package_version
 from typing import Any
 
 VERSION = package_version("wsi-necrosis")
-RESULT_VERSION = 6  # schema of result.json
+RESULT_VERSION = 7  # schema of result.json
 SCORE_VERSION = 8  # raised by hand whenever the same slide and model would get other scores
 NUMERIC_PACKAGES = (
     "wsi-necrosis", "numpy", "scikit-image", "scipy", "numba",

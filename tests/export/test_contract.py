@@ -11,15 +11,21 @@ import pytest
 
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.export.geojson import write_regions
+from wsi_necrosis.export.ome_tiff import write_ome_tiff
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
-from wsi_necrosis.export.tiles_table import write_tiles_table
+from wsi_necrosis.export.tiles_geojson import write_tiles_geojson
+from wsi_necrosis.export.tiles_table import write_tiles_csv, write_tiles_table
 from wsi_necrosis.settings.run import load_settings
 
 SETTINGS = load_settings().export.model_copy(update={"overlay_px": 400})
 CAPTION = Caption("slide", "model", "notice", "0.5 µm per pixel", "0.1.0", "2026-11-29")
 
 WRITERS: dict[str, Callable[[Path, Any], None]] = {
+    "tiles.csv": lambda path, s: write_tiles_csv(path, s.scores, s.settings, s.facts),
+    "tiles.geojson": lambda path, s: write_tiles_geojson(path, s.scores, s.settings, "f"),
+    "heatmap.ome.tiff": lambda path, s: write_ome_tiff(path, s.heatmap, "slide", "f"),
+    "regions.geojson.gz": lambda path, s: write_regions(path, s.scores, s.heatmap, s.layers.mask, "f"),
     "tiles.parquet": lambda path, s: write_tiles_table(path, s.scores, s.settings, s.facts),
     "heatmap.ome.zarr": lambda path, s: write_ome_zarr(path, s.heatmap, "slide"),
     "regions.geojson": lambda path, s: write_regions(path, s.scores, s.heatmap, s.layers.mask, "f"),

@@ -31,7 +31,7 @@ def test_free_marks_are_written_too_but_not_those_of_drawn_cells(out: Path, tmp_
         return Mark(folder, *place, 64.0 * place[1], 64.0 * place[0], 64.0, 64.0, 0, 0, label, reader, "")
 
     def written(*marks: Mark) -> int:
-        return write_tiles(tmp_path / "tiles", sample, {"A": labels}, marks)
+        return write_tiles(tmp_path / "tiles", sample, {"A": labels}, marks=marks)
 
     assert written(mark(free, "viable"), mark(next(iter(drawn)), "viable")) == len(sample.cells) + 1
     slides = read_annotated(tmp_path / "tiles" / "slides.csv", Field(32, 1.0))

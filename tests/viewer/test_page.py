@@ -363,7 +363,8 @@ def imported(out: Path, tmp_path: Path) -> list[dict[str, object]]:
     table = tmp_path / "labels.csv"
     table.write_text("cell,label\n" + "".join(f"{cell},{label}\n" for cell, label in latest.items()))
     labels.unlink()
-    return json.loads(in_process("review", "import", str(out), str(table), "--reader", "AB", "--json").stdout)
+    told = in_process("review", "import", str(out), str(table), "--reader", "AB", "--json")
+    return json.loads(told.stdout)["readings"]
 
 
 def test_a_slide_that_is_taken_away_is_told(browser: playwright.Browser, out: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Files that other programs open: OME-Zarr, GeoJSON, pictures, tables."""
+"""Files that other programs open: OME-Zarr, OME-TIFF, GeoJSON, annotations, pictures, tables."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import dataclass
 from itertools import pairwise
@@ -55,7 +56,7 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     Parameters
     ----------
     path : Path
-        The file to write; one that exists is replaced.
+        The file to write, compressed if its name ends in `.gz`; one that exists is replaced.
     scores : Scores
         For the pixels in each cell.
     heatmap : Heatmap
@@ -73,12 +74,13 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     """
     namespace = uuid5(NAMESPACE_OID, fingerprint)
     regions = _regions(scores, heatmap, mask)
-    outlines = _to_qupath(regions.outlines, mask)
-    rings = _rings(outlines)
+    outlines = to_qupath(regions.outlines, mask)
+    rings = rings_of(outlines)
     features = [_feature(regions, at, rings[at], namespace) for at in range(len(outlines))]
-    with atomic_write(path, durable=False) as partial, partial.open("w", encoding="utf-8") as file:
-        # json.dump writes token by token in Python; dumps is many times faster
-        file.write(json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False))
+    # json.dump writes token by token in Python; dumps is many times faster
+    text = json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False).encode()
+    with atomic_write(path, durable=False) as partial:
+        partial.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
 
 
 def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
@@ -99,7 +101,7 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     return _Regions(
         label=labels[first],
         first=np.stack(np.unravel_index(at[first], heatmap.label.shape), axis=-1),
-        outlines=_outlines(pixels, n),
+        outlines=outlines_of(pixels, n),
         cells=np.bincount(index, minlength=n),
         area_mm2=area * scores.px_mm2,
         p_viable=np.divide(weighted, weight, out=np.full(n, np.nan), where=weight > 0),
@@ -134,7 +136,7 @@ def _region_of_pixels(
     return pixels, found
 
 
-def _outlines(pixels: NDArray[np.int32], n: int) -> NDArray[Any]:
+def outlines_of(pixels: NDArray[np.int32], n: int) -> NDArray[Any]:
     """Outlines, in mask pixels, of the regions 1 to n: horizontal runs as boxes, united within a region."""
     row, start, stop = _runs(pixels)
     region = pixels[row, start]
@@ -157,7 +159,7 @@ def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return row[inside], start[inside], stop[inside]
 
 
-def _to_qupath(outlines: NDArray[Any], mask: TissueMask) -> NDArray[Any]:
+def to_qupath(outlines: NDArray[Any], mask: TissueMask) -> NDArray[Any]:
     """From mask pixels to level-0 pixels minus bounds (the start of the plane), cut at the plane's edge."""
     plane = mask.plane
     corner = np.array([plane.x_l0, plane.y_l0])
@@ -179,7 +181,7 @@ def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UU
     return {
         "type": "Feature",
         "id": str(uuid5(namespace, f"{colour.qupath}:{row}.{col}")),
-        "geometry": _geometry(pieces),
+        "geometry": geometry_of(pieces),
         "properties": {
             "objectType": "annotation",
             "name": f"{colour.title}, {area:.3g} mm2",
@@ -190,7 +192,7 @@ def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UU
     }
 
 
-def _rings(outlines: NDArray[Any]) -> list[list[list[Ring]]]:
+def rings_of(outlines: NDArray[Any]) -> list[list[list[Ring]]]:
     """The closed rings of each piece of each outline, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
     pieces, owner_of_piece = shapely.get_parts(outlines, return_index=True)
     wound = shapely.reverse(shapely.normalize(pieces))  # the normal form is clockwise
@@ -206,7 +208,8 @@ def _rings(outlines: NDArray[Any]) -> list[list[list[Ring]]]:
     return found
 
 
-def _geometry(pieces: list[list[Ring]]) -> dict[str, Any]:
+def geometry_of(pieces: list[list[Ring]]) -> dict[str, Any]:
+    """Polygon or MultiPolygon of rings as `rings_of` gives them for one outline."""
     if len(pieces) == 1:
         return {"type": "Polygon", "coordinates": pieces[0]}
     return {"type": "MultiPolygon", "coordinates": pieces}

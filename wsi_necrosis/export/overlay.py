@@ -36,6 +36,7 @@ from wsi_necrosis.quantify.sentences import (
     REASONS,
     estimators_text,
     interval_text,
+    mm2_text,
     out_of_domain_text,
     percent_text,
     short_warnings,
@@ -169,7 +170,7 @@ def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
         yield "Not evaluable", 1.7, "-Bold", INK
         yield REASONS[result["reason"]], 1.0, "", INK
         return
-    area = f"of {_mm2(result['tumour_mm2'])} mm² tumour"
+    area = f"of {mm2_text(result['tumour_mm2'])} mm² tumour"
     if result["finding"]:
         of_what = "Viable tumour: " if result["finding"] == "no_viable" else ""
         yield f"{of_what}{percent_text(result)}", 1.3, "-Bold", INK
@@ -212,16 +213,10 @@ def _table(result: Mapping[str, Any]) -> Iterator[tuple[int, tuple[str, str]]]:
     areas = result["ledger"]["mm2"]
     for label in (CellLabel.VIABLE, CellLabel.NON_VIABLE, CellLabel.NON_TUMOUR):
         name = CLASSES[label - 1]
-        yield label, (_mm2(areas[f"{name}_by_class"]), _mm2(areas[f"{name}_soft"]))
+        yield label, (mm2_text(areas[f"{name}_by_class"]), mm2_text(areas[f"{name}_soft"]))
     for label, name in ((CellLabel.ABSTAINED, "abstained"), (CellLabel.UNREADABLE, "unreadable")):
         if areas[name] > 0:
-            yield label, (_mm2(areas[name]), "")
-
-
-def _mm2(area: float) -> str:
-    if 0 < area < 0.001:
-        return "< 0.001"
-    return f"{area:.2f}" if area >= 1 or area == 0 else f"{area:.3f}"
+            yield label, (mm2_text(areas[name]), "")
 
 
 def _draw_heat_scale(canvas: Image.Image, layout: Layout) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from wsi_necrosis.classes import VIABLE
@@ -185,7 +185,7 @@ def heat_picture(layers: Layers, frame: Frame) -> RGB:
     return _blend(faint, colours, np.where(known, _cover(layers.mask, MaskClass.TISSUE, frame), 0))
 
 
-def heat_colours(probability: NDArray[Any]) -> RGB:
+def heat_colours(probability: ArrayLike) -> RGB:
     """RGB (..., 3) of probabilities; the scale is absolute, from 0 to 1."""
     table = mpl.colormaps[HEAT_COLOURS](np.linspace(0, 1, 256))[:, :3]
     return np.asarray(np.rint(255 * table[np.rint(255 * np.clip(probability, 0, 1)).astype(int)]), np.uint8)

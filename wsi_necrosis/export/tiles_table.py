@@ -20,6 +20,7 @@ from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import PixelCount
 from wsi_necrosis.tiling.quality import Measure
 
+BOX = ("minx", "miny", "width", "height")  # as WSInfer calls them
 LABELS = {label: label.name.lower() for label in CellLabel if label}  # in the column `label`
 FRAME = "pixels of the whole level 0, its top-left corner at (0, 0); the slide's bounds are not subtracted"
 
@@ -81,6 +82,26 @@ def write_tiles_table(
     table = tiles_table(scores, settings, result)
     with atomic_write(path, durable=False) as partial:
         pq.write_table(table, partial)
+
+
+def write_tiles_csv(
+    path: Path, scores: Scores, settings: QuantifySettings, result: Mapping[str, Any]
+) -> None:
+    """Write the scored cells of `tiles_table` as CSV: WSInfer's columns first; a file that exists is replaced.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    from pyarrow.csv import write_csv  # no part of the usual files
+
+    table = tiles_table(scores, settings, result)
+    scored = table.filter(table["uncertainty"].is_valid())
+    of_wsinfer = (*BOX, *(each.column for each in TUMOUR_CLASSES))
+    others = [name for name in table.column_names if name not in {*of_wsinfer, "slide_id"}]
+    with atomic_write(path, durable=False) as partial:
+        write_csv(scored.select([*of_wsinfer, *others]), partial)
 
 
 def _reasons(

@@ -1,1 +1,1 @@
-"""The results of a slide, for notebooks and scripts."""
+"""The results of a slide as an object and as pages, and the files that are made of them again."""

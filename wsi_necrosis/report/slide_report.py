@@ -13,7 +13,7 @@ from wsi_necrosis.model.quantity import Quantity, read_quantity
 from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.sentences import percent_text
 from wsi_necrosis.scores.slide_folder import RESULT, SlideFolder
-from wsi_necrosis.settings.run import QuantifySettings, Settings, load_settings
+from wsi_necrosis.settings.run import ExportSettings, QuantifySettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from wsi_necrosis.quantify.heatmap import Heatmap
@@ -147,10 +147,14 @@ def open_results(folder: str | Path, settings: Settings | None = None) -> SlideR
 
 
 def _settings_of(folder: Path, result: Mapping[str, Any]) -> Settings:
-    """The default settings, with those of measuring that a slide was measured with."""
+    """The default settings, with those of measuring and of exports that a slide was measured with."""
     with _whole(folder):
-        quantify = QuantifySettings.model_validate(result["provenance"]["settings"]["quantify"])
-    return load_settings().model_copy(update={"quantify": quantify})
+        own = result["provenance"]["settings"]
+        found = {
+            "quantify": QuantifySettings.model_validate(own["quantify"]),
+            "export": ExportSettings.model_validate(own["export"]),
+        }
+    return load_settings().model_copy(update=found)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 from wsi_necrosis.files import write_json
 from wsi_necrosis.review.labels import Given, Reading, agreement, latest_by_reader, missing, reading_of
@@ -44,14 +45,36 @@ def result_of(sample: Sample, given: Sequence[Given]) -> ReviewResult:
     return ReviewResult(readings, by_reader, tuple(_sentences(sample, by_reader, readings)))
 
 
-def write_result(out: Path, sample: Sample, result: ReviewResult) -> None:
-    """Write `reviews/<name>-result.json`; raises StoreError where it cannot be written."""
-    facts = {
+def write_result(
+    out: Path, sample: Sample, result: ReviewResult, as_drawn: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write `reviews/<name>-result.json`, and give what it holds.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of results.
+    sample : Sample
+        The cells.
+    result : ReviewResult
+        What their labels say.
+    as_drawn : mapping, optional
+        Percent viable of regions that a person corrected.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    facts: dict[str, Any] = {
         "review": sample.name,
         "case": sample.case,
         "readings": [asdict(each) for each in result.readings],
     }
+    if as_drawn is not None:
+        facts["as_drawn"] = dict(as_drawn)
     write_json(sample_path(out, sample.name).with_name(f"{sample.name}-result.json"), facts)
+    return facts
 
 
 def _sentences(

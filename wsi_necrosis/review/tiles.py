@@ -1,11 +1,16 @@
-"""Labelled cells of a review as annotated slides, which `wsi-necrosis train` reads."""
+"""Labelled cells of a review, and corrected regions, as annotated slides, which `wsi-necrosis train` reads."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from shapely.geometry import mapping
 
 from wsi_necrosis.classes import CLASSES, TUMOUR_CLASSES
+from wsi_necrosis.dataset.annotations import read_outlines
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.files import write_json
 from wsi_necrosis.review.marks import Mark
@@ -15,24 +20,44 @@ COLUMNS = ("slide", "case", "annotations", "mpp_x", "mpp_y")
 
 
 def write_tiles(
-    folder: Path, sample: Sample, by_reader: Mapping[str, Mapping[int, str]], marks: Sequence[Mark] = ()
+    folder: Path,
+    sample: Sample,
+    by_reader: Mapping[str, Mapping[int, str]],
+    regions: Mapping[str, Path | None] = MappingProxyType({}),
+    marks: Sequence[Mark] = (),
 ) -> int:
     """Write `slides.csv` and an annotation of each slide; return the number of cells in them.
 
     Cells count on whose label all readers agree, and that are one of `classes.CLASSES`; so do free marks of cells
-    that were not drawn.
+    that were not drawn. Regions are taken as they were drawn; a cell inside one takes its area from it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are written.
+    sample : Sample
+        The cells.
+    by_reader : mapping of str to mapping of int to str
+        Label of each cell by reader.
+    regions : mapping of str to Path or None
+        By `slide_id`, GeoJSON of regions.
+    marks : sequence of Mark
+        Free marks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows, count = [], 0
     for at, slide in enumerate(sample.slides):
+        path = regions.get(slide.slide_id)
+        outlined = () if path is None else read_outlines(path)
         drawn = {(cell.row, cell.col): cell for cell in sample.cells if cell.slide == at}
-        features = [
-            _feature(cell.geometry, label)
+        cells = [
+            _feature(cell.geometry, _title(label))
             for cell in drawn.values()
             if (label := _agreed([labels.get(cell.number) for labels in by_reader.values()])) is not None
         ]
-        features += _of_marks([each for each in marks if each.folder == slide.folder], drawn)
-        count += len(features)
+        cells += _of_marks([each for each in marks if each.folder == slide.folder], drawn)
+        count += len(cells)
+        features = [*(_feature(mapping(each.polygon), each.name) for each in outlined), *cells]
         if features:
             name = f"{at}.geojson"
             write_json(folder / name, {"type": "FeatureCollection", "features": features})
@@ -50,7 +75,7 @@ def _of_marks(marks: Sequence[Mark], drawn: Container[tuple[int, int]]) -> Itera
     for place, found in by_cell.items():
         label = _agreed([mark.label for mark in found])
         if label is not None and place not in drawn:
-            yield _feature(found[0].geometry, label)
+            yield _feature(found[0].geometry, _title(label))
 
 
 def _agreed(labels: Iterable[str | None]) -> str | None:
@@ -59,12 +84,13 @@ def _agreed(labels: Iterable[str | None]) -> str | None:
     return found.pop() if len(found) == 1 and found <= set(CLASSES) else None
 
 
-def _feature(geometry: Mapping[str, object], label: str) -> dict[str, object]:
+def _title(label: str) -> str:
+    return TUMOUR_CLASSES[CLASSES.index(label)].title
+
+
+def _feature(geometry: Mapping[str, Any], name: str) -> dict[str, object]:
     return {
         "type": "Feature",
         "geometry": geometry,
-        "properties": {
-            "objectType": "annotation",
-            "classification": {"name": TUMOUR_CLASSES[CLASSES.index(label)].title},
-        },
+        "properties": {"objectType": "annotation", "classification": {"name": name}},
     }

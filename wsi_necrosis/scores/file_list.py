@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,34 @@ def write_file_list(path: Path, without: str) -> None:
     StoreError
         It cannot be written.
     """
-    files = {}
-    for name, file in _files(path.parent, {path.name, without}):
-        status = file.stat()
-        files[name] = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": _sha256(file)}
+    files = {name: _facts(file) for name, file in _files(path.parent, {path.name, without})}
     write_json(path, {"files": files}, durable=False)
+
+
+def note_files(path: Path, names: Iterable[str]) -> None:
+    """List some files or folders anew, as they are now; a list that is damaged stays as it is.
+
+    Parameters
+    ----------
+    path : Path
+        The list, in the folder that it lists.
+    names : iterable of str
+        In that folder; those that are not there are listed no more.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    try:
+        listed: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    changed = set(names)
+    kept = {name: facts for name, facts in listed.items() if name.split("/")[0] not in changed}
+    there = ((name, file) for name, file in _files(path.parent, set()) if name.split("/")[0] in changed)
+    found = {**kept, **{name: _facts(file) for name, file in there}}
+    write_json(path, {"files": dict(sorted(found.items()))}, durable=False)
 
 
 def changed_files(path: Path, *, thorough: bool = False) -> list[str] | None:
@@ -57,6 +80,11 @@ def changed_files(path: Path, *, thorough: bool = False) -> list[str] | None:
         }  # a reader of arrays would take them for its own
         found += [f"{name} was not there" for name in sorted(inside - set(listed))]
     return found
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    status = file.stat()
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": _sha256(file)}
 
 
 def _fault(path: Path, facts: Mapping[str, Any], *, thorough: bool) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wsi_necrosis.errors import ResultsDifferError, StoreError
@@ -27,11 +28,21 @@ BLOCKS = "blocks"
 TISSUE = "tissue.zarr"
 TISSUE_CHECKSUM = "checksum.txt"  # in `TISSUE`: of all its other files
 TILES = "tiles.parquet"
+TILES_CSV = "tiles.csv"
+TILES_GEOJSON = "tiles.geojson"
 HEATMAP = "heatmap.ome.zarr"
+HEATMAP_TIFF = "heatmap.ome.tiff"
 REGIONS = "regions.geojson"
+FOCI = "foci.csv"
+FOCI_REGIONS = "foci.geojson"
+REGIONS_GZ = "regions.geojson.gz"
+ANNOTATIONS = "annotations.db"
 THUMBNAIL = "thumbnail.png"
 OVERLAY = "overlay.png"
+REPORT = "report.html"
+PICTURES = "pictures"  # of cells that the report shows, cut from the slide
 SLIDES = "slides"  # in the folder of a command's results: a folder for each slide
+RUNS = "runs"  # beside it: a record of each batch
 RESULT_KEYS = (
     "slide_id",
     "status",
@@ -42,8 +53,24 @@ RESULT_KEYS = (
     "warnings",
     "provenance",
 )
-EXPORTS = (TILES, HEATMAP, REGIONS, THUMBNAIL, OVERLAY)
+FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # in `export.formats`: the files of each
+    {
+        "report": (REPORT, PICTURES),
+        "geojson": (REGIONS,),
+        "ome_zarr": (HEATMAP,),
+        "parquet": (TILES,),
+        "foci": (FOCI, FOCI_REGIONS),
+        "overlay": (OVERLAY, THUMBNAIL),
+        "geojson_gz": (REGIONS_GZ,),
+        "tiles_geojson": (TILES_GEOJSON,),
+        "ome_tiff": (HEATMAP_TIFF,),
+        "csv": (TILES_CSV,),
+        "annotation_store": (ANNOTATIONS,),
+    }
+)
+EXPORTS = tuple(name for names in FORMATS.values() for name in names)
 OUTPUTS = (RESULT, PERF, LOG, FILES, SCORES, BLOCKS, TISSUE, *EXPORTS)
+EXPORT_FAILED = "export_failed"  # code of the warning that a file could not be made
 MOST_NAMED = 5  # files in a message
 log = logging.getLogger(__name__)
 
@@ -78,8 +105,7 @@ class SlideFolder:
     @property
     def is_complete(self) -> bool:
         """Whether every file of a finished run is there and is as it was written, by size and time."""
-        names = (RESULT, PERF, *EXPORTS)
-        if not self.has_scores or not all((self.path / name).exists() for name in names):
+        if not self.has_scores or not all((self.path / name).exists() for name in (RESULT, PERF)):
             return False
         changed = changed_files(self.path / FILES)
         if changed:
@@ -130,7 +156,10 @@ class SlideFolder:
         return "run the slide again"
 
     def finished_with(self, fingerprints: Mapping[str, str]) -> dict[str, Any] | None:
-        """The result of a complete folder that was made with these fingerprints; None for any other folder."""
+        """The result of a complete folder that was made with these fingerprints; None for any other folder.
+
+        A folder that lacks a file which could not be made is not complete: the next run tries again.
+        """
         if not self.is_complete:
             return None
         try:
@@ -139,7 +168,8 @@ class SlideFolder:
             return None
         provenance = result["provenance"]
         same = isinstance(provenance, dict) and provenance.get("fingerprints") == fingerprints
-        return result if same else None
+        lacks_files = any(each["code"] == EXPORT_FAILED for each in result["warnings"])
+        return result if same and not lacks_files else None
 
     def inputs(self) -> Mapping[str, Any]:
         """Every input of the scores, as `plan.make_plan` recorded them.

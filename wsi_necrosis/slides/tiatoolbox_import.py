@@ -22,14 +22,19 @@ ONE_AT_A_TIME = threading.Lock()
 
 
 def reader_class(kind: str, name: str) -> Any:
-    """One of tiatoolbox's reader classes, imported where needed: it is an extra, and takes ten seconds.
+    """One of tiatoolbox's reader classes for slides of a kind; errors as `class_of`."""
+    return class_of("wsicore.wsireader", name, f"{kind} slides")
+
+
+def class_of(module: str, name: str, purpose: str) -> Any:
+    """One of tiatoolbox's classes, imported where needed: it is an extra, and takes ten seconds.
 
     Parameters
     ----------
-    kind : str
-        The slides that it is for, named in messages.
-    name : str
-        The class in `tiatoolbox.wsicore.wsireader`.
+    module, name : str
+        The module within tiatoolbox, and the class in it.
+    purpose : str
+        What it is for, in the plural; named in messages.
 
     Raises
     ------
@@ -38,16 +43,16 @@ def reader_class(kind: str, name: str) -> Any:
     """
     try:
         with _quiet_import():
-            return getattr(importlib.import_module("tiatoolbox.wsicore.wsireader"), name)
+            return getattr(importlib.import_module("tiatoolbox." + module), name)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "tiatoolbox":
             raise
         raise MissingExtraError(
-            f"{kind} slides need tiatoolbox; install it with: pip install 'wsi-necrosis[tiatoolbox]'"
+            f"{purpose} need tiatoolbox; install it with: pip install 'wsi-necrosis[tiatoolbox]'"
         ) from error
     except (ImportError, OSError) as error:  # its OpenCV needs libGL, glib and X11 libraries
         raise MissingExtraError(
-            f"tiatoolbox, which {kind} slides need, cannot be imported ({error}); where a graphics library "
+            f"tiatoolbox, which {purpose} need, cannot be imported ({error}); where a graphics library "
             "is missing: pip install --force-reinstall --no-deps opencv-python-headless"
         ) from error
 

@@ -1,0 +1,79 @@
+"""`report.html` of an output folder: percent viable of all slides, and maps of slabs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from wsi_necrosis.export.overlay import RESEARCH_ONLY
+from wsi_necrosis.export.summary import rows_by_folder
+from wsi_necrosis.quantify.sentences import REASONS, SHORT, mm2_text
+from wsi_necrosis.report.pages import write_page
+from wsi_necrosis.report.slab_map import slab_maps
+from wsi_necrosis.report.slide_page import heat_stops
+from wsi_necrosis.scores.slide_folder import REPORT, SLIDES
+
+CUT_OFF = 10.0  # percent viable: a good response has less (EURAMOS-1), as 90 % necrosis is Huvos grade III
+
+
+@dataclass(frozen=True)
+class Line:
+    """A slide in the list: name, link to its report or None, what a manifest says, and its numbers."""
+
+    name: str
+    link: str | None
+    place: str
+    percent: float | None
+    low: float | None
+    high: float | None
+    said: str
+    tumour: str
+    warnings: str
+
+
+def write_cohort_report(out: Path) -> None:
+    """Write the report of all finished slides of an output folder; a file that exists is replaced.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    rows = rows_by_folder(out)
+    lines = [_line(out, name, row) for name, row in rows.items()]
+    lines.sort(key=lambda line: (line.percent is None, line.percent or 0, line.name))
+    write_page(
+        out / REPORT,
+        "cohort.html",
+        lines=lines,
+        counts=Counter(row["status"] for row in rows.values()),
+        models=sorted({f"{row['model']} ({row['model_sha256'][:8]})" for row in rows.values()}),
+        versions=sorted({row["version"] for row in rows.values()}),
+        maps=slab_maps(rows.values()),
+        cut_off=CUT_OFF,
+        heat=heat_stops(),
+        research_only=RESEARCH_ONLY,
+    )
+
+
+def _line(out: Path, name: str, row: Mapping[str, Any]) -> Line:
+    report = Path(SLIDES, name, REPORT)
+    place = ", ".join(f"{key} {row[key]}" for key in ("case", "block") if row[key])
+    scored = row["status"] == "scored"
+    codes = [code for code in row["warnings"].split(";") if code and code != "model_notice"]
+    said = f"{row['percent_viable']:.1f}" if scored else REASONS.get(row["reason"], str(row["reason"]))
+    return Line(
+        name=str(row["slide_id"]),
+        link=quote(report.as_posix()) if (out / report).is_file() else None,
+        place=place,
+        percent=row["percent_viable"] if scored else None,
+        low=row["ci_low"],
+        high=row["ci_high"],
+        said="none found" if row["finding"] == "no_viable" else said,
+        tumour=mm2_text(row["tumour_mm2"]),
+        warnings="; ".join(SHORT.get(code, code) for code in codes),
+    )
