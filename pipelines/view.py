@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import signal
 import sys
+import tempfile
 import webbrowser
 from pathlib import Path
 
@@ -45,6 +47,14 @@ async def _serve_until_stopped(out: Path, port: int, *, browser: bool) -> None:
         )
         sys.stdout.flush()
         if browser:
-            webbrowser.open(address)
+            webbrowser.open(_leading_to(address, Path(private)).as_uri())
 
-    await serve(out, port, opened, stopped)
+    with tempfile.TemporaryDirectory() as private:
+        await serve(out, port, opened, stopped)
+
+
+def _leading_to(address: str, private: Path) -> Path:
+    """A page in a folder of this user alone that leads to an address: on a command line others would read its token."""
+    page = private / "wsi-necrosis.html"
+    page.write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">', encoding="utf-8")
+    return page

@@ -40,6 +40,9 @@ def test_the_wheel_holds_code_settings_and_models(wheel: Path) -> None:
         "wsi_necrosis/configs/presets/half-stride.yaml",
         "wsi_necrosis/weights/default/model.safetensors",
         "wsi_necrosis/weights/phantom/model.json",
+        "wsi_necrosis/review/sheet.html",
+        "wsi_necrosis/viewer/page/index.html",
+        "wsi_necrosis/viewer/page/openseadragon.min.js",
         "wsi_necrosis/py.typed",
     ):
         assert name in names

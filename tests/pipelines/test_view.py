@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.command import in_process
 from tests.helpers.runs import run
+from wsi_necrosis.pipelines.view import _leading_to
 from wsi_necrosis.slides.phantom import write_phantom
 
 
@@ -21,6 +22,12 @@ def test_no_results_are_refused(tmp_path: Path) -> None:
     done = in_process("view", str(tmp_path))
     assert done.returncode == 2
     assert "holds no results of slides" in done.stderr
+
+
+def test_no_command_line_holds_the_token(tmp_path: Path) -> None:
+    page = _leading_to("http://127.0.0.1:1/?token=secret&a", tmp_path)
+    assert "secret" not in page.as_uri()
+    assert "url=http://127.0.0.1:1/?token=secret&amp;a" in page.read_text()
 
 
 def test_the_page_is_there_until_ctrl_c(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from wsi_necrosis.errors import StoreError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.scores.tissue_store import read_tissue, write_tissue
+from wsi_necrosis.scores.tissue_store import read_mask, read_tissue, write_tissue
 from wsi_necrosis.slides.overview import Overview
 from wsi_necrosis.tiling.mask import MaskClass, Tissue, TissueMask
 
@@ -43,6 +43,9 @@ def test_what_was_written_is_read(
     np.testing.assert_array_equal(found.mask.kind, mask.kind)
     assert found.overview.rgb.dtype == found.mask.kind.dtype == np.uint8
     assert found.overview.unreadable.dtype == bool
+    alone = read_mask(folder)
+    assert (alone.plane, alone.px_l0, alone.mpp) == (mask.plane, mask.px_l0, mask.mpp)
+    np.testing.assert_array_equal(alone.kind, mask.kind)
 
 
 def test_a_later_one_replaces_an_earlier_one(tmp_path: Path) -> None:

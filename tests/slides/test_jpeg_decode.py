@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.helpers.jpeg_slides import JpegKind, encoded, split, tissue_like
-from wsi_necrosis.slides.jpeg_decode import SOI, decode_tile, head_of
+from wsi_necrosis.slides.jpeg_decode import SOI, decode_tile, head_of, whole_jpeg
 
 SIZE = (96, 64)
 TILE = tissue_like(64, 96)
@@ -74,3 +77,12 @@ def test_what_may_stand_between_tiles_and_markers_does_no_harm(stream):
 def test_damaged_tables_are_none(tables):
     assert head_of(tables) is None
     assert head_of(None) == head_of(b"") == SOI
+
+
+@pytest.mark.parametrize("colour", ["YCbCr", "RGB"])
+def test_a_tile_as_a_file_of_its_own_shows_the_same_pixels_to_any_decoder(colour):
+    tables, stream = split(encoded(TILE, JpegKind(sampling="444", colour=colour)))
+    whole = whole_jpeg(stream, head_of(tables), colour, SIZE)
+    shown = np.asarray(Image.open(io.BytesIO(whole)).convert("RGB"))
+    assert np.array_equal(shown, decode_tile(stream, head_of(tables), colour, SIZE))
+    assert whole_jpeg(stream, head_of(tables), colour, (96, 32)) is None

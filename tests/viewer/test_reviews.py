@@ -56,7 +56,7 @@ def test_the_number_is_that_of_review_import_of_the_same_labels(
     written = (out / "reviews" / "review-result.json").read_bytes()
     labels.unlink()
     told = in_process("review", "import", str(out), str(table), "--json")
-    assert json.loads(told.stdout) == [state["reading"]]
+    assert json.loads(told.stdout)["readings"] == [state["reading"]]
     assert (out / "reviews" / "review-result.json").read_bytes() == written
     labels.unlink()
     text = in_process("review", "import", str(out), str(table)).stdout

@@ -49,6 +49,14 @@ def test_a_slide_is_described(measured: Path) -> None:
     assert share == pytest.approx(tissue, abs=0.01)  # of 1 mm2
 
 
+def test_slides_that_are_finished_meanwhile_are_among_them(out: Path) -> None:
+    aside = (out / "slides" / "b.tiff").rename(out / "b.tiff")
+    slides = ViewedSlides(out)
+    assert len(slides.summaries()) == 1
+    aside.rename(out / "slides" / "b.tiff")
+    assert len(slides.summaries()) == 2
+
+
 def test_the_folder_of_one_slide_can_be_shown(measured: Path) -> None:
     assert ViewedSlides(measured / "slides" / "a.tiff").summaries()[0]["folder"] == "."
 

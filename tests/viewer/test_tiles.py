@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.array_slide import ArraySlide
-from tests.helpers.jpeg_slides import JpegKind, tissue_like, write_slide
+from tests.helpers.jpeg_slides import JpegKind, replace_tile, tissue_like, write_slide
+from tests.helpers.odd_slides import OME, smaller, textured
 from wsi_necrosis.errors import SlideChangedError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.overview import Overview, read_overview
@@ -146,3 +147,29 @@ def test_without_its_slide_the_overview_is_shown() -> None:
     assert (simplejpeg.decode_jpeg(tiles.tile(0, 0, 0)) == 90).all()
     with pytest.raises(UsageError):
         tiles.tile(1, 0, 0)
+
+
+def test_of_levels_that_are_left_out_no_tile_is_given(tmp_path: Path) -> None:
+    top = textured(900, 1000)
+    pages = [top, smaller(top[300:], 2), smaller(top, 4)]
+    path = tmp_path / "a.ome.tiff"
+    options = {"tile": (128, 128), "photometric": "rgb", "compression": "jpeg"}
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        tiff.write(pages[0], subifds=2, metadata=OME, **options)
+        for page in pages[1:]:
+            tiff.write(page, subfiletype=1, **options)
+    with open_slide(path) as slide:
+        assert slide.info.downsamples == (1, 4)
+        tiles = SlideTiles(slide, no_overview)
+        assert [level.stored for level in tiles.levels] == [0, 1]
+        shown = simplejpeg.decode_jpeg(tiles.tile(1, 0, 0))
+        assert np.abs(shown.astype(int) - pages[2][:128, :128]).mean() < 12
+
+
+def test_a_stored_tile_that_is_damaged_or_not_stored_is_cut(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "a.tiff", tissue_like(600, 700), JpegKind(factors=(1,)))
+    replace_tile(path, 1, lambda stream: bytes(len(stream)))
+    with open_slide(path, MPP) as slide:
+        tiles = SlideTiles(slide, no_overview)
+        assert (simplejpeg.decode_jpeg(tiles.tile(0, 0, 1)) == 255).all()
+        assert simplejpeg.decode_jpeg(tiles.tile(0, 0, 0)).std() > 10

@@ -103,8 +103,8 @@ def reading_sentences(sample: Sample, reading: Reading) -> list[str]:
     if reading.unsure == 0:
         return [_sentence(sample, reading.if_viable)]
     return [
-        f"{reading.unsure} labels are ?; were they viable: {_sentence(sample, reading.if_viable)}",
-        f"were they non-viable tumour: {_sentence(sample, reading.if_non_viable)}",
+        f"Labels ? ({reading.unsure}) as viable: {_sentence(sample, reading.if_viable)}",
+        f"Labels ? ({reading.unsure}) as non-viable tumour: {_sentence(sample, reading.if_non_viable)}",
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -58,22 +59,38 @@ def read_tissue(folder: Path) -> Tissue:
     StoreError
         It is missing or damaged.
     """
+    with _opened(folder) as (group, facts):
+        mask = _mask(group, facts)
+        overview = _overview(group, ("overview", "unreadable"), mask.plane, facts)
+        not_scanned = mask.kind == MaskClass.NOT_SCANNED
+        overview = replace(overview, not_scanned=not_scanned if not_scanned.any() else None)
+        finer, names = facts["picture"], ("picture", "picture_unreadable")
+        picture = overview if finer is None else _overview(group, names, mask.plane, finer)
+        return Tissue(overview, mask, picture)
+
+
+def read_mask(folder: Path) -> TissueMask:
+    """The mask alone, in a fifth of the memory; errors as `read_tissue`."""
+    with _opened(folder) as (group, facts):
+        return _mask(group, facts)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[zarr.Group, dict[str, Any]]]:
+    """The group and its facts; what reading it raises becomes an error that names it."""
     path = folder / TISSUE
     if not SlideFolder(folder).has_tissue:
         raise StoreError(f"{path} is missing or damaged; run the slide again")
     try:
         group = zarr.open_group(path, mode="r")
-        facts: dict[str, Any] = dict(group.attrs)
-        plane = Box(**facts["plane"])
-        overview = _overview(group, ("overview", "unreadable"), plane, facts)
-        kind = _pixels(group, "mask")
-        not_scanned = kind == MaskClass.NOT_SCANNED
-        overview = replace(overview, not_scanned=not_scanned if not_scanned.any() else None)
-        finer, names = facts["picture"], ("picture", "picture_unreadable")
-        picture = overview if finer is None else _overview(group, names, plane, finer)
+        yield group, dict(group.attrs)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
-    return Tissue(overview, TissueMask(kind, plane, overview.px_l0, overview.mpp), picture)
+
+
+def _mask(group: zarr.Group, facts: Mapping[str, Any]) -> TissueMask:
+    x, y = facts["px_l0"]
+    return TissueMask(_pixels(group, "mask"), Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"]))
 
 
 def _pixel_facts(overview: Overview) -> dict[str, Any]:

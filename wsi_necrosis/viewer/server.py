@@ -83,7 +83,7 @@ class SlideHandler(DataHandler):
 
     async def get(self, key: str) -> None:
         """Give it."""
-        self.write(await self.in_thread(lambda: self.slides.slide(key).description()))
+        self.write(await self.in_thread(lambda: self.slides.reopened(key).description()))
 
 
 class TileHandler(DataHandler):
@@ -91,13 +91,14 @@ class TileHandler(DataHandler):
 
     async def get(self, key: str, level: str, row: str, col: str) -> None:
         """Give it as JPEG."""
-        jpeg = await self.in_thread(self._tile, key, int(level), int(row), int(col))
+        slide, place = self.slides.slide(key), (int(level), int(row), int(col))
+        # Not by a thread: on a busy machine waking one takes longer than reading a stored tile.
+        jpeg = slide.stored_tile(*place)
+        if jpeg is None:
+            jpeg = await self.in_thread(slide.tile, *place)
         self.set_header("Content-Type", "image/jpeg")
         self.set_header("Cache-Control", f"private, max-age={TILE_AGE_S}")
         self.write(jpeg)
-
-    def _tile(self, key: str, level: int, row: int, col: int) -> bytes:
-        return self.slides.slide(key).tile(level, row, col)
 
     def compute_etag(self) -> None:
         """None: the browser keeps tiles by their age."""
@@ -221,6 +222,7 @@ async def serve(out: Path, port: int, opened: Callable[[str], None], until: asyn
         server = HTTPServer(make_application(slides, access, threads), max_body_size=MOST_BODY)
         server.add_socket(listening)
         try:
+            await asyncio.get_running_loop().run_in_executor(threads, slides.prepare_first)
             opened(access.address)
             await until.wait()
         finally:

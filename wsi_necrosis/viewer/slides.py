@@ -7,7 +7,8 @@ import io
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.quantify.sentences import estimators_text, interval_text, percent_text
 from wsi_necrosis.report.slide_report import SlideReport, open_results
 from wsi_necrosis.report.verify import finished_folders
+from wsi_necrosis.scores.tissue_store import read_mask
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.slide import Slide, open_slide
 from wsi_necrosis.tiling.mask import MaskClass
@@ -33,7 +35,7 @@ TISSUE_PX = 2048  # most pixels on the longer side of the picture of tissue
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ViewedSlide:
     """A finished slide; what it holds is read when it is first asked for.
 
@@ -45,11 +47,14 @@ class ViewedSlide:
         Its folder, below that of the results.
     report : SlideReport
         Its results.
+    is_gone : bool
+        Whether the slide was moved, deleted or changed after it was opened.
     """
 
     key: str
     folder: str
     report: SlideReport
+    is_gone: bool = False
 
     @cached_property
     def cells(self) -> SlideCells:
@@ -70,16 +75,25 @@ class ViewedSlide:
     @cached_property
     def tissue_png(self) -> bytes:
         """Which part of its plane is tissue, or could not be read: a PNG, clear elsewhere."""
-        mask = self.report.tissue().mask
+        mask = read_mask(self.report.folder)
         share = min(1.0, TISSUE_PX / max(mask.kind.shape))
         plane = mask.plane.width_l0 / mask.px_l0[0], mask.plane.height_l0 / mask.px_l0[1]
         size = tuple(max(1, round(side * share)) for side in plane)
-        cover = np.isin(mask.kind, (MaskClass.TISSUE, MaskClass.UNREADABLE)).astype(np.uint8) * 255
+        kinds = (mask.kind == MaskClass.TISSUE) | (mask.kind == MaskClass.UNREADABLE)
+        cover = kinds.view(np.uint8) * np.uint8(255)
         inside = 0.0, 0.0, min(plane[0], cover.shape[1]), min(plane[1], cover.shape[0])
         alpha = Image.fromarray(cover).resize((size[0], size[1]), Image.Resampling.BOX, inside)
         stream = io.BytesIO()
         Image.merge("LA", (Image.new("L", alpha.size), alpha)).save(stream, "PNG", compress_level=3)
         return stream.getvalue()
+
+    def stored_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A tile as it lies in the file, which takes well under a millisecond; None where it must be cut.
+
+        Errors as `tile`.
+        """
+        with self._there():
+            return self._opened[0].stored(level, row, col)
 
     def tile(self, level: int, row: int, col: int) -> bytes:
         """A tile as JPEG.
@@ -91,9 +105,16 @@ class ViewedSlide:
         GoneError
             The slide was there when it was opened, and is not as it was.
         """
-        try:
+        with self._there():
             return self._opened[0].tile(level, row, col)
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """Turn errors of reading the slide into one that says what to do."""
+        try:
+            yield
         except SlideError as error:
+            self.is_gone = True
             raise GoneError(
                 f"{self.report.result['slide_id']} cannot be read any more: it was moved, deleted or changed while it "
                 "was shown; bring it back and load the page again"
@@ -188,7 +209,7 @@ class ViewedSlides:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._folders = {_key(folder, out): folder for folder in finished_folders(out)}
+        self._folders = self._finished()
         self._open: OrderedDict[str, ViewedSlide] = OrderedDict()
         self._lock = threading.Lock()
         if not self._folders:
@@ -197,7 +218,8 @@ class ViewedSlides:
             )
 
     def summaries(self) -> list[dict[str, Any]]:
-        """A row for each slide whose results can be read."""
+        """A row for each slide whose results can be read, also of those that were finished since."""
+        self._folders = self._finished()
         rows = []
         for key in self._folders:
             try:
@@ -226,6 +248,25 @@ class ViewedSlides:
             each.close()
         return found
 
+    def reopened(self, key: str) -> ViewedSlide:
+        """As `slide`, but one that is gone is opened anew: what can be shown of it has other levels."""
+        found = self.slide(key)
+        if not found.is_gone:
+            return found
+        with self._lock:
+            self._open.pop(key, None)
+        found.close()
+        return self.slide(key)
+
+    def prepare_first(self) -> None:
+        """Read what the page shows first, so that it is there at once; what is wrong with it, the page will say."""
+        with suppress(WsiNecrosisError):
+            first = self.slide(next(iter(self._folders)))
+            coarsest = len(first.description()["levels"]) - 1
+            first.tile(coarsest, 0, 0)
+            first.cells.layers(())
+            _ = first.tissue_png
+
     def key_of(self, folder: str) -> str | None:
         """Key of the slide in a folder below that of the results; None where it is not among them."""
         key = _key(self.out / folder, self.out)
@@ -236,6 +277,10 @@ class ViewedSlides:
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
+
+    def _finished(self) -> dict[str, Path]:
+        """Folders of finished slides, by their keys."""
+        return {_key(folder, self.out): folder for folder in finished_folders(self.out)}
 
     def _read(self, key: str) -> ViewedSlide:
         if key not in self._folders:

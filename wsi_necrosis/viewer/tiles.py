@@ -125,6 +125,13 @@ class SlideTiles:
     def _overview(self) -> Overview:
         return self._read_overview()
 
+    def stored(self, level: int, row: int, col: int) -> bytes | None:
+        """A tile as it lies in the file; None where it must be cut. Errors as `tile`."""
+        shown = level_at(self.levels, level)
+        shown.box(row, col)
+        self._slide.require_unchanged()
+        return None if shown.stored is None else self._slide.jpeg_tile(shown.stored, row, col)
+
     def tile(self, level: int, row: int, col: int) -> bytes:
         """A tile as JPEG; one at the edge may be larger than its part of the level.
 
@@ -135,13 +142,10 @@ class SlideTiles:
         SlideError
             The slide cannot be read, is gone, or has changed since it was opened.
         """
-        shown = level_at(self.levels, level)
+        return self.stored(level, row, col) or self._cut(self.levels[level], row, col)
+
+    def _cut(self, shown: ShownLevel, row: int, col: int) -> bytes:
         box, shape = shown.box(row, col)
-        self._slide.require_unchanged()
-        if shown.stored is not None:
-            stored = self._slide.jpeg_tile(shown.stored, row, col)
-            if stored is not None:
-                return stored
         if self._is_far(shown) and shown.downsample >= max(self._overview.px_l0):
             return encoded(from_overview(self._overview, box, shape))
         own = self._slide.info.known_mpp
@@ -164,6 +168,9 @@ class OverviewTiles:
         self._overview = overview
         finest = _cut_level(float(min(overview.px_l0)), size_l0)
         self.levels: tuple[ShownLevel, ...] = (finest, *_below(finest, size_l0))
+
+    def stored(self, level: int, row: int, col: int) -> None:
+        """None: every tile is cut."""
 
     def tile(self, level: int, row: int, col: int) -> bytes:
         """A tile as JPEG; raises UsageError where there is none."""

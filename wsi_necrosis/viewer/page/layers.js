@@ -5,7 +5,8 @@ import { byId, make, rgb } from "./dom.js";
 const NON_VIABLE = 2; // labels that are hatched, as on overlay.png: red and grey look alike to some
 const ABSTAINED = 4;
 const LINES = { [NON_VIABLE]: ["#141414", 1], [ABSTAINED]: ["#5a5a5a", -1] }; // colour, and whether they rise
-const HATCH_PX = 10;
+const HATCH_PX = 10; // between lines; close up they are farther apart, and hide less
+const MOST_HATCH_PX = 40;
 
 export class Layers {
   constructor(start, image) {
@@ -121,8 +122,8 @@ export class Layers {
     const drawn = this.scratch(context, 0);
     drawn.drawImage(this.cells, ...box);
     if (this.chosen === 0) {
-      this.hatch(drawn, box, scale, NON_VIABLE);
-      this.hatch(drawn, box, scale, ABSTAINED);
+      const period = Math.round(Math.min(MOST_HATCH_PX * scale, Math.max(HATCH_PX * scale, box[2] / shape[1] / 6)));
+      for (const label of [NON_VIABLE, ABSTAINED]) this.hatch(drawn, box, period, label);
     }
     if (this.tissue) {
       drawn.globalCompositeOperation = "destination-in";
@@ -134,11 +135,11 @@ export class Layers {
   }
 
   // Lines over the cells of a label: a mask of these cells, filled with a pattern.
-  hatch(drawn, box, scale, label) {
+  hatch(drawn, box, period, label) {
     const mask = this.scratch(drawn, 1);
     mask.drawImage(this.lines[label], ...box);
     mask.globalCompositeOperation = "source-in";
-    mask.fillStyle = mask.createPattern(stripes(Math.round(HATCH_PX * scale), ...LINES[label]), "repeat");
+    mask.fillStyle = mask.createPattern(stripes(period, ...LINES[label]), "repeat");
     mask.fillRect(0, 0, mask.canvas.width, mask.canvas.height);
     drawn.drawImage(mask.canvas, 0, 0);
   }
@@ -229,7 +230,7 @@ function stripes(side, colour, rise) {
   const tile = new OffscreenCanvas(side, side);
   const context = tile.getContext("2d");
   context.strokeStyle = colour;
-  context.lineWidth = side * 0.2;
+  context.lineWidth = Math.min(3, side * 0.2);
   for (const shift of [-side, 0, side]) {
     context.beginPath();
     context.moveTo(shift - 1, rise > 0 ? side + 1 : -1);

@@ -10,6 +10,7 @@ import { TilePanel, cellAt } from "./tile.js";
 const NEAREST_UM = 400; // least and most side of the view when a focus is flown to
 const WIDEST_UM = 2500;
 const MANY = 8; // slides from which on there is a field to find one
+const MOVES = /^(Arrow|Home|End|Page)/; // keys that move a slider or a choice which has the focus
 const TABS = ["results", "review", "marks"];
 const KEYS = [
   ["← → ↑ ↓", "move; in a review ← → change the cell"],
@@ -66,15 +67,17 @@ class App {
       field.addEventListener("change", () => {
         for (const other of fields) other.value = field.value;
         if (this.tab === "review") this.review.begin();
+        this.labelled(); // others may see other cells
       });
     }
   }
 
   setUpSlides() {
     const rows = this.start.slides.map((slide) => {
-      const button = make("button", { type: "button", title: slide.case ? `case ${slide.case}` : "" }, slide.slide_id);
+      const where = slide.case ? [make("small", {}, `case ${slide.case}`)] : [];
+      const button = make("button", { type: "button" }, slide.slide_id, ...where);
       button.addEventListener("click", () => this.openSlide(slide.key));
-      const viable = slide.percent_viable === null ? "–" : `${slide.percent_viable.toFixed(1)} %`;
+      const viable = slide.percent_viable === null ? "–" : `${slide.percent_viable.toFixed(1)}\u00a0%`;
       const cells = [make("td", {}, button), make("td", { title: slide.percent_text }, viable), make("td", {}, slide.tumour_mm2.toFixed(2))];
       return make("tr", { dataset: { key: slide.key, text: `${slide.slide_id} ${slide.case}`.toLowerCase() } }, ...cells);
     });
@@ -234,8 +237,9 @@ class App {
   }
 
   key(event) {
-    const field = event.target.closest("input:not([type=checkbox]), select, dialog");
-    if (field || event.ctrlKey || event.metaKey || event.altKey || !this.slide) return;
+    const writes = event.target.closest("input:not([type=checkbox], [type=range]), dialog");
+    const moves = event.target.closest("[type=range], select") && MOVES.test(event.key);
+    if (writes || moves || event.ctrlKey || event.metaKey || event.altKey || !this.slide) return;
     const job = this.jobs()[event.key];
     if (!job) return;
     event.preventDefault();

@@ -81,9 +81,9 @@ export class Review {
         return make("li", {}, button);
       }),
     );
-    const found = reading?.if_viable;
-    const head = found ? [make("strong", {}, headline(reading))] : [];
-    byId("review-result").replaceChildren(...head, ...sentences.map((each) => make("p", {}, each)));
+    const words = sentences.map((each) => make("p", {}, each));
+    const found = reading?.if_viable ? [...headline(reading), make("details", {}, make("summary", {}, "In words"), ...words)] : words;
+    byId("review-result").replaceChildren(...found);
   }
 
   async label(label) {
@@ -119,11 +119,15 @@ export class Review {
   }
 }
 
-function headline(reading) {
-  const share = (found) => `${Math.round(100 * found.share)} %`;
-  const [one, other] = [reading.if_viable, reading.if_non_viable];
-  if (reading.unsure && other) return `${share(other)} to ${share(one)} viable`;
-  return `${share(one)} viable (${Math.round(100 * one.low)} to ${Math.round(100 * one.high)} %)`;
+function headline({ if_viable: one, if_non_viable: other, unsure }) {
+  const percent = (share) => Math.round(100 * share);
+  const [least, most] = other ? [other, one] : [one, one];
+  const shares = percent(least.share) === percent(most.share) ? percent(one.share) : `${percent(least.share)} to ${percent(most.share)}`;
+  const counted = unsure ? ", with ? counted either way" : "";
+  return [
+    make("strong", {}, `${shares} % viable`),
+    make("span", {}, `95 % interval ${percent(least.low)} to ${percent(most.high)} %${counted}`),
+  ];
 }
 
 export class Marks {

@@ -46,7 +46,7 @@ export class TilePanel {
       this.probabilities(tile),
       this.numbers([
         ["Uncertainty (0 to 1)", tile.uncertainty],
-        ["Unlike the training tiles (limit 1)", tile.ood],
+        ["Unlike training tiles (limit 1)", tile.ood],
         ["Out of focus (limit 1)", tile.defocus],
         ["Tissue in mm²", tile.tissue_mm2],
       ]),
@@ -97,7 +97,7 @@ export class TilePanel {
   radiomics(facts) {
     const names = Object.keys(facts.radiomics);
     const parts = [];
-    if (facts.gate) parts.push(make("p", {}, `Weight of the image ${number(facts.gate.image)}, of radiomics ${number(facts.gate.radiomics)}`));
+    if (facts.gate) parts.push(make("p", {}, `Weights: image ${number(facts.gate.image)}, radiomics ${number(facts.gate.radiomics)}`));
     if (!names.length) return parts;
     const table = this.numbers(names.map((name) => [name.replaceAll("_", " "), facts.radiomics[name]]));
     return [...parts, make("details", {}, make("summary", {}, `Radiomics: ${names.length} features`), table)];
