@@ -10,8 +10,8 @@ CORE   := $(VENV)/.core
 READY  := $(VENV)/.all
 OUT    ?= wsi-necrosis-out
 
-# In one process for each core; a file stays in one process, since its tests share costly fixtures.
-PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+# A file stays in one process, since its tests share costly fixtures.
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup run test test-all checks lint types imports kernels clean
 
@@ -45,11 +45,12 @@ checks: $(READY)
 	$(MAKE) --jobs=2 lint types imports kernels
 
 test: checks
-	$(PYTEST) -m "not slow and not packaging"
+	$(PYTEST) -n auto -m "not slow and not packaging"
 	@echo "left out: tests marked slow or packaging; make test-all runs them too"
 
+# A process more than cores, as some slow tests wait most of the time.
 test-all: checks
-	$(PYTEST)
+	$(PYTEST) -n $$(($$(nproc) + 1))
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

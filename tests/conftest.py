@@ -45,10 +45,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # The slowest files, which are begun first: begun last, one would keep one process busy while others wait.
 SLOWEST = (
-    "test_analysis.py", "pipelines/evaluation/test_compare.py", "training/test_build.py", "pipelines/test_run.py",
-    "training/test_fit.py", "inference/test_dispatch.py", "inference/test_pool.py", "packaging/test_wheel.py",
-    "model/test_loading.py", "training/test_leave_case_out.py", "pipelines/evaluation/test_plots.py",
-    "pipelines/evaluation/test_evaluate.py",
+    "test_hanging_slides.py", "test_many_slides.py", "test_analysis.py", "pipelines/test_run.py", "test_stages.py",
+    "packaging/test_wheel.py", "benchmarks/test_kills.py", "benchmarks/test_fuzz_slides.py",
+    "pipelines/batch/test_signals.py", "pipelines/batch/test_batch.py", "training/test_fit.py",
+    "training/test_build.py", "pipelines/evaluation/test_compare.py", "inference/test_dispatch.py",
+    "inference/test_pool.py", "tiling/test_tissue.py", "model/test_loading.py", "training/test_leave_case_out.py",
+    "training/test_importance.py", "viewer/test_page.py", "pipelines/evaluation/test_evaluate.py",
 )  # fmt: skip
 
 

@@ -49,7 +49,6 @@ def failures(out: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("how", "options", "way_out"),
     [
-        ("sleep", ("--workers", "2"), "the same command tries these alone"),
         ("lock", ("--workers", "2"), "the same command tries these alone"),
         ("sleep", ("--workers", "1", "--set", "cluster.processes=false"), "--set cluster.processes=true"),
     ],
