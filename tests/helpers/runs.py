@@ -41,7 +41,9 @@ def material_of(job: Job) -> Material:
     """What the files of a finished job are made from."""
     report = open_results(job.folder)
     date = json.loads((job.folder / "perf.json").read_text())["date"]
-    return Material(report.result, report.tissue(), report.scores(), report.settings, date)
+    return Material(
+        report.result, report.tissue, report.tissue().mask, report.scores(), report.settings, date
+    )
 
 
 class StopAfter(QuietWatcher):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
@@ -26,6 +28,7 @@ from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 Ring = list[list[float]]
 
+BAND_CELLS = 16  # rows of cells whose mask pixels are looked at together
 DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 
 
@@ -74,18 +77,32 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     """
     namespace = uuid5(NAMESPACE_OID, fingerprint)
     regions = _regions(scores, heatmap, mask)
-    outlines = _to_qupath(regions.outlines, mask)
-    rings = _rings(outlines)
-    features = [_feature(regions, at, rings[at], namespace) for at in range(len(outlines))]
-    # json.dump writes token by token in Python; dumps is many times faster
-    text = json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False).encode()
-    with atomic_write(path, durable=False) as partial:
-        partial.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    with (
+        atomic_write(path, durable=False) as partial,
+        _opened(partial, compressed=path.suffix == ".gz") as file,
+    ):
+        file.write(b'{"type": "FeatureCollection", "features": [')
+        for at in range(len(regions.label)):
+            feature = _feature(regions, at, _rings(_to_qupath(regions.outlines[at], mask)), namespace)
+            # json.dump writes token by token in Python; dumps is many times faster
+            file.write((b", " if at else b"") + json.dumps(feature, allow_nan=False).encode())
+        file.write(b"]}")
+
+
+@contextmanager
+def _opened(path: Path, *, compressed: bool) -> Iterator[BinaryIO]:
+    """A file to write to; a compressed one holds neither time nor name, so that equal contents are equal files."""
+    with path.open("wb") as file:
+        if not compressed:
+            yield file
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as smaller:
+            yield cast(BinaryIO, smaller)
 
 
 def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     """The regions of all labels, one label after another, each in the order of its first cells."""
-    pixels, cells = _region_of_pixels(scores, heatmap, mask)
+    cells = _regions_of_cells(scores, heatmap)
     known = [np.nonzero(each.ravel())[0] for each in cells]  # cells that a label has
     at, number = (
         np.concatenate(known),
@@ -93,7 +110,7 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     )
     _, first, index = np.unique(number, return_index=True, return_inverse=True)
     n = len(first)
-    area = np.bincount(pixels.ravel(), minlength=n + 1)[1:]
+    area, outlines = _outlines(cells, heatmap, mask, n)
     tissue = scores.px[..., PixelCount.TISSUE].ravel()[at].astype(np.float64)
     viable = np.nan_to_num(heatmap.channels[VIABLE].ravel()[at])
     weight, weighted = np.bincount(index, tissue, n), np.bincount(index, tissue * viable, n)
@@ -101,51 +118,70 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     return _Regions(
         label=labels[first],
         first=np.stack(np.unravel_index(at[first], heatmap.label.shape), axis=-1),
-        outlines=_outlines(pixels, n),
+        outlines=outlines,
         cells=np.bincount(index, minlength=n),
         area_mm2=area * scores.px_mm2,
         p_viable=np.divide(weighted, weight, out=np.full(n, np.nan), where=weight > 0),
     )
 
 
-def _region_of_pixels(
-    scores: Scores, heatmap: Heatmap, mask: TissueMask
-) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """The number of the region of each mask pixel, 0 for none; and for each label that of each of its cells.
+def _regions_of_cells(scores: Scores, heatmap: Heatmap) -> list[NDArray[np.int32]]:
+    """For each label the number of the region of each of its cells, 0 for none; numbers are of all labels together.
 
     A cell has a label of its own and may hold unreadable pixels beside, which are a region of theirs.
     """
-    rows, cols = (
-        np.repeat(np.arange(len(edges) - 1), np.diff(edges)) for edges in cell_edges(heatmap.grid, mask)
-    )
-    of_cell = np.ix_(rows, cols)
-    unreadable = mask.kind == MaskClass.UNREADABLE
-    tissue = mask.kind == MaskClass.TISSUE
-    pixels, found, n = np.zeros(mask.kind.shape, np.int32), [], 0
+    found, n = [], 0
     for label in PALETTE:
         is_lost = label == CellLabel.UNREADABLE
         has = scores.px[..., PixelCount.UNREADABLE] > 0 if is_lost else heatmap.label == label
         regions = connected(has, connectivity=1, background=0).astype(np.int32)
         regions[has] += n
-        inside = tissue & (heatmap.label == label)[of_cell]
-        if is_lost:
-            inside |= unreadable
-        pixels[inside] = regions[of_cell][inside]
         found.append(regions)
         n = max(n, int(regions.max(initial=0)))
-    return pixels, found
+    return found
 
 
-def _outlines(pixels: NDArray[np.int32], n: int) -> NDArray[Any]:
-    """Outlines, in mask pixels, of the regions 1 to n: horizontal runs as boxes, united within a region."""
+def _outlines(
+    cells: list[NDArray[np.int32]], heatmap: Heatmap, mask: TissueMask, n: int
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Mask pixels and outlines, in mask pixels, of the regions 1 to n; few rows of cells are in memory at a time."""
+    row_edges, col_edges = cell_edges(heatmap.grid, mask)
+    cols = np.repeat(np.arange(len(col_edges) - 1), np.diff(col_edges))
+    area, pieces = np.zeros(n, np.int64), [list[Any]() for _ in range(n)]
+    for top in range(0, len(row_edges) - 1, BAND_CELLS):
+        edges = row_edges[top : top + BAND_CELLS + 1]
+        rows = np.repeat(np.arange(top, top + len(edges) - 1), np.diff(edges))
+        pixels = _region_of_pixels(cells, heatmap.label, mask.kind[edges[0] : edges[-1]], np.ix_(rows, cols))
+        area += np.bincount(pixels.ravel(), minlength=n + 1)[1:]
+        for region, outline in _united(pixels, int(edges[0])):
+            pieces[region - 1].append(outline)
+    whole = [shapely.union_all(each) if len(each) > 1 else each[0] for each in pieces]
+    # points in the middle of a straight edge are redundant; the normal form begins at a corner
+    return area, np.asarray(shapely.simplify(shapely.normalize(np.array(whole, dtype=object)), 0))
+
+
+def _region_of_pixels(
+    cells: list[NDArray[np.int32]], label: NDArray[np.uint8], kind: NDArray[np.uint8], of_cell: Any
+) -> NDArray[np.int32]:
+    """The number of the region of each pixel of some rows of the mask, 0 for none; `of_cell` indexes their cells."""
+    tissue, pixels, label_of = kind == MaskClass.TISSUE, np.zeros(kind.shape, np.int32), label[of_cell]
+    for each, regions in zip(PALETTE, cells, strict=True):
+        inside = tissue & (label_of == each)
+        if each == CellLabel.UNREADABLE:
+            inside |= kind == MaskClass.UNREADABLE
+        pixels[inside] = regions[of_cell][inside]
+    return pixels
+
+
+def _united(pixels: NDArray[np.int32], top: int) -> Iterator[tuple[int, Any]]:
+    """Yield each region in some rows of the mask from `top` on, and its outline: horizontal runs as boxes, united."""
     row, start, stop = _runs(pixels)
     region = pixels[row, start]
     order = np.argsort(region, kind="stable")
-    boxes = shapely.box(start, row, stop, row + 1)[order]
-    edges = np.searchsorted(region[order], np.arange(1, n + 2))
-    united = [shapely.union_all(boxes[a:b]) for a, b in pairwise(edges)]
-    # points in the middle of a straight edge are redundant
-    return np.asarray(shapely.simplify(np.array(united, dtype=object), 0))
+    boxes = shapely.box(start, row + top, stop, row + top + 1)[order]
+    numbers, edges = np.unique(region[order], return_index=True)
+    for number, (first, end) in zip(numbers.tolist(), pairwise([*edges, len(boxes)]), strict=True):
+        yield number, shapely.union_all(boxes[first:end])
 
 
 def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -159,7 +195,7 @@ def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return row[inside], start[inside], stop[inside]
 
 
-def _to_qupath(outlines: NDArray[Any], mask: TissueMask) -> NDArray[Any]:
+def _to_qupath(outline: Any, mask: TissueMask) -> Any:
     """From mask pixels to level-0 pixels minus bounds (the start of the plane), cut at the plane's edge."""
     plane = mask.plane
     corner = np.array([plane.x_l0, plane.y_l0])
@@ -170,7 +206,7 @@ def _to_qupath(outlines: NDArray[Any], mask: TissueMask) -> NDArray[Any]:
         # only the last pixels can overhang, so cutting is a minimum
         return np.asarray(np.round(np.minimum(corner + at * mask.px_l0, end) - bounds, DECIMALS))
 
-    return np.asarray(shapely.transform(outlines, place))
+    return shapely.transform(outline, place)
 
 
 def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UUID) -> dict[str, Any]:
@@ -192,19 +228,16 @@ def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UU
     }
 
 
-def _rings(outlines: NDArray[Any]) -> list[list[list[Ring]]]:
-    """The closed rings of each piece of each outline, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
-    pieces, owner_of_piece = shapely.get_parts(outlines, return_index=True)
+def _rings(outline: Any) -> list[list[Ring]]:
+    """The closed rings of each piece of an outline, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
+    pieces = shapely.get_parts(outline)
     wound = shapely.reverse(shapely.normalize(pieces))  # the normal form is clockwise
     rings, owner = shapely.get_rings(wound, return_index=True)
     points, ring = shapely.get_coordinates(rings, return_index=True)
     cuts = np.searchsorted(ring, np.arange(1, len(rings)))
-    of_piece: list[list[Ring]] = [[] for _ in pieces]
+    found: list[list[Ring]] = [[] for _ in pieces]
     for piece, part in zip(owner, np.split(points, cuts), strict=False):
-        of_piece[piece].append(part.tolist())
-    found: list[list[list[Ring]]] = [[] for _ in outlines]
-    for outline, piece_rings in zip(owner_of_piece, of_piece, strict=True):
-        found[outline].append(piece_rings)
+        found[piece].append(part.tolist())
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -74,6 +74,27 @@ def read_tissue(folder: Path) -> Tissue:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
     return Tissue(overview, TissueMask(kind, plane, overview.px_l0, overview.mpp), picture)
+
+
+def read_mask(folder: Path) -> TissueMask:
+    """The mask alone; its array stays on disk, and slices of it are read as they are asked for.
+
+    Raises
+    ------
+    StoreError
+        It is missing or damaged.
+    """
+    path = folder / TISSUE
+    if not SlideFolder(folder).has_tissue:
+        raise StoreError(f"{path} is missing or damaged; run the slide again")
+    try:
+        group = zarr.open_group(path, mode="r")
+        facts: dict[str, Any] = dict(group.attrs)
+        x, y = facts["px_l0"]
+        kind = cast(NDArray[np.uint8], group["mask"])  # sliced like one
+        return TissueMask(kind, Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"]))
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
 
 
 def _pixel_facts(overview: Overview) -> dict[str, Any]:
