@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -88,10 +87,12 @@ def export(folder: Path, name: str) -> None:
         }
         result = {"slide_id": "made up", "provenance": provenance}
         nothing: Any = SimpleNamespace
-        material = Material(result, nothing, mask, scores, load_settings(), "")
+        material = Material(result, nothing, mask, scores, reader, load_settings(), "")
         WRITERS[name](folder / name, material)
     write_s = time.perf_counter() - began - read_s
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # not `ru_maxrss`, which begins with that of the process that started this one
+    status = Path("/proc/self/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
     path = folder / name
     size = path.stat().st_size if name and path.is_file() else 0
     print(json.dumps({"read_s": read_s, "write_s": write_s, "peak_mb": peak, "mb": size / 1e6}))

@@ -3,6 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.runs import OUTPUTS
@@ -120,3 +121,12 @@ def test_a_reader_cannot_write(folder: SlideFolder) -> None:
     assert not hasattr(reader, "write_block")
     with pytest.raises((ValueError, OSError), match=r"read.only"):
         reader._array("prob")[:] = 0
+
+
+def test_features_of_single_cells_are_those_of_their_blocks(folder: SlideFolder) -> None:
+    reader = folder.score_reader()
+    block = next(each for each in reader.grid.blocks() if each.row and each.col)
+    whole = reader.read_block(block)
+    radiomics, gate = reader.features_of([(block.row, block.col), (block.row + 1, block.col)])
+    np.testing.assert_array_equal(radiomics, whole.radiomics[:2, 0])
+    np.testing.assert_array_equal(gate, whole.gate[:2, 0])

@@ -38,6 +38,7 @@ from wsi_necrosis.scores.slide_folder import (
     TILES_CSV,
     TILES_GEOJSON,
 )
+from wsi_necrosis.scores.store import ScoreReader
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.tiling.mask import Tissue, TissueMask
 
@@ -58,6 +59,8 @@ class Material:
         What each pixel of the plane is; an array on disk that can be sliced is enough.
     scores : Scores
         Scores of each cell.
+    reader : ScoreReader
+        Their store, for the features of single cells.
     settings : Settings
         `quantify`, under which cells are labelled, and `export`.
     date : str
@@ -68,6 +71,7 @@ class Material:
     read_tissue: Callable[[], Tissue]
     mask: TissueMask
     scores: Scores
+    reader: ScoreReader
     settings: Settings
     date: str
 

@@ -29,6 +29,7 @@ from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 Ring = list[list[float]]
 
 BAND_CELLS = 16  # rows of cells whose mask pixels are looked at together
+COMPRESSION = 6  # level; 9 takes twice the time for a hundredth less
 DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 
 
@@ -36,13 +37,13 @@ DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 class _Regions:
     """Regions of one label each; arrays of one item per region.
 
-    `label`, `first` (row, col of the first cell), `outlines` (in mask pixels), `cells`, `area_mm2`, and `p_viable`, the
-    mean weighted with tissue (NaN where nothing was scored).
+    `label`, `first` (row, col of the first cell), `outlines` (of its parts, in mask pixels), `cells`, `area_mm2`, and
+    `p_viable`, the mean weighted with tissue (NaN where nothing was scored).
     """
 
     label: NDArray[np.uint8]
     first: NDArray[np.int64]
-    outlines: NDArray[Any]
+    outlines: list[list[Any]]
     cells: NDArray[np.int64]
     area_mm2: NDArray[np.floating[Any]]
     p_viable: NDArray[np.floating[Any]]
@@ -83,7 +84,9 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     ):
         file.write(b'{"type": "FeatureCollection", "features": [')
         for at in range(len(regions.label)):
-            feature = _feature(regions, at, _rings(_to_qupath(regions.outlines[at], mask)), namespace)
+            outline = _whole(regions.outlines[at])
+            regions.outlines[at].clear()  # so that not all are in memory twice
+            feature = _feature(regions, at, _rings(_to_qupath(outline, mask)), namespace)
             # json.dump writes token by token in Python; dumps is many times faster
             file.write((b", " if at else b"") + json.dumps(feature, allow_nan=False).encode())
         file.write(b"]}")
@@ -96,7 +99,7 @@ def _opened(path: Path, *, compressed: bool) -> Iterator[BinaryIO]:
         if not compressed:
             yield file
             return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as smaller:
+        with gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as smaller:
             yield cast(BinaryIO, smaller)
 
 
@@ -143,8 +146,8 @@ def _regions_of_cells(scores: Scores, heatmap: Heatmap) -> list[NDArray[np.int32
 
 def _outlines(
     cells: list[NDArray[np.int32]], heatmap: Heatmap, mask: TissueMask, n: int
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Mask pixels and outlines, in mask pixels, of the regions 1 to n; few rows of cells are in memory at a time."""
+) -> tuple[NDArray[np.int64], list[list[Any]]]:
+    """Mask pixels, and outlines of the parts, of the regions 1 to n; few rows of cells are looked at at a time."""
     row_edges, col_edges = cell_edges(heatmap.grid, mask)
     cols = np.repeat(np.arange(len(col_edges) - 1), np.diff(col_edges))
     area, pieces = np.zeros(n, np.int64), [list[Any]() for _ in range(n)]
@@ -155,9 +158,14 @@ def _outlines(
         area += np.bincount(pixels.ravel(), minlength=n + 1)[1:]
         for region, outline in _united(pixels, int(edges[0])):
             pieces[region - 1].append(outline)
-    whole = [shapely.union_all(each) if len(each) > 1 else each[0] for each in pieces]
+    return area, pieces
+
+
+def _whole(pieces: list[Any]) -> Any:
+    """The outline of a region of the outlines of its parts."""
+    whole = shapely.union_all(pieces) if len(pieces) > 1 else pieces[0]
     # points in the middle of a straight edge are redundant; the normal form begins at a corner
-    return area, np.asarray(shapely.simplify(shapely.normalize(np.array(whole, dtype=object)), 0))
+    return shapely.simplify(shapely.normalize(whole), 0)
 
 
 def _region_of_pixels(
@@ -181,7 +189,7 @@ def _united(pixels: NDArray[np.int32], top: int) -> Iterator[tuple[int, Any]]:
     boxes = shapely.box(start, row + top, stop, row + top + 1)[order]
     numbers, edges = np.unique(region[order], return_index=True)
     for number, (first, end) in zip(numbers.tolist(), pairwise([*edges, len(boxes)]), strict=True):
-        yield number, shapely.union_all(boxes[first:end])
+        yield number, shapely.simplify(shapely.union_all(boxes[first:end]), 0)
 
 
 def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
