@@ -16,10 +16,10 @@ from typing import Annotated
 
 import typer
 
-from wsi_necrosis.errors import SettingsError, UsageError, WsiNecrosisError
+from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.names import shortened, too_long
 
-from .groups import export, models_app, report, review_app, verify
+from .model_commands import models_app, training_app
 from .options import (
     Anonymise,
     AsJson,
@@ -30,7 +30,6 @@ from .options import (
     ModelName,
     MppTable,
     MppText,
-    OodTables,
     OutPath,
     Overrides,
     Overwrite,
@@ -38,17 +37,18 @@ from .options import (
     Preset,
     Quiet,
     Recursive,
+    Roi,
     Scene,
     Scheduler,
     SlidePath,
     Slides,
-    Tiles,
+    TissueOutlines,
     Workers,
-    first_line,
     parse_mpp,
     settings_of,
     where_to_run,
 )
+from .result_commands import results_app, review_app
 
 LONG_WORD = re.compile(r"\S{1000,}")  # a path or value that a message repeats
 
@@ -60,11 +60,6 @@ app = typer.Typer(
     help="Percent viable tumour on whole-slide images. Research use only.",
 )
 
-app.add_typer(models_app, name="models")
-app.add_typer(review_app, name="review")
-for command in (verify, export, report):
-    app.command()(command)
-
 
 @app.command()
 def run(
@@ -73,6 +68,8 @@ def run(
     model: ModelName = None,
     mpp: MppText = None,
     scene: Scene = None,
+    roi: Roi = None,
+    tissue: TissueOutlines = None,
     device: Device = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -92,12 +89,12 @@ def run(
     from .console import printout
     from .console.progress import watching
 
-    pixel_size = parse_mpp(mpp)
+    asked = job.Options(parse_mpp(mpp), scene, roi, tissue, overwrite)
     if dry_run:
-        typer.echo(job.dry_run(slide, settings, pixel_size, scene))
+        typer.echo(job.dry_run(slide, settings, asked))
         return
     with watching(quiet=quiet or as_json) as watcher:
-        report = job.run(slide, out, settings, watcher, mpp=pixel_size, overwrite=overwrite, scene=scene)
+        report = job.run(slide, out, settings, watcher, asked)
     if as_json:
         typer.echo(printout.as_json(report))
     elif not quiet:
@@ -113,6 +110,9 @@ def batch(
     mpp_table: MppTable = None,
     model: ModelName = None,
     mpp: MppText = None,
+    scene: Scene = None,
+    roi: Roi = None,
+    tissue: TissueOutlines = None,
     device: Device = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -134,7 +134,7 @@ def batch(
     from .batch.inputs import Where
     from .console.batch_progress import watching_batch
 
-    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table)
+    where = Where(pattern, recursive, parse_mpp(mpp), mpp_table, scene, roi, tissue)
     asked = job.Options(out, where, overwrite, fail_fast, key=anonymise)
     if dry_run:
         from .batch.preview import preview_batch
@@ -217,63 +217,10 @@ def config(preset: Preset = None, config_file: Config = None, overrides: Overrid
     typer.echo(job.config(preset, config_file, overrides or []), nl=False)
 
 
-@app.command()
-def train(
-    config_file: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file over the shipped configs/train.yaml.")
-    ] = None,
-    tiles: Tiles = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new checkpoint.")] = Path("model"),
-    preset: Preset = None,
-    overrides: Overrides = None,
-) -> None:
-    """Train a tile model on labelled tiles; an interrupted training resumes with the same command."""
-    # as in `run`
-    from wsi_necrosis.model.backend import require_torch
-
-    require_torch("train", extra="train")
-    first_line(f"wsi-necrosis train: {tiles or 'tiles of the settings'} to {out}")
-    from . import train as job  # torch takes seconds
-    from .console.signals import interruptible
-    from .console.slide_log import spoken_log
-
-    given = [] if tiles is None else [f"data.tiles={json.dumps(str(tiles))}"]
-    with interruptible("fits that are done are kept, the same command resumes"), spoken_log():
-        typer.echo(job.train(config_file, out, [*(overrides or []), *given], preset))
-
-
-@app.command()
-def evaluate(
-    model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="Shipped model or checkpoint folder.")
-    ] = "default",
-    tiles: Tiles = None,
-    out: OutPath = Path("wsi-necrosis-evaluation"),
-    card: Annotated[Path | None, typer.Option("--card", help="Model card. [default: in OUT]")] = None,
-    ood: OodTables = None,
-    within_case: Annotated[
-        bool, typer.Option("--within-case", help="Take new tiles of known cases; results are marked so.")
-    ] = False,
-    mpp: Annotated[
-        float | None, typer.Option("--mpp", min=0.01, help="Pixel size in um of new tiles that name none.")
-    ] = None,
-) -> None:
-    """Evaluate a model on labelled tiles of new cases; on its training tiles, leave each case out in turn."""
-    if tiles is None:
-        raise SettingsError("evaluate: give the labelled tiles with --tiles")
-    # as in `run`
-    from wsi_necrosis.model.backend import require_torch
-
-    require_torch("evaluate", extra="train")
-    first_line(f"wsi-necrosis evaluate: {model} on {tiles}")
-    from .console.signals import interruptible
-    from .console.slide_log import spoken_log
-    from .evaluation import evaluate as job
-
-    kept = "fits that are done are kept, and the same command uses them; all else it computes again"
-    with interruptible(kept), spoken_log():
-        found = job.evaluate(job.Options(model, tiles, out, card, tuple(ood or ()), within_case, mpp))
-    typer.echo(found)
+for commands in (results_app, training_app):
+    app.add_typer(commands)
+app.add_typer(review_app, name="review")
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -60,6 +60,48 @@ Tiles = Annotated[Path | None, typer.Option("--tiles", help="Labelled tiles: a f
 OodTables = Annotated[
     list[Path] | None,
     typer.Option("--ood", help="Table of pictures and slides that should be refused; may be repeated."),
+]
+
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        "--roi", help="GeoJSON of the region of interest; of many slides a folder with a file for each."
+    ),
+]
+TissueOutlines = Annotated[
+    Path | None,
+    typer.Option("--tissue", help="GeoJSON of the tissue, in place of what is found; a folder as for --roi."),
+]
+
+# Of `case` alone.
+CaseSource = Annotated[
+    Path, typer.Argument(metavar="MANIFEST.csv|OUT", help="Manifest of the slides, or a folder of results.")
+]
+CaseOut = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", help="Folder of results. [default: OUT, with a manifest wsi-necrosis-out]"),
+]
+Annotations = Annotated[
+    Path | None,
+    typer.Option("--annotations", metavar="DIR", help="GeoJSON of outlined areas, a file for each slide."),
+]
+Grades = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grade", metavar="NAME|FILE", help="huvos, euramos, ccg-pog, iaslc or a YAML file; repeatable."
+    ),
+]
+Reviews = Annotated[
+    list[str] | None, typer.Option("--review", metavar="NAME", help="Labels of a review, too; repeatable.")
+]
+ReaderName = Annotated[
+    str | None, typer.Option("--reader", help="Whose labels, where several have labelled.")
+]
+DrawnPolicy = Annotated[
+    Literal["tumour", "tumour_bed"] | None,
+    typer.Option(
+        "--policy", help="Denominator of outlined areas. [default: that of the results, else tumour]"
+    ),
 ]
 
 # Of `batch` alone.

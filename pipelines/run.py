@@ -10,16 +10,18 @@ from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import SlideError, UsageError
 from wsi_necrosis.export.summary import write_summary
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.inference.plan import Plan, make_plan
+from wsi_necrosis.inference.plan import Plan
 from wsi_necrosis.inference.watcher import Watcher
 from wsi_necrosis.names import safe_name
 from wsi_necrosis.report.slide_report import SlideReport
+from wsi_necrosis.request import Request
 from wsi_necrosis.scores.slide_folder import SLIDES
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.openslide_reader import existing_file
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.slides.tiatoolbox_reader import is_zarr
+from wsi_necrosis.stages import plan_of
 from wsi_necrosis.tiling.grid import PixelCount, cell_pixels
 
 from .console.locked import ending_when_locked
@@ -27,15 +29,27 @@ from .console.signals import interruptible
 from .console.slide_log import SlideLog
 
 
+@dataclass(frozen=True)
+class Options:
+    """What is asked of a slide beside settings: pixel size, scene, outlines, and whether results are replaced."""
+
+    mpp: Mpp | None = None
+    scene: str | None = None
+    roi: Path | None = None
+    tissue: Path | None = None
+    overwrite: bool = False
+
+    def request(self, slide: Path) -> Request:
+        """The slide with these options, for a plan; no results are asked for."""
+        return Request(slide, slide, mpp=self.mpp, scene=self.scene, roi=self.roi, tissue=self.tissue)
+
+
 def run(
     slide: Path,
     out: Path,
     settings: Settings,
     watcher: Watcher,
-    *,
-    mpp: Mpp | None = None,
-    overwrite: bool = False,
-    scene: str | None = None,
+    options: Options = Options(),
 ) -> SlideReport:
     """Analyse a slide into `out/slides/<name>` and bring `out/summary.csv` up to date.
 
@@ -49,8 +63,9 @@ def run(
     folder = out / SLIDES / safe_name(name)
     with interruptible(), ending_when_locked(settings.cluster.block_limit_s), SlideLog(watcher) as logged:
         report = analyse(
-            slide, folder, settings, logged, mpp=mpp, slide_id=name, overwrite=overwrite, scene=scene
-        )
+            slide, folder, settings, logged, mpp=options.mpp, slide_id=name, overwrite=options.overwrite,
+            scene=options.scene, roi=options.roi, tissue=options.tissue,
+        )  # fmt: skip
     write_summary(out)
     return report
 
@@ -65,7 +80,7 @@ class Preview:
     tissue_mm2: float
 
 
-def preview(slide: Path, settings: Settings, mpp: Mpp | None, scene: str | None = None) -> Preview:
+def preview(request: Request, settings: Settings) -> Preview:
     """Plan a slide and find its tissue; nothing is written.
 
     Raises
@@ -73,11 +88,14 @@ def preview(slide: Path, settings: Settings, mpp: Mpp | None, scene: str | None 
     WsiNecrosisError
         As `analysis.analyse`, before it writes.
     """
-    from wsi_necrosis.tiling.tissue import find_tissue  # scipy, which up-to-date results do not need
+    # scipy and shapely, which up-to-date results do not need
+    from wsi_necrosis.tiling.regions import with_regions
+    from wsi_necrosis.tiling.tissue import find_tissue
 
-    with open_slide(slide, mpp, scene=scene) as opened:
-        plan = make_plan(opened, settings)
-        mask = find_tissue(read_overview(opened, settings.tissue.mpp_um), settings.tissue)
+    with open_slide(request.slide, request.mpp, scene=request.scene) as opened:
+        plan = plan_of(opened, request, settings)
+        found = find_tissue(read_overview(opened, settings.tissue.mpp_um), settings.tissue)
+    mask = with_regions(found, plan.regions)
     px = cell_pixels(plan.grid, mask)
     tissue = px[..., PixelCount.TISSUE] > 0
     blocks = sum(bool(tissue[block.cells].any()) for block in plan.grid.blocks())
@@ -85,14 +103,14 @@ def preview(slide: Path, settings: Settings, mpp: Mpp | None, scene: str | None 
     return Preview(plan, int(tissue.sum()), blocks, mm2)
 
 
-def dry_run(slide: Path, settings: Settings, mpp: Mpp | None, scene: str | None = None) -> str:
+def dry_run(slide: Path, settings: Settings, options: Options = Options()) -> str:
     """What `run` would do, as text; nothing is written."""
     # Dask, which a run that finds its results up to date does not need
     from wsi_necrosis.inference.cluster import count_workers
     from wsi_necrosis.inference.speed import faster_model
 
     require_slide(slide, Path("OUT"))
-    found = preview(slide, settings, mpp, scene)
+    found = preview(options.request(slide), settings)
     plan = found.plan
     facts = {
         "slide": slide,

@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from tests.helpers.made_once import made_once, shared_base
 from tests.helpers.painted_tiles import CASES, CONFIG, paint
+from tests.helpers.runs import SMALL_PICTURES
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.cache import VARIABLE
 from wsi_necrosis.inference.job import Job
@@ -75,9 +76,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("cluster")
     slide = folder / "slide.tiff"
     write_phantom(slide, np.random.default_rng(0), side_mm=0.8)
-    settings = load_settings(
-        overrides=["model.name=phantom", "model.batch_tiles=16", "grid.block_cells=4", "cluster.workers=1"]
-    )
+    small = ("model.batch_tiles=16", "grid.block_cells=4", "cluster.workers=1", SMALL_PICTURES)
+    settings = load_settings(overrides=["model.name=phantom", *small])
     analyse(slide, folder / "out", settings)
     with open_slide(slide) as opened:
         info = opened.info

@@ -1,5 +1,6 @@
 """The table of packages in `docs/architecture.md` is up to date, and files stay short."""
 
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,16 @@ def test_the_table_names_every_package() -> None:
     folders = {path.parent for top in ("wsi_necrosis", "pipelines") for path in (ROOT / top).rglob("*.py")}
     packages = {path.relative_to(ROOT).as_posix() for path in folders} - {"wsi_necrosis"}
     assert packages <= {part.name for part in parts()}
+
+
+def test_every_package_is_installed() -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
+        "packages"
+    ]
+    folders = {path.parent for top in ("wsi_necrosis", "pipelines") for path in (ROOT / top).rglob("*.py")}
+    names = {path.relative_to(ROOT).as_posix().replace("/", ".") for path in folders}
+    names = {name if name.startswith("wsi_necrosis") else f"wsi_necrosis.{name}" for name in names}
+    assert set(stated) == names | {"wsi_necrosis.configs"}
 
 
 def test_each_row_of_the_contract_is_in_the_table() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import wsi_necrosis
+from wsi_necrosis.quantify.quality import SAID
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -12,13 +13,8 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "MODEL_CARD.md",
-    "docs/architecture.md",
-    "docs/cluster.md",
-    "docs/outputs.md",
-    "docs/radiomics.md",
-    "docs/scale.md",
-    "docs/training.md",
     "benchmarks/RESULTS.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 ]
 SHORT_LINED = sorted(
     path.relative_to(ROOT).as_posix()
@@ -40,10 +36,30 @@ def test_links_lead_to_files_and_no_placeholder_is_left(page: str) -> None:
 
 def test_the_readme_names_every_command_and_exit_code() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("run", "batch", "doctor", "bench", "demo", "info", "config", "train"):
+    for command in (
+        "run",
+        "batch",
+        "doctor",
+        "bench",
+        "demo",
+        "info",
+        "config",
+        "train",
+        "case",
+        "sensitivity",
+        "review",
+    ):
         assert f"wsi-necrosis {command}" in text
     for code in ("0 done", "1 failure", "2 usage", "3 some", "4 none", "130 interrupted"):
         assert code in text
+
+
+def test_the_readme_explains_every_warning() -> None:
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "wsi_necrosis").rglob("*.py"))
+    codes = {code for text in sources for code in re.findall(r"Warning\(\s*\"([a-z_]+)\"", text)} | set(SAID)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(codes) > 15
+    assert sorted(code for code in codes if f"`{code}`" not in text) == []
 
 
 @pytest.mark.parametrize("page", SHORT_LINED)

@@ -22,19 +22,32 @@ def test_a_kernel_does_what_its_function_does(decorate) -> None:  # type: ignore
     assert decorate(add_up)(values) == pytest.approx(values.sum(), rel=1e-12)
 
 
-def test_without_a_writable_cache_it_compiles_all_the_same_and_says_so_once() -> None:
-    code = (
-        "import numpy as np; from wsi_necrosis import extract; from wsi_necrosis.radiomics.recipe import RECIPES\n"
-        "print(extract(np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 8, 8), bool), RECIPES['paper'], 1.0)[0].shape)"
+KERNELS = """
+from wsi_necrosis.jit import compiled
+@compiled
+def twice(value):
+    return 2 * value
+@compiled
+def thrice(value):
+    return 3 * value
+"""
+
+
+def results_of_kernels(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Two kernels, compiled in a process of its own."""
+    (folder / "kernels.py").write_text(KERNELS, encoding="utf-8")
+    code = "from kernels import twice, thrice; print(twice(2), thrice(2))"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+
+def test_without_a_writable_cache_it_compiles_all_the_same_and_says_so_once(tmp_path: Path) -> None:
+    done = results_of_kernels(
+        tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator", NUMBA_CACHE_DIR=os.devnull + "/x"
     )
-    nowhere = {
-        "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
-        "NUMBA_CACHE_DIR": os.devnull + "/x",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | nowhere, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "(1, 18)"
+    assert done.stdout.strip() == "4 6"
     assert done.stderr.count("set NUMBA_CACHE_DIR to a folder of your own") == 1
 
 
@@ -43,14 +56,7 @@ def test_a_cache_that_others_may_write_is_not_used(mode: int, used: bool, tmp_pa
     """Machine code from there would run in this process."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
-    code = (
-        "import numpy as np; from wsi_necrosis.tiling.focus import focus_and_blocks\n"
-        "print(focus_and_blocks(np.zeros((8, 8, 3), np.uint8), np.zeros(256, np.float32)))"
-    )
-    where = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | where, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "(nan, nan)"
+    done = results_of_kernels(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert done.stdout.strip() == "4 6"
     assert done.stderr.count("other users may write to numba's cache") == (not used)
     assert any((tmp_path / "cache").rglob("*.nbi")) == used

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.runs import MIN_TUMOUR, StopAfter, run, trees_equal
+from tests.helpers.runs import PHANTOM, StopAfter, run, trees_equal
 from wsi_necrosis import stages
 from wsi_necrosis.analysis import analyse, analyse_all, finished_report
 from wsi_necrosis.claims import Lease, claimed, claimed_by, unfinished
@@ -45,7 +45,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    return load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "cluster.workers=2"])
+    return load_settings(overrides=[*PHANTOM, "cluster.workers=2"])
 
 
 def requests(slides: list[Path], out: Path) -> list[Request]:
@@ -177,7 +177,7 @@ def test_who_asks_for_no_more_slides_ends_the_scoring_after_a_block(
     """The second slide has many blocks, and its scoring has begun."""
     watcher, settings = (
         Began(),
-        load_settings(overrides=["model.name=phantom", MIN_TUMOUR, "grid.block_cells=2"]),
+        load_settings(overrides=[*PHANTOM, "grid.block_cells=2"]),
     )
     with closing(analyse_all(requests([slides[0], slides[2]], tmp_path), settings, watcher)) as outcomes:
         next(outcomes)

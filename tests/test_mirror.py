@@ -27,15 +27,21 @@ WITH_THEIR_CALLERS = {
     "wsi_necrosis/training/batches.py": "training/test_fit.py",
     "wsi_necrosis/training/fit_state.py": "training/test_fit.py",
     # The sheet of all plots, and the words of the model card.
-    "pipelines/evaluation/canvas.py": "pipelines/evaluation/test_plots.py",
+    "pipelines/canvas.py": "pipelines/evaluation/test_plots.py",
     "pipelines/evaluation/card_text.py": "pipelines/evaluation/test_model_card.py",
     # Ranges and checks of a slide, and why it has no percentage, tested by what is said of slides.
     "wsi_necrosis/model/quality.py": "quantify/test_quality.py",
     "wsi_necrosis/tiling/density.py": "quantify/test_quality.py",
     "wsi_necrosis/quantify/evaluable.py": "quantify/test_percentage.py",
     "wsi_necrosis/tiling/focus.py": "tiling/test_quality.py",
-    # Commands in groups, tested as commands.
-    "pipelines/groups.py": "pipelines/test_review.py",
+    # Commands, tested as such.
+    "pipelines/model_commands.py": "pipelines/test_cli.py",
+    "pipelines/result_commands.py": "pipelines/test_review.py",
+    # A comparison and the command that prints it.
+    "pipelines/evaluation/truth.py": "report/test_against_outlines.py",
+    # Tables of cases, tested by what the command writes and prints.
+    "wsi_necrosis/export/cases.py": "pipelines/test_case.py",
+    "pipelines/console/case_table.py": "pipelines/test_case.py",
     # Text that commands print, tested through the commands.
     "pipelines/config.py": "pipelines/test_cli.py",
     "pipelines/console/printout.py": "pipelines/test_run.py",

@@ -10,21 +10,27 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.helpers.command import in_process
 from tests.helpers.jpeg_slides import JpegKind, write_slide
-from tests.helpers.odd_slides import JPEG, OME, write_levels
+from tests.helpers.odd_slides import CENTIMETRE, JPEG, OME, write_levels
+from tests.helpers.runs import SMALL_PICTURES
 from wsi_necrosis.analysis import analyse
+from wsi_necrosis.errors import UsageError
 from wsi_necrosis.pipelines.info import info
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import phantom_tiles
+from wsi_necrosis.slides.slide import open_slide
 
 SETTINGS = load_settings(
-    overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.01", "cluster.workers=1"]
+    overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.01", "cluster.workers=1", SMALL_PICTURES]
 )
 TISSUE = phantom_tiles("viable", 512, 1, np.random.default_rng(1))[0]
 
 
 def measured(path: Path, **options: Any) -> dict[str, Any]:
-    return dict(analyse(path, path.with_suffix(".out"), SETTINGS, **options).result)
+    result = dict(analyse(path, path.with_suffix(".out"), SETTINGS, **options).result)
+    assert "export_failed" not in {each["code"] for each in result["warnings"]}
+    return result
 
 
 def in_glass(fill: int) -> np.ndarray:
@@ -48,23 +54,33 @@ def test_black_that_was_not_scanned_changes_nothing_else(tmp_path: Path) -> None
     assert sum(black["ledger"]["px"].values()) == black["ledger"]["total_px"]
 
 
-def test_tiles_that_are_not_stored_stand_in_the_ledger(tmp_path: Path) -> None:
-    top, path = in_glass(255), tmp_path / "a.ome.tiff"
+@pytest.mark.parametrize("kind", ["ome-tiff", "jpeg", "deflate"])
+def test_tiles_that_are_not_stored_stand_in_the_ledger_and_change_nothing_else(
+    tmp_path: Path, kind: str
+) -> None:
+    top = in_glass(243)
     tiles = [
         top[row : row + 256, col : col + 256] for row in range(0, 1536, 256) for col in range(0, 1536, 256)
     ]
-    stored = (None if at and (tile == 255).all() else tile for at, tile in enumerate(tiles))
-    tifffile.imwrite(
-        path,
-        stored,
-        shape=top.shape,
-        dtype=np.uint8,
-        ome=True,
-        **(JPEG | {"tile": (256, 256), "metadata": OME}),
+    options: dict[str, object] = JPEG | CENTIMETRE | {"tile": (256, 256)}
+    options |= {"ome-tiff": {"ome": True, "metadata": OME}, "deflate": {"compression": "deflate"}}.get(
+        kind, {}
     )
-    result = measured(path)
-    assert result["ledger"]["px"]["not_scanned"] == 19 * 32**2
-    assert result["status"] == "scored"
+    found = []
+    for name in ("whole", "sparse"):
+        path = tmp_path / f"{name}.{'ome.tiff' if kind == 'ome-tiff' else 'tiff'}"
+        stored = (
+            None if name == "sparse" and at and (tile == 243).all() else tile for at, tile in enumerate(tiles)
+        )
+        tifffile.imwrite(path, stored, shape=top.shape, dtype=np.uint8, **options)
+        found.append(measured(path))
+    whole, sparse = found
+    assert whole["ledger"]["px"]["not_scanned"] == 0
+    # OpenSlide's bounds of a sparse TIFF end with the last tile that is stored
+    assert sparse["ledger"]["px"]["not_scanned"] == (7 if kind == "jpeg" else 31) * 32**2
+    assert whole["status"] == sparse["status"] == "scored"
+    assert sparse["percent_viable_soft"] == pytest.approx(whole["percent_viable_soft"], rel=0.02)
+    assert sparse["mask_mm2"]["tissue"] == pytest.approx(whole["mask_mm2"]["tissue"], rel=0.02)
 
 
 def test_a_scene_is_chosen_and_the_rest_is_named(tmp_path: Path) -> None:
@@ -77,6 +93,41 @@ def test_a_scene_is_chosen_and_the_rest_is_named(tmp_path: Path) -> None:
     assert len(chosen["provenance"]["slide"]["scenes"]) == 2
     assert "scenes_left_out" in {each["code"] for each in chosen["warnings"]}
     assert "2: large" in info(path, None, "small")
+
+
+def test_numbers_of_scenes_come_before_names_and_a_name_of_two_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tiff"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for name, side in (("2", 64), ("piece", 128), ("piece", 192)):
+            tiff.write(np.zeros((side, side, 3), np.uint8), **(JPEG | {"metadata": OME | {"Name": name}}))
+    for scene, side in (("2", 128), ("1", 64), (3, 192)):
+        with open_slide(path, scene=scene) as slide:
+            assert slide.dimensions == (side, side)
+    with pytest.raises(UsageError, match="2 scenes of the name 'piece'; give the number of one"):
+        open_slide(path, scene="piece")
+    with pytest.raises(UsageError, match="no scene 'other'; it has 1: 2; 2: piece"):
+        open_slide(path, scene="other")
+
+
+def test_a_batch_measures_scenes_by_the_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tiff"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for name, height in (("left", 1024), ("right", 1280)):
+            tiff.write(in_glass(255)[:height], **(JPEG | {"metadata": OME | {"Name": name}}))
+    (tmp_path / "m.csv").write_text(
+        "path,slide_id,scene,mpp_x\na.ome.tiff,A1,left,0.4\na.ome.tiff,A2,2,\na.ome.tiff,A3,5,\n"
+    )
+    out = tmp_path / "out"
+    few = ("--model", "phantom", "--set", "cluster.processes=false", "--workers", "1")
+    assert in_process("batch", str(tmp_path / "m.csv"), "-o", str(out), *few).returncode == 3
+    found = [json.loads((out / "slides" / name / "result.json").read_text()) for name in ("A1", "A2")]
+    slides = [each["provenance"]["slide"] for each in found]
+    assert [(each["scene"], each["size_l0"][1]) for each in slides] == [(1, 1024), (2, 1280)]
+    assert [each["mpp_source"] for each in slides] == [
+        "table m.csv, while the slide states 0.5",
+        "metadata",
+    ]
+    assert "has no scene '5'" in (out / "failures.csv").read_text(encoding="utf-8-sig")
 
 
 def test_a_doubtful_pixel_size_and_colours_are_said(tmp_path: Path) -> None:

@@ -10,11 +10,17 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from wsi_necrosis.dataset.manifest import KEPT
+from wsi_necrosis.export.cases import _row as case_row
+from wsi_necrosis.export.foci import COLUMNS as FOCI_COLUMNS
 from wsi_necrosis.export.summary import _row
 from wsi_necrosis.export.tiles_table import LABELS
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.model.quantity import EndOfScale
 from wsi_necrosis.pipelines.batch.records import COLUMNS
+from wsi_necrosis.pipelines.sensitivity import COLUMNS as SENSITIVITY_COLUMNS
+from wsi_necrosis.quantify.bed import BedShares
+from wsi_necrosis.quantify.case_grades import CaseGrade
+from wsi_necrosis.quantify.cases import CaseInterval, CaseNumber
 from wsi_necrosis.quantify.doubt import Decision, ResultWarning
 from wsi_necrosis.quantify.intervals import Interval
 from wsi_necrosis.quantify.ledger import ABSTAINED_FOR
@@ -48,7 +54,7 @@ def keys(facts: Mapping[str, Any], above: str = "") -> Iterator[str]:
 def test_every_key_of_the_files_is_on_the_page(job: Job) -> None:
     found = {*keys(json.loads((job.folder / "result.json").read_text()))}
     found |= set(json.loads((job.folder / "perf.json").read_text()))
-    for each in (Interval, Decision, EndOfScale, IfAbstained, ResultWarning):
+    for each in (BedShares, Interval, Decision, EndOfScale, IfAbstained, ResultWarning):
         found |= {field.name for field in fields(each)}
     assert len(found) > 100
     assert found - NAMED == set()
@@ -57,8 +63,23 @@ def test_every_key_of_the_files_is_on_the_page(job: Job) -> None:
 def test_every_column_is_on_the_page(job: Job) -> None:
     columns = set(_row(json.loads((job.folder / "result.json").read_text())))
     schema = pq.read_schema(job.folder / "tiles.parquet")
-    columns |= {*schema.names, *(name.decode() for name in schema.metadata), *COLUMNS, *KEPT}
+    columns |= {
+        *schema.names,
+        *(name.decode() for name in schema.metadata),
+        *COLUMNS,
+        *KEPT,
+        *FOCI_COLUMNS,
+        *SENSITIVITY_COLUMNS,
+    }
     assert columns - NAMED == set()
+
+
+def test_every_key_of_cases_is_on_the_page() -> None:
+    number = CaseNumber(source="model", policy="tumour", estimator="soft", definition={})
+    found = {name for name, _ in case_row("1", number.to_dict(), []) if not name.endswith("_mm2")}
+    found |= {field.name for each in (CaseNumber, CaseGrade) for field in fields(each)}
+    found |= {field.name for field in fields(CaseInterval)} - {"draws"}
+    assert found - NAMED == set()
 
 
 def test_every_file_and_word_is_on_the_page() -> None:
@@ -68,5 +89,6 @@ def test_every_file_and_word_is_on_the_page() -> None:
 
 
 def test_every_measurement_is_on_the_page(job: Job) -> None:
-    regions = json.loads((job.folder / "regions.geojson").read_text())["features"]
-    assert {name for each in regions for name in each["properties"]["measurements"]} - NAMED == set()
+    files = (job.folder / name for name in ("regions.geojson", "foci.geojson"))
+    found = [each for file in files for each in json.loads(file.read_text())["features"]]
+    assert {name for each in found for name in each["properties"]["measurements"]} - NAMED == set()

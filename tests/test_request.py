@@ -3,12 +3,13 @@ from pathlib import Path
 
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.request import Request, folder_in_work, working_on
+from wsi_necrosis.slides.info import GivenMpp
 
 
 def test_a_request_is_named_by_its_file_or_its_id() -> None:
     assert Request("a/slide.svs", "out").name == "slide.svs"
     request = Request("a/slide.svs", "out", "S1", 0.5, manifest={"case": "1"})
-    assert (request.name, request.mpp, request.folder) == ("S1", Mpp(0.5, 0.5), Path("out"))
+    assert (request.name, request.mpp, request.folder) == ("S1", GivenMpp(Mpp(0.5, 0.5)), Path("out"))
     assert hash(request) == hash(Request("a/slide.svs", "out", "S1", 0.5))
 
 

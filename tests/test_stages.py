@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.annotations import feature, geojson, square
 from tests.helpers.command import in_process
 from tests.helpers.models import save_model_with_ood_limit
-from tests.helpers.runs import MIN_TUMOUR, run
+from tests.helpers.runs import MIN_TUMOUR, PHANTOM, SMALL_PICTURES, run
 from wsi_necrosis import stages
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import ResultsDifferError
@@ -51,6 +52,7 @@ SETTINGS = [
     ("quantify.not_evaluable_top_prob=0.99", MEASURED_AND_EXPORTED),
     ("quantify.estimator=soft", MEASURED_AND_EXPORTED),
     ("quantify.seed=1", MEASURED_AND_EXPORTED),
+    ("quantify.policy=tumour_bed quantify.min_focus_mm2=0.1", MEASURED_AND_EXPORTED),
     ("quantify.bootstrap_draws=100", MEASURED_AND_EXPORTED),
     ("export.overlay_opacity=0.9", MEASURED_AND_EXPORTED),
     ("export.overlay_px=128", MEASURED_AND_EXPORTED),
@@ -130,7 +132,7 @@ def test_a_setting_of_the_scores_is_refused(slide: Path, folder: Path, change: s
 
 
 def other_pixel_size(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
-    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
+    settings = load_settings(overrides=PHANTOM)
     return analyse(slide, folder, settings, mpp=0.51, overwrite=overwrite)
 
 
@@ -145,9 +147,16 @@ def other_slide(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
     return run(other, folder, overwrite=overwrite)
 
 
+def outlined(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
+    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR])
+    roi = geojson(folder.parent / "roi.geojson", [feature(None, square(0, 0, 1000, 900))])
+    return analyse(slide, folder, settings, overwrite=overwrite, roi=roi)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        (outlined, "regions: None -> {'roi': "),
         (other_pixel_size, "slide.mpp_x: 0.5 -> 0.51"),
         (other_model, "model.fingerprint: "),
         (other_slide, "another slide of this name"),
@@ -260,6 +269,18 @@ def test_options_of_the_screen_redo_nothing(
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "slides" / slide.name))
     before = times(folder)
-    command = ["run", str(slide), "-o", str(tmp_path), "--model", "phantom", "--set", MIN_TUMOUR, *options]
+    command = [
+        "run",
+        str(slide),
+        "-o",
+        str(tmp_path),
+        "--model",
+        "phantom",
+        "--set",
+        MIN_TUMOUR,
+        "--set",
+        SMALL_PICTURES,
+        *options,
+    ]
     assert in_process(*command).returncode == 0
     assert redone(folder, before, measured) == NOTHING

@@ -21,7 +21,6 @@ from wsi_necrosis.errors import (
     WsiNecrosisError,
 )
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.inference.plan import make_plan
 from wsi_necrosis.inference.pool import WorkerPool
 from wsi_necrosis.inference.stats import WorkerStats
 from wsi_necrosis.inference.watcher import QuietWatcher, Watcher
@@ -29,14 +28,14 @@ from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request
 from wsi_necrosis.settings.run import Settings, load_settings
 from wsi_necrosis.slides.slide import open_slide
-from wsi_necrosis.stages import Prepared, Scored, finish, finished_result, prepare, score
+from wsi_necrosis.stages import Prepared, Scored, finish, finished_result, plan_of, prepare, score
 
 LOOK_AGAIN_S = 2.0  # after slides that another process works on
 STAGES = 3  # of a slide, and slides under way at a time: one is prepared, one scored, one finished
 log = logging.getLogger(__name__)
 
 
-def analyse(
+def analyse(  # noqa: PLR0913  # options, each given by its name
     slide: str | Path,
     out: str | Path,
     settings: Settings | None = None,
@@ -46,6 +45,8 @@ def analyse(
     slide_id: str = "",
     overwrite: bool = False,
     scene: str | int | None = None,
+    roi: str | Path | None = None,
+    tissue: str | Path | None = None,
 ) -> SlideReport:
     """Measure percent viable tumour on a slide: find tissue, score tiles, measure, and write every result.
 
@@ -72,6 +73,9 @@ def analyse(
         Replace results that were made from other inputs; those made from the same inputs are kept, finished or not.
     scene : str or int, optional
         Number (from 1) or name of the image to measure, where a file holds several; by default the largest.
+    roi, tissue : str or Path, optional
+        GeoJSON of the region of interest, outside which nothing is measured, and of the tissue, in place of what is
+        found.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def analyse(
     (3, 4)
     """
     settings = settings or load_settings()
-    request = Request(slide, out, slide_id, mpp, overwrite=overwrite, scene=scene)
+    request = Request(slide, out, slide_id, mpp, overwrite=overwrite, scene=scene, roi=roi, tissue=tissue)
     with WorkerPool(settings.cluster) as pool:
         prepared = prepare(request, settings, pool, WorkerStats())
         return finish(score(prepared, settings, watcher or QuietWatcher(), pool), settings)
@@ -192,7 +196,7 @@ def finished_report(request: Request, settings: Settings) -> SlideReport | None:
         The folder holds scores made from other inputs.
     """
     with open_slide(request.slide, request.mpp, scene=request.scene) as slide:
-        plan = make_plan(slide, settings)
+        plan = plan_of(slide, request, settings)
     result = finished_result(request, plan)
     return None if result is None else SlideReport(request.folder, result, settings)
 

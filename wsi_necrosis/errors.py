@@ -27,6 +27,10 @@ class SlideChangedError(SlideError):
     """A slide's files changed while they were scored; nothing was published."""
 
 
+class GoneError(SlideError):
+    """A slide that is shown was moved, deleted or changed meanwhile."""
+
+
 class FailedBlocksError(SlideError):
     """Blocks of a slide failed, for reasons that may pass; the others are kept, and the next run tries these.
 

@@ -12,6 +12,7 @@ from typing import SupportsFloat
 
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.names import safe_name
+from wsi_necrosis.slides.info import GivenMpp
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 # A thread that prepares a slide while another is scored logs for its own slide: handlers ask for it here.
@@ -30,16 +31,19 @@ class Request:
         Folder of the slide's results.
     slide_id : str
         The slide's name in tables, by default the file's name.
-    mpp : float, Mpp or None
-        Size of a level-0 pixel in um, instead of what the file says.
+    mpp : float, Mpp, GivenMpp or None
+        Size of a level-0 pixel in um, instead of what the file says; `GivenMpp` also says what gives it.
     overwrite : bool
         Replace results that were made from other inputs; those made from the same inputs are kept, finished or not.
     manifest : mapping of str to str
         What a manifest says of the slide (case, block, role and so on); kept in `result.json`.
     with_path : bool
-        Whether results say where the slide lies.
+        Whether results say where the slide lies, and how the file calls its scenes.
     scene : str, int or None
         Number (from 1) or name of the image to measure, where a file holds several; by default the largest.
+    roi, tissue : str, Path or None
+        GeoJSON of the region of interest, outside which nothing is measured, and of the tissue, in place of what the
+        program finds.
 
     Examples
     --------
@@ -51,31 +55,36 @@ class Request:
     slide: Path
     folder: Path
     slide_id: str
-    mpp: Mpp | None
+    mpp: GivenMpp | None
     overwrite: bool
     manifest: Mapping[str, str] = field(hash=False)
     with_path: bool
     scene: str | int | None
+    roi: Path | None
+    tissue: Path | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # options, each given by its name
         self,
         slide: str | Path,
         folder: str | Path,
         slide_id: str = "",
-        mpp: SupportsFloat | Mpp | None = None,
+        mpp: SupportsFloat | Mpp | GivenMpp | None = None,
         *,
         overwrite: bool = False,
         manifest: Mapping[str, str] = NOTHING,
         with_path: bool = True,
         scene: str | int | None = None,
+        roi: str | Path | None = None,
+        tissue: str | Path | None = None,
     ) -> None:
         facts: dict[str, object] = {
             "slide": Path(slide),
             "folder": Path(folder),
             "slide_id": slide_id,
-            "mpp": Mpp.of(mpp),
+            "mpp": GivenMpp.of(mpp),
         }
         facts |= {"overwrite": overwrite, "manifest": manifest, "with_path": with_path, "scene": scene}
+        facts |= {"roi": roi and Path(roi), "tissue": tissue and Path(tissue)}
         for name, value in facts.items():
             object.__setattr__(self, name, value)  # the class is frozen
 

@@ -26,7 +26,7 @@ from wsi_necrosis.scores.slide_folder import PERF, RESULT, SlideFolder
 from wsi_necrosis.scores.work_folder import begin, lease_of, publish, require_inputs, tidy
 from wsi_necrosis.settings.run import Settings
 from wsi_necrosis.slides.overview import read_overview, read_picture
-from wsi_necrosis.slides.slide import open_slide
+from wsi_necrosis.slides.slide import Slide, open_slide
 from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.tiling.grid import cell_pixels
 from wsi_necrosis.tiling.mask import Tissue
@@ -79,6 +79,23 @@ def finished_result(request: Request, plan: Plan) -> dict[str, Any] | None:
     return result if result is not None and result.get("manifest", {}) == request.manifest else None
 
 
+def plan_of(slide: Slide, request: Request, settings: Settings) -> Plan:
+    """The plan of a request, with what a person outlined.
+
+    Raises
+    ------
+    PixelSizeError, SettingsError, ModelError, UsageError
+        Slide, model, settings, backend and outlines do not fit together.
+    """
+    if request.roi is None and request.tissue is None:
+        return make_plan(slide, settings)
+    from wsi_necrosis.dataset.regions import (
+        read_regions,
+    )  # imports shapely, which few runs need at this point
+
+    return make_plan(slide, settings, read_regions(request.roi, request.tissue, slide.info))
+
+
 def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: WorkerStats) -> Prepared:
     """Open a slide, check all that can be checked, and find its tissue unless its results are up to date.
 
@@ -92,14 +109,16 @@ def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Worke
     with slide, working_on(request):
         with stats.stage("plan"):
             files = SourceFiles.of(slide.info.files)
-            plan = make_plan(slide, settings)
+            plan = plan_of(slide, request, settings)
             if finished_result(request, plan) is not None:
                 return Prepared(request, files, plan, stats)
         SlideFolder(request.folder).require_own()
         claimed_elsewhere = claimed_by(request.folder, lease_of(settings.claims))
         if claimed_elsewhere is not None:
             raise claimed_elsewhere
-        from wsi_necrosis.tiling.tissue import find_tissue  # imports scipy, not needed for up-to-date results
+        # imports scipy and shapely, not needed for up-to-date results
+        from wsi_necrosis.tiling.regions import with_regions
+        from wsi_necrosis.tiling.tissue import find_tissue
 
         if "annotation_store" in settings.export.formats:
             from wsi_necrosis.export.annotation_store import (
@@ -114,7 +133,7 @@ def prepare(request: Request, settings: Settings, pool: WorkerPool, stats: Worke
         pool.require_scheduler()
         with stats.stage("tissue"):
             overview = read_overview(slide, settings.tissue.mpp_um)
-            mask = find_tissue(overview, settings.tissue)
+            mask = with_regions(find_tissue(overview, settings.tissue), plan.regions)
         with stats.stage("picture"):
             tissue = Tissue(overview, mask, read_picture(slide, overview, settings.export.overlay_px))
     return Prepared(request, files, plan, stats, tissue)

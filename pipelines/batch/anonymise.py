@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,10 @@ class Anonymiser:
         by_code: dict[str, BatchSlide] = {}
         skipped = list(given.skipped)
         for slide in given.slides:
-            code = self.code(_content(slide))
+            content, scenes = _content(slide)
+            code = self.code(content if slide.scene is None else f"{content} {slide.scene}")
+            for name in scenes:
+                self.hide(name, "a scene")
             self._codes |= dict.fromkeys(_names_of(slide), code)
             self._hide_path(slide.path, code)
             if code in by_code:
@@ -146,7 +149,8 @@ class Anonymiser:
             *NAMED
         }
         facts = {name: value if name in kept else self.code(value) for name, value in slide.facts.items()}
-        return replace(slide, name=code, facts=facts, is_anonymous=True)
+        mpp = slide.mpp and replace(slide.mpp, by=slide.mpp.by.split()[0])  # without the name of a table
+        return replace(slide, name=code, facts=facts, mpp=mpp, is_anonymous=True)
 
     def _write_table(self, slides: Iterable[tuple[str, BatchSlide]]) -> None:
         rows = {row["code"]: row for row in self._rows()}
@@ -169,17 +173,18 @@ class Anonymiser:
         return rows
 
 
-def _content(slide: BatchSlide) -> str:
-    """Fingerprint of a slide's content; of a file that cannot be opened that of the file, else its path."""
+def _content(slide: BatchSlide) -> tuple[str, Sequence[str]]:
+    """Fingerprint of a slide's content (of a file that cannot be opened that of the file, else its path); scenes."""
+    scenes: Sequence[str] = ()
     try:
         with open_slide(slide.path) as opened:
-            files = opened.info.files
+            files, scenes = opened.info.files, opened.info.scene_names
     except WsiNecrosisError:
         files = (slide.path,)
     try:
-        return slide_fingerprint(files)
+        return slide_fingerprint(files), scenes
     except WsiNecrosisError:
-        return str(slide.path)
+        return str(slide.path), scenes
 
 
 def _names_of(slide: BatchSlide) -> list[str]:

@@ -19,7 +19,7 @@ from wsi_necrosis.files import require_writable
 from wsi_necrosis.model.loading import choose_backend
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.request import Request, working_on
-from wsi_necrosis.scores.slide_folder import SLIDES, SlideFolder
+from wsi_necrosis.scores.slide_folder import RUNS, SLIDES, SlideFolder
 from wsi_necrosis.scores.work_folder import lease_of, tidy
 from wsi_necrosis.settings.run import Settings
 
@@ -29,7 +29,7 @@ from ..console.locked import ending_when_locked
 from ..console.signals import interruptible
 from .anonymise import Anonymiser
 from .inputs import BatchSlide, Gathered, Where, gather
-from .records import FAILED, FAILURES, FINISHED, INTERRUPTED, RUNS, RunRecord, failures_of
+from .records import FAILED, FAILURES, FINISHED, INTERRUPTED, RunRecord, failures_of
 
 ALL_DONE, SOME_FAILED, NONE_SUCCEEDED = 0, 3, 4  # exit codes
 SHOWN = 20
@@ -133,7 +133,8 @@ def _anonymiser(key: Path, named: Sequence[str], settings: Settings, options: Op
     """Codes for slides, and texts without any path that the command names."""
     table, model = options.where.mpp_table, settings.model.name
     own_model = [model] if Path(model).exists() else []  # and no shipped one
-    paths: list[str | Path] = [*named, *own_model, *([] if table is None else [table])]
+    given = (table, options.where.roi, options.where.tissue)
+    paths: list[str | Path] = [*named, *own_model, *(each for each in given if each is not None)]
     made = Anonymiser(key, options.out, map(Path, paths))
     for name in own_model:
         made.hide(name, "a model")
@@ -209,7 +210,8 @@ def request_of(slide: BatchSlide, options: Options) -> Request:
     folder = options.out / SLIDES / slide.name
     return Request(
         slide.path, folder, slide.name, slide.mpp,
-        overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous,
+        overwrite=options.overwrite, manifest=slide.facts, with_path=not slide.is_anonymous, scene=slide.scene,
+        roi=slide.roi, tissue=slide.tissue,
     )  # fmt: skip
 
 

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from wsi_necrosis.dataset.faults import listed
 from wsi_necrosis.dataset.manifest import ManifestSlide, read_manifest, read_mpp_table
+from wsi_necrosis.dataset.regions import outlines_of
 from wsi_necrosis.errors import UsageError, WsiNecrosisError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.names import printable, safe_name
 from wsi_necrosis.scores.slide_folder import PERF, RESULT
 from wsi_necrosis.slides.finding import Skipped, find_slides
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
+from wsi_necrosis.slides.info import GivenMpp
 from wsi_necrosis.slides.tiatoolbox_reader import is_zarr
 
 MANIFEST_SUFFIX = ".csv"
@@ -31,19 +34,26 @@ class BatchSlide:
         Its file, absolute.
     name : str
         Its name in tables, and the path of its results below `slides`.
-    mpp : Mpp or None
-        Size of a level-0 pixel, instead of what the file says.
+    mpp : GivenMpp or None
+        Size of a level-0 pixel, instead of what the file says, and the option or table that gives it.
+    scene : str or None
+        Number or name of the image to measure, where the file holds several; None takes the largest.
     facts : mapping of str to str
         What a manifest says of it.
     is_anonymous : bool
         Whether its path stays out of all that is written.
+    roi, tissue : Path or None
+        GeoJSON of its region of interest, and of its tissue.
     """
 
     path: Path
     name: str
-    mpp: Mpp | None = None
+    mpp: GivenMpp | None = None
+    scene: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     is_anonymous: bool = False
+    roi: Path | None = None
+    tissue: Path | None = None
 
     @property
     def shown_path(self) -> str:
@@ -53,12 +63,15 @@ class BatchSlide:
 
 @dataclass(frozen=True)
 class Where:
-    """How slides are looked for in folders, and their pixel size where it is given."""
+    """How slides are looked for in folders, and their pixel size, scene and outlines where these are given."""
 
     pattern: str | None = None
     recursive: bool = False
     mpp: Mpp | None = None
     mpp_table: Path | None = None
+    scene: str | None = None
+    roi: Path | None = None
+    tissue: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +99,11 @@ def gather(named: Sequence[str], where: Where) -> Gathered:
         There is no slide, two have one name, or a table is at fault.
     """
     skipped: list[Skipped] = []
+    notes: list[str] = []
     if len(named) == 1 and named[0].lower().endswith(MANIFEST_SUFFIX):
-        slides = [_of_row(row) for row in read_manifest(Path(named[0]))]
+        rows, unknown = read_manifest(Path(named[0]))
+        slides = [_of_row(row, Path(named[0])) for row in rows]
+        notes += [f"{named[0]} has columns that are not used: {listed(unknown)}"] if unknown else []
     else:
         slides = [slide for each in named for slide in _of_name(each, where, skipped)]
     if not slides:
@@ -96,11 +112,19 @@ def gather(named: Sequence[str], where: Where) -> Gathered:
         raise UsageError(f"no slide in {', '.join(named)}{reasons}; name slides by --pattern{hint}")
     _require_names_of_their_own(slides)
     slides, unused = _with_pixel_sizes(slides, where)
-    return Gathered(tuple(slides), tuple(skipped), (*unused, *_equal_content(slides)))
+    slides = [replace(slide, scene=slide.scene or where.scene) for slide in slides]
+    slides = _with_outlines(slides, where)
+    return Gathered(tuple(slides), tuple(skipped), (*notes, *unused, *_equal_content(slides)))
 
 
-def _of_row(row: ManifestSlide) -> BatchSlide:
-    return BatchSlide(row.path.absolute(), safe_name(row.slide_id or row.path.name), row.mpp, row.facts)
+def _of_row(row: ManifestSlide, manifest: Path) -> BatchSlide:
+    name = safe_name(row.slide_id or row.path.name)
+    return BatchSlide(row.path.absolute(), name, _given(row.mpp, manifest), row.scene, row.facts)
+
+
+def _given(mpp: Mpp | None, table: Path | None) -> GivenMpp | None:
+    """A pixel size that a table gives."""
+    return None if mpp is None or table is None else GivenMpp(mpp, f"table {printable(table.name)}")
 
 
 def _of_name(named: str, where: Where, skipped: list[Skipped]) -> Iterator[BatchSlide]:
@@ -152,11 +176,41 @@ def _with_pixel_sizes(slides: Sequence[BatchSlide], where: Where) -> tuple[list[
     for slide in slides:
         key = _key(slide, sizes, where.mpp_table)
         used.add(key)
-        found.append(replace(slide, mpp=slide.mpp or sizes.get(key, where.mpp)))
+        given = slide.mpp or _given(sizes.get(key), where.mpp_table) or GivenMpp.of(where.mpp)
+        found.append(replace(slide, mpp=given))
     unused = sorted(sizes.keys() - used)
     more = " and others" if len(unused) > SHOWN else ""
     said = f"{where.mpp_table} names slides that are not in this batch: {', '.join(unused[:SHOWN])}{more}"
     return found, [said] if unused else []
+
+
+def _with_outlines(slides: Sequence[BatchSlide], where: Where) -> list[BatchSlide]:
+    """Slides with their regions of interest and their tissue, where these are given."""
+    rois, tissues = (_outlines(slides, getattr(where, option), option) for option in ("roi", "tissue"))
+    return [
+        replace(slide, roi=roi, tissue=tissue)
+        for slide, roi, tissue in zip(slides, rois, tissues, strict=True)
+    ]
+
+
+def _outlines(slides: Sequence[BatchSlide], given: Path | None, option: str) -> Sequence[Path | None]:
+    """The file of each slide: the one that is given for one slide, else one of a folder; None where none is given."""
+    if given is None:
+        return [None] * len(slides)
+    if not given.is_dir():
+        if len(slides) == 1:
+            return [given]
+        raise UsageError(
+            f"--{option} {given} is not a folder; of {len(slides)} slides give one with a file for each"
+        )
+    found = [outlines_of(given, slide.name) for slide in slides]
+    without = [slide.name for slide, path in zip(slides, found, strict=True) if path is None]
+    if without:
+        raise UsageError(
+            f"--{option} {given} holds no outlines of {', '.join(without[:SHOWN])}; name each file as its slide, "
+            "ending in .geojson"
+        )
+    return found
 
 
 def _key(slide: BatchSlide, sizes: Mapping[str, Mpp], table: Path | None) -> str:
@@ -172,10 +226,10 @@ def _key(slide: BatchSlide, sizes: Mapping[str, Mpp], table: Path | None) -> str
 def _equal_content(slides: Iterable[BatchSlide]) -> list[str]:
     """A sentence for each two slides of the same content; only files of one size are read for it."""
     by_size: dict[int, list[Path]] = defaultdict(list)
-    for slide in slides:
-        size = slide.path.stat().st_size if slide.path.is_file() else 0
+    for path in dict.fromkeys(slide.path for slide in slides):  # scenes of one file are no copies
+        size = path.stat().st_size if path.is_file() else 0
         if size:
-            by_size[size].append(slide.path)
+            by_size[size].append(path)
     by_content: dict[str, list[Path]] = defaultdict(list)
     for paths in by_size.values():
         for path in paths if len(paths) > 1 else []:

@@ -65,7 +65,7 @@ def preview_batch(
         facts = SlidePreview(slide.name, str(slide.path))
         try:
             done = is_finished(request_of(slide, options), chosen)
-            found = preview(slide.path, settings, slide.mpp)
+            found = preview(request_of(slide, options), settings)
         except WsiNecrosisError as error:
             facts = SlidePreview(slide.name, str(slide.path), problem=str(error))
         else:

@@ -18,11 +18,11 @@ from wsi_necrosis.files import remove_leftovers, write_json
 from wsi_necrosis.names import printable
 from wsi_necrosis.provenance import versions
 from wsi_necrosis.report.slide_report import SlideReport
-from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
+from wsi_necrosis.scores.slide_folder import RESULT, RUNS, SLIDES
 
 from .inputs import BatchSlide, Gathered
 
-RUNS, RUN, FAILURES = "runs", "run.json", "failures.csv"
+RUN, FAILURES = "run.json", "failures.csv"
 COLUMNS = ("slide", "path", "stage", "error", "message", "way_out")
 EXPORT = "export"  # stage of a failure that leaves the slide's score whole
 RUNNING, FINISHED, INTERRUPTED = "running", "finished", "interrupted"
@@ -89,6 +89,7 @@ class RunRecord:
             ],
             "warnings": list(map(printable, gathered.warnings)),
         }
+        self._asked = {slide.name: dict(slide.facts) for slide in gathered.slides}
         self._slides: dict[str, dict[str, Any]] = {}
         self._next_s = 0.0
 
@@ -150,7 +151,9 @@ class RunRecord:
             "ended": None if state == RUNNING else now(),
             "counts": {"slides": self.total, **known, "up_to_date": up_to_date},
         }
-        write_json(self.out / RUNS / f"{self.run_id}.json", {**facts, "slides": self._slides})
+        write_json(
+            self.out / RUNS / f"{self.run_id}.json", {**facts, "asked": self._asked, "slides": self._slides}
+        )
         write_json(self.out / RUN, facts)
         write_failures(self.out)
         took_s = time.monotonic() - began_s

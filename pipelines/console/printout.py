@@ -44,6 +44,7 @@ def _headline(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("percent viable", _percent(result)),
         *necrosis,
+        *_second(result),
         ("interval", interval_text(result)),
         ("limit of blank", result["limit_of_blank_text"]),
         ("limit of full", result["limit_of_full_text"]),
@@ -55,7 +56,16 @@ def _percent(result: Mapping[str, Any]) -> str:
     percent, how = result["percent_viable"], estimators_text(result)
     if result["finding"]:
         return f"{percent_text(result)}; reads {percent:.1f} % ({how})"
-    return f"{percent:.1f} % of tumour ({how})"
+    bed = result["bed"]
+    if bed is None:
+        return f"{percent:.1f} % of tumour ({how})"
+    return f"{percent:.1f} % of the tumour bed, other tissue {bed['percent_non_tumour']:.1f} % ({how})"
+
+
+def _second(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Percent viable without small foci, where it is asked for."""
+    second = result["percent_viable_without_small_foci"]
+    return [] if second is None else [("large foci alone", f"{second:.1f} %")]
 
 
 def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -65,11 +75,18 @@ def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             "tumour",
             f"{result['tumour_mm2']:.2f} mm2: viable {area['viable']:.2f}, non-viable {area['non_viable']:.2f}",
         ),
+        ("viable foci", f"{result['n_foci']}, the largest {result['largest_focus_mm']:.2f} mm"),
         ("non-tumour", f"{area['non_tumour']:.2f} mm2"),
         ("abstained", _abstained(result)),
-        ("not measured", f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"),
+        ("not measured", _not_measured(mm2)),
         ("tiles", f"{result['n_tiles']}"),
+        ("denominator", result["definition"]["denominator"]),
     ]
+
+
+def _not_measured(mm2: Mapping[str, float]) -> str:
+    said = f"unreadable {mm2['unreadable']:.2f} mm2, background {mm2['background']:.2f} mm2"
+    return f"{said}, not scanned {mm2['not_scanned']:.2f} mm2" if mm2["not_scanned"] else said
 
 
 def _abstained(result: Mapping[str, Any]) -> str:

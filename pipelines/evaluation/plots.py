@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from wsi_necrosis.classes import NON_TUMOUR, NON_VIABLE, TUMOUR_CLASSES, VIABLE
 from wsi_necrosis.metrics.curves import Reliability
 
-from .canvas import BLUE, GREY, ORANGE, PALE, picture
+from ..canvas import BLUE, GREY, ORANGE, PALE, picture
 
 SHARES = 25  # bars over gate weights from 0 to 1
 DARKER = 0.62  # of the palette's green, which is too pale for a line on white

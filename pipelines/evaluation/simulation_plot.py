@@ -8,7 +8,7 @@ from typing import Any
 
 from wsi_necrosis.model.quantity import EstimatorFigures, Quantity
 
-from .canvas import BLUE, GREY, ORANGE, PALE, picture
+from ..canvas import BLUE, GREY, ORANGE, PALE, picture
 
 COLOURS = (BLUE, ORANGE, "#1b7f5c", "#7a3b8f", "#8a6d00", "#a3324b")
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -16,6 +16,7 @@ import tifffile
 import zarr
 from PIL import Image
 
+from tests.helpers.runs import PHANTOM
 from wsi_necrosis.analysis import analyse
 from wsi_necrosis.errors import PixelSizeError, ReadError, SlideError
 from wsi_necrosis.geometry import Box, Mpp
@@ -372,7 +373,7 @@ def test_a_run_measures_the_phantom_in_each_format(stored, phantom, tmp_path):
     pixels, truth = phantom
     path = tmp_path / stored[1].name
     stored[1].write(path, pixels)
-    settings = load_settings(overrides=["model.name=phantom", "quantify.min_tumour_mm2=0.1"])
+    settings = load_settings(overrides=PHANTOM)
     result = analyse(path, tmp_path / "out", settings).result
     assert result["percent_viable"] == pytest.approx(truth.percent_viable, abs=2)
     assert result["ledger"]["mm2"]["viable_by_class"] == pytest.approx(truth.area_mm2["viable"], rel=0.05)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.slides.info import GivenMpp, SlideInfo
 from wsi_necrosis.slides.stored_levels import Region
 
 LOST = Box(20, 10, 3, 3)
@@ -53,7 +53,7 @@ def made_up_slides(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Open any file as a slide of 60 x 50 pixels whose bounds begin at (10, 5)."""
 
     def install(stated: Mpp | None) -> None:
-        def opened(path: Path, given: Mpp | None = None) -> MadeUpSlide:
+        def opened(path: Path, given: GivenMpp | None = None) -> MadeUpSlide:
             return MadeUpSlide(
                 SlideInfo(
                     path=path,
@@ -65,7 +65,7 @@ def made_up_slides(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                     bounds_l0=(10, 5),
                     downsamples=(1.0,),
                     levels=((60, 50),),
-                    mpp=given or stated,
+                    mpp=given.mpp if given else stated,
                     mpp_source="metadata" if given or stated else "unknown",
                     objective=None,
                 )

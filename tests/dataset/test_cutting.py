@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.annotations import Ring, feature, geojson, square
+from tests.helpers.odd_slides import write_levels
 from tests.helpers.tile_folders import table, tile
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field
@@ -194,3 +195,19 @@ def test_a_real_slide_is_cut_to_the_crops_of_a_model(data_dir: Path, tmp_path: P
     assert apart.mean() < 0.5  # JPEG tiles are decoded at half their size
     crop = cut_crops(replace(tile("a", "A"), path=chosen.path, mpp=chosen.mpp or 0), crops)
     np.testing.assert_array_equal(crop, pixels(chosen.path)[None])
+
+
+@pytest.mark.parametrize("glass", [243, 60], ids=["in glass", "dark all over"])
+def test_black_that_was_not_scanned_is_white_as_in_scoring(tmp_path: Path, glass: int) -> None:
+    """Tissue with black fill beside it; where nothing of the slide is bright, black is no fill."""
+    rgb = np.full((1024, 1024, 3), glass, np.uint8)
+    rgb[:512, :512] = (214, 150, 190) if glass > 200 else (60, 50, 60)
+    rgb[:, 300:512] = 0
+    write_levels(tmp_path / "a.tiff", [rgb])
+    geojson(tmp_path / "a.geojson", [feature("Tumor", square(0, 0, 512))])
+    row = {"slide": "a.tiff", "case": "A", "annotations": "a.geojson"}
+    tiles = cut_slides(table(tmp_path / "slides.csv", [row]), tmp_path / "out", Field(256, 1.0), 0.75)
+    (entry,) = read_table(tiles)
+    seen = pixels(entry.path)
+    assert (seen[:, 156:] == (255 if glass > 200 else 0)).all()
+    assert seen[100, 100].tolist() == rgb[200, 200].tolist()

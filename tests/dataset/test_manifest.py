@@ -13,15 +13,18 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_a_path_is_enough_and_is_relative_to_the_manifest(tmp_path: Path) -> None:
-    found = read_manifest(write(tmp_path / "m.csv", "path\na.svs\n/x/b ü.svs\n"))
+    found, unused = read_manifest(write(tmp_path / "m.csv", "path\na.svs\n/x/b ü.svs\n"))
+    assert unused == ()
     assert found == (ManifestSlide(tmp_path / "a.svs"), ManifestSlide(Path("/x/b ü.svs")))
 
 
 def test_all_columns_are_read_from_a_german_spreadsheet(tmp_path: Path) -> None:
-    head = "role;path;slide_id;case;block;slab;slab_row;slab_col;mpp_x;mpp_y;note"
-    (slide,) = read_manifest(write(tmp_path / "m.csv", f"{head}\n slab ;a.svs;S1;C1;B2;3;1;2;0,5;0,25;x\n"))
+    head = "role;path;slide_id;case;block;slab;slab_row;slab_col;mpp_x;mpp_y;scene;note"
+    rows = f"{head}\n slab ;a.svs;S1;C1;B2;3;1;2;0,5;0,25;2;x\n"
+    (slide,), unused = read_manifest(write(tmp_path / "m.csv", rows))
     facts = {"case": "C1", "block": "B2", "role": "slab", "slab": "3", "slab_row": "1", "slab_col": "2"}
-    assert slide == ManifestSlide(tmp_path / "a.svs", "S1", Mpp(0.5, 0.25), facts)
+    assert slide == ManifestSlide(tmp_path / "a.svs", "S1", Mpp(0.5, 0.25), "2", facts)
+    assert unused == ("note",)
 
 
 @pytest.mark.parametrize(

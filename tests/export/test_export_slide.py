@@ -18,7 +18,15 @@ from wsi_necrosis.scores.slide_folder import EXPORTS, FORMATS
 from wsi_necrosis.settings.run import load_settings
 
 DAY = "2026-11-29"
-USUAL = ("tiles.parquet", "heatmap.ome.zarr", "regions.geojson", "thumbnail.png", "overlay.png")
+USUAL = (
+    "tiles.parquet",
+    "heatmap.ome.zarr",
+    "foci.csv",
+    "foci.geojson",
+    "regions.geojson",
+    "thumbnail.png",
+    "overlay.png",
+)
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_the_longest_legend_fits_into_its_place(
 ) -> None:
     slide = made_up(cols=300, rows=200, fill="tissue")
     limit = {"mean": 21.0, "limit": 38.0, "cases": 2}
-    interval = Interval(49.1, 51.3, 0.95, TARGET, METHOD, COVERS, 4.0, 12, 12)
+    interval = Interval(49.1, 51.3, 0.95, TARGET, METHOD, COVERS, False, 4.0, 12, 12)
     result = {
         **slide.result,
         "finding": finding,

@@ -33,6 +33,11 @@ RESULT = {
     "percent_viable": 25.0,
     "percent_necrosis": 75.0,
     "estimator": "by_class",
+    "policy": "tumour",
+    "bed": None,
+    "percent_viable_without_small_foci": None,
+    "n_foci": 3,
+    "largest_focus_mm": 1.25,
     "percent_viable_soft": 37.5,
     "percent_viable_by_class": 25.0,
     "finding": None,
@@ -40,7 +45,7 @@ RESULT = {
     "limit_of_blank": {"mean": 21.0, "limit": 38.0, "cases": 2},
     "limit_of_full": None,
     "decision": {"top_prob": 0.71, "entropy": 0.6},
-    "interval": {"low": 10.0, "high": 40.0},
+    "interval": {"low": 10.0, "high": 40.0, "covers_classifier": True},
     "warnings": [{"code": "undecided", "text": "a, b; c"}, {"code": "ood_tissue", "text": "d"}],
     "provenance": {
         "inputs": {"slide": {"fingerprint": "abc"}},
@@ -87,6 +92,18 @@ def test_a_row_per_result_sorted_and_rebuilt(tmp_path: Path) -> None:
     assert (first["top_prob"], first["entropy"]) == ("0.71", "0.6")
     assert (first["if_abstained_all_non_viable"], first["if_abstained_all_viable"]) == ("24.0", "28.0")
     assert (second["reason"], second["percent_viable"], second["ci_low"]) == ("no_tissue", "", "")
+
+
+def test_an_interval_without_classifier_error_has_columns_of_its_own(tmp_path: Path) -> None:
+    put(tmp_path, "a.svs", interval={"low": 10.0, "high": 40.0, "covers_classifier": False})
+    write_summary(tmp_path)
+    (row,) = rows(tmp_path)
+    assert [row[name] for name in ("ci_low", "ci_high", "sampling_low", "sampling_high")] == [
+        "",
+        "",
+        "10.0",
+        "40.0",
+    ]
 
 
 def test_a_slide_out_of_domain_says_so(tmp_path: Path) -> None:

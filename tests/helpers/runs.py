@@ -16,17 +16,19 @@ from wsi_necrosis.scores.store import ScoreReader
 from wsi_necrosis.settings.run import load_settings
 
 OUTPUTS = {
-    "blocks", "hashes.json", "heatmap.ome.zarr", "overlay.png", "perf.json", "pictures", "regions.geojson",
-    "report.html", "result.json", "scores.zarr", "thumbnail.png", "tiles.parquet", "tissue.zarr",
+    "blocks", "foci.csv", "foci.geojson", "hashes.json", "heatmap.ome.zarr", "overlay.png", "perf.json", "pictures",
+    "regions.geojson", "report.html", "result.json", "scores.zarr", "thumbnail.png", "tiles.parquet", "tissue.zarr",
 }  # fmt: skip
 FILES = OUTPUTS | {"log.txt"}  # written by the command and by `pipelines.run`
 MIN_TUMOUR = "quantify.min_tumour_mm2=0.1"  # the small phantom has 0.6 mm2
+SMALL_PICTURES = "export.overlay_px=512"  # a third of a small slide's time goes into larger ones
+PHANTOM = ("model.name=phantom", MIN_TUMOUR, SMALL_PICTURES)
 WAYS = [["cluster.workers=2"], ["cluster.workers=2", "cluster.processes=true"]]
 
 
 def run(slide: Path, folder: Path, *overrides: str, overwrite: bool = False) -> SlideReport:
     """Measure a slide by the phantom's model unless the overrides name another."""
-    settings = load_settings(overrides=["model.name=phantom", MIN_TUMOUR, *overrides])
+    settings = load_settings(overrides=[*PHANTOM, *overrides])
     return analyse(slide, folder, settings, overwrite=overwrite)
 
 

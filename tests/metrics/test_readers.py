@@ -29,6 +29,9 @@ def test_limits_of_agreement_are_those_of_the_paper() -> None:
     assert limits == pytest.approx((-79.7, 75.5))  # the paper takes 2 sd, of rounded figures
     assert [round(end, 1) for end in found.bias_interval] == [-22.0, 17.8]
     assert found.low_interval[0] < found.low < found.low_interval[1]
+    # the paper's intervals of its limits are 2.12 x 16.3 to either side, of a t and a standard error that it rounds
+    for end, limit in ((found.low_interval, found.low), (found.high_interval, found.high)):
+        assert (limit - end[0], end[1] - limit) == pytest.approx((2.12 * 16.3,) * 2, abs=0.05)
 
 
 def test_the_correlation_of_judges_is_that_of_the_paper() -> None:

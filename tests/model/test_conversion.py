@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.models import save_random_model
-from tests.helpers.runs import MIN_TUMOUR, run, trees_equal
+from tests.helpers.runs import MIN_TUMOUR, SMALL_PICTURES, run, trees_equal
 from tests.helpers.small_checkpoint import edit
 from tests.helpers.without_torch import without_torch
 from wsi_necrosis.errors import MissingExtraError, ModelError
@@ -133,7 +133,13 @@ def test_a_slide_has_the_same_bits_without_torch(tmp_path: Path, kind: str) -> N
     add_network(tmp_path / "model")
     slide = tmp_path / "slide.tiff"
     write_phantom(slide, np.random.default_rng(0), side_mm=0.4)
-    settings = [f"model.name={tmp_path / 'model'}", "model.device=cpu", "cluster.workers=1", MIN_TUMOUR]
+    settings = [
+        f"model.name={tmp_path / 'model'}",
+        "model.device=cpu",
+        "cluster.workers=1",
+        MIN_TUMOUR,
+        SMALL_PICTURES,
+    ]
     given = [part for each in settings for part in ("--set", each)]
     done = without_torch("run", str(slide), "--out", str(tmp_path / "without"), "--quiet", *given)
     assert done.returncode == 0, done.stderr

@@ -15,15 +15,17 @@ import tifffile
 import zarr
 from PIL import Image
 
+from tests.helpers.command import in_process
 from tests.helpers.models import save_model_with_ood_limit, save_random_model
 from tests.helpers.regions import areas_of
-from tests.helpers.runs import FILES, WAYS, trees_equal
+from tests.helpers.runs import FILES, SMALL_PICTURES, WAYS, trees_equal
 from wsi_necrosis.errors import PixelSizeError, SlideError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.names import safe_name
+from wsi_necrosis.pipelines import run as running
 from wsi_necrosis.pipelines.console.printout import as_json, describe
-from wsi_necrosis.pipelines.run import dry_run, run
+from wsi_necrosis.pipelines.run import Options, dry_run, run
 from wsi_necrosis.report.verify import verify_slide
 from wsi_necrosis.scores.store import ScoreStore
 from wsi_necrosis.settings.run import load_settings
@@ -31,7 +33,7 @@ from wsi_necrosis.slides.phantom import write_phantom
 
 
 def measure(slide: Path, out: Path, *overrides: str, mpp: Mpp | None = None) -> dict[str, Any]:
-    report = run(slide, out, load_settings(overrides=overrides), QuietWatcher(), mpp=mpp)
+    report = run(slide, out, load_settings(overrides=overrides), QuietWatcher(), Options(mpp))
     assert describe(report).startswith(slide.name)
     assert '"percent_viable"' in as_json(report)
     return dict(report.result)
@@ -44,6 +46,28 @@ def montage(data_dir: Path, path: Path, *options: str) -> Path:
     command = [sys.executable, str(tool), "--tiles", str(data_dir / "tcia_os"), "--out", str(path), *options]
     subprocess.run(command, check=True, capture_output=True)
     return path
+
+
+def test_outlines_of_the_command_reach_the_analysis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def analyse(*_: object, **options: object) -> None:
+        asked.update(options)
+        raise SlideError("enough")
+
+    monkeypatch.setattr(running, "analyse", analyse)
+    arguments = [
+        "run",
+        str(tmp_path / "a.svs"),
+        "-o",
+        str(tmp_path),
+        "--roi",
+        "r.geojson",
+        "--tissue",
+        "t.geojson",
+    ]
+    assert in_process(*arguments).stderr.endswith("enough\n")
+    assert (asked["roi"], asked["tissue"]) == (Path("r.geojson"), Path("t.geojson"))
 
 
 def test_a_real_slide_ends_with_every_file(data_dir: Path, tmp_path: Path) -> None:
@@ -133,7 +157,7 @@ def test_a_blank_slide_is_not_evaluable(tmp_path: Path) -> None:
 
 def test_dry_run_writes_nothing(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = dry_run(data_dir / "slides" / "CMU-1-Small-Region.svs", load_settings(), None)
+    said = dry_run(data_dir / "slides" / "CMU-1-Small-Region.svs", load_settings())
     assert "tiles to score  28" in said
     assert list(tmp_path.iterdir()) == []
 
@@ -143,6 +167,7 @@ SMALL = (
     "grid.block_cells=16",
     "quantify.not_evaluable_top_prob=0",
     "quantify.estimator=soft",
+    SMALL_PICTURES,
 )  # random models guess
 
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from tests.helpers.complete_scores import NONE, SHIPPED, VIABLE, scores, settings, stores, thresholds
+from tests.helpers.complete_scores import (
+    NON_VIABLE,
+    NONE,
+    SHIPPED,
+    VIABLE,
+    scores,
+    settings,
+    stores,
+    thresholds,
+)
 from wsi_necrosis.quantify.foci import foci_of, largest_extent_mm
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.scores.block_scores import Scores
@@ -42,6 +51,18 @@ def test_the_extent_is_from_corner_to_corner() -> None:
     assert largest_extent_mm(()) == 0
 
 
+def test_small_foci_are_left_out_of_a_second_percentage() -> None:
+    store = scores(
+        np.array([[VIABLE, NONE, VIABLE], [NONE, NONE, NON_VIABLE]]),
+        np.array([[300, 900, 700], [900, 900, 1000]]),
+    )
+    score = measure(store, settings(min_focus_mm2=0.5))
+    assert score.percent_viable == pytest.approx(50)
+    assert score.percent_viable_without_small_foci == pytest.approx(100 * 7 / 17)
+    assert score.n_foci == 2
+    assert measure(store, SHIPPED).percent_viable_without_small_foci is None
+
+
 def test_cells_that_abstain_belong_to_no_focus() -> None:
     store = scores(np.array([[VIABLE, VIABLE]]), ood=np.array([[0, 2]]))
     assert [focus.cells for focus in foci_of(store, settings())] == [1]
@@ -57,3 +78,10 @@ def test_foci_hold_all_viable_tissue_once(store: Scores, wanted: QuantifySetting
     assert [focus.viable_mm2 for focus in found] == sorted(
         (focus.viable_mm2 for focus in found), reverse=True
     )
+
+
+def test_the_extent_of_many_cells_is_that_of_their_hull() -> None:
+    store = scores(np.array([[VIABLE] * 30] * 12))
+    (focus,) = foci_of(store, SHIPPED)
+    side = store.grid.stride_px * store.grid.mpp.x / 1e3
+    assert focus.extent_mm == pytest.approx(side * np.hypot(30, 12))

@@ -58,7 +58,9 @@ def test_an_interval_meets_the_grades_of_its_ends_and_all_between(
 
 def test_draws_give_probabilities() -> None:
     found = load_scheme("huvos").probabilities([0.0, 5.0, 10.0, 10.1, 60.0])
-    assert found == {"I": 0.2, "II": 0.2, "III": 0.4, "IV": 0.2}
+    assert found == {"I": 0.2, "II": 0.2, "III or IV": pytest.approx(0.6)}
+    assert list(load_scheme("iaslc").probabilities([0.0, 10.0])) == ["pCR or MPR", "no MPR"]
+    assert list(load_scheme("ccg-pog").probabilities([0.0])) == ["I or IIA", "IIB", "III or IV"]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from tests.helpers.complete_scores import FAR, NON_TUMOUR, SHIPPED, measured, random_prob, scores, settings
+from wsi_necrosis.quantify.intervals import NEIGHBOURS, interval_of_blocks
 from wsi_necrosis.quantify.percentage import measure
 from wsi_necrosis.scores.labels import CellLabel, cell_class
 
@@ -66,7 +68,8 @@ def test_interval_has_the_width_of_the_delta_method() -> None:
     prob = np.stack([0 * share, 1 - share, share], axis=-1)
     score = measure(scores(prob), settings(estimator="soft"))
     block = share[::8, ::8].ravel()
-    half = 1.96 * 100 * block.std(ddof=1) / np.sqrt(block.size)
+    wide = t.ppf(0.975, block.size - 1) * np.sqrt(NEIGHBOURS)  # with n - 1 in the standard deviation
+    half = wide * 100 * block.std(ddof=1) / np.sqrt(block.size)
     assert score.interval is not None
     assert score.percent_viable == pytest.approx(100 * block.mean(), rel=1e-6)
     assert (score.interval.high - score.interval.low) / 2 == pytest.approx(half, rel=0.1)
@@ -87,6 +90,45 @@ def test_moving_cells_within_a_block_changes_nothing(seed: int) -> None:
     assert (after.interval.low, after.interval.high) == pytest.approx(
         (before.interval.low, before.interval.high)
     )
+
+
+@pytest.mark.parametrize("rare", [1, 2])
+def test_one_block_of_a_kind_gives_a_reason_and_no_interval(rare: int) -> None:
+    """Resampled, such a block is left out in a third of draws: an end of 0 % would come of that alone."""
+    prob = np.broadcast_to(np.eye(3)[3 - rare], (32, 32, 3)).copy()
+    prob[0, 0] = np.eye(3)[rare]
+    found = measure(scores(prob), SHIPPED)
+    assert found.interval is None
+    assert "less than two blocks of 4 mm hold" in str(found.interval_reason)
+    prob[31, 31] = np.eye(3)[rare]
+    both = measure(scores(prob), SHIPPED).interval
+    assert both is not None
+    assert both.low < both.high
+
+
+def test_patients_correct_the_reading_and_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    viable = rng.binomial(256, 0.3, size=40)
+    blocks = np.stack([0 * viable, 256 - viable, viable], axis=-1).astype(float)
+    right = [tuple(map(tuple, np.eye(3)))] * 10
+    alone, sure = interval_of_blocks(blocks, 0.95, 500, 1), interval_of_blocks(blocks, 0.95, 500, 1, right)
+    assert sure == pytest.approx(alone, abs=1)
+    errs = [((1, 0, 0), (0, 0.9 - at / 100, 0.1 + at / 100), (0, 0.1, 0.9)) for at in range(10)]
+    low, high = interval_of_blocks(blocks, 0.95, 500, 1, errs)
+    assert high - low > 2 * (alone[1] - alone[0])
+    assert (low + high) / 2 < 28  # a tenth and more of the rest was called viable
+
+
+def test_auto_blocks_are_as_long_as_1_6_ranges() -> None:
+    rng = np.random.default_rng(0)
+    patches = np.repeat(np.repeat(rng.random((20, 20)) < 0.5, 4, axis=0), 4, axis=1)  # of 2 mm
+    prob = np.eye(3)[1 + patches.astype(int)]
+    found = measure(scores(prob), settings(block_mm="auto")).interval
+    assert found is not None
+    assert 2 < found.block_mm < 5
+    one_sided = np.eye(3)[1 + (np.indices((40, 40))[0] < 20)]
+    none = measure(scores(one_sided), settings(block_mm="auto"))
+    assert none.interval_reason == "interval: not available (too little tissue)"
 
 
 def test_hard_sums_are_resampled_as_certain_cells_are() -> None:

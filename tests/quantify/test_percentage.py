@@ -388,3 +388,21 @@ def test_the_minimum_is_of_the_leading_estimators_area() -> None:
     soft, hard = (measure(store, settings(estimator=each)) for each in ("soft", "by_class"))
     assert (soft.status, soft.tumour_mm2) == ("scored", pytest.approx(2.9))
     assert (hard.reason, hard.tumour_mm2) == ("too_little_tumour", pytest.approx(0.9))
+
+
+@given(stores(some_fit=True), thresholds, st.floats(0.1, 10))
+def test_a_pixel_k_times_as_large_scales_areas_by_k_squared_and_leaves_percentages(
+    store: Scores, wanted: QuantifySettings, k: float
+) -> None:
+    wanted = wanted.model_copy(update={"min_tumour_mm2": 0.0, "bed_min_mm2": 0.0})
+    larger = replace(
+        store, px_mm2=store.px_mm2 * k**2, grid=replace(store.grid, mpp=store.grid.mpp.scaled(k, k))
+    )
+    for policy in ("tumour", "tumour_bed"):
+        rules = wanted.model_copy(update={"policy": policy})
+        one, other = measure(store, rules), measure(larger, rules)
+        assert other.ledger.px == one.ledger.px
+        assert other.percent_viable == pytest.approx(one.percent_viable)
+        assert other.largest_focus_mm == pytest.approx(k * one.largest_focus_mm)
+        scaled = {term: area * k**2 for term, area in one.ledger.area_mm2().items()}
+        assert other.ledger.area_mm2() == pytest.approx(scaled)

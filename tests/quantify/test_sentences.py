@@ -58,12 +58,14 @@ def test_every_reason_and_estimator_has_words() -> None:
 
 
 def test_every_code_of_a_warning_has_short_words() -> None:
-    """Codes are the first argument of each `ResultWarning` that the package makes, and the names of checks."""
+    """Codes are the first argument of each warning that the package makes, of slides, too, and the names of checks."""
     calls = [
         node
         for path in (ROOT / "wsi_necrosis").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ResultWarning" and node.args
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") in {"ResultWarning", "SlideWarning"}
+        and node.args
     ]
     assert {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)} | set(
         SAID
@@ -99,8 +101,12 @@ def test_limits_are_said_in_a_sentence() -> None:
 
 
 def test_an_interval_is_said_with_its_target() -> None:
-    interval = {"low": 10.04, "high": 40.0, "confidence": 0.95, "target": "T2: the tumour"}
-    assert interval_text({"interval": interval}) == "10.0 to 40.0 % (95 %, T2: the tumour)"
+    interval = {"low": 10.04, "high": 40.0, "confidence": 0.95, "target": "T2", "covers_classifier": True}
+    assert interval_text({"interval": interval}) == "10.0 to 40.0 % (95 %, T2)"
+    alone = interval | {"covers_classifier": False}
+    assert interval_text({"interval": alone}).startswith(
+        "of sampling alone, without classifier error: 10.0 to"
+    )
     assert interval_text(result_of([VIABLE, NON_VIABLE])) == "not available (too little tissue)"
     assert interval_text(result_of([NON_VIABLE])).startswith("not available (no viable cell")
 

@@ -101,3 +101,9 @@ def test_readers_are_compared_on_cells_that_both_labelled() -> None:
     )
     assert (same, round(kappa, 2), count) == (0.75, 0.64, 4)
     assert agreement(one, {})[2] == 0
+
+
+def test_a_label_that_was_taken_back_is_none() -> None:
+    given = [Given(1, "viable", "A"), Given(2, "viable", "A"), Given(1, "", "A")]
+    assert latest_by_reader(given) == {"A": {2: "viable"}}
+    assert latest_by_reader([*given, Given(1, "unsure", "A")]) == {"A": {2: "viable", 1: "unsure"}}

@@ -126,3 +126,32 @@ def test_a_real_slide_has_both_files_whatever_lies_beside(tmp_path: Path, data_d
     write(tmp_path / "report.dcm", "1.2.9", REPORT)
     with open_slide(tmp_path) as slide:
         assert [file.name for file in slide.info.files] == ["0.dcm", "1.dcm"]
+
+
+def test_frames_that_are_missing_without_a_reason_are_refused(tmp_path: Path) -> None:
+    """Where all are stored by their order, missing ones would put the others at wrong places."""
+    wide = {"TotalPixelMatrixColumns": 64, "NumberOfFrames": 2}
+    with pytest.raises(SlideError, match=r"holds 2 frames of 16 x 16 px for a plane of 64 x 16"):
+        check_dicom(write(tmp_path / "a.dcm", **wide, DimensionOrganizationType="TILED_FULL"))
+    check_dicom(write(tmp_path / "b.dcm", **wide, DimensionOrganizationType="TILED_SPARSE"))
+    part = {"ConcatenationUID": "1.2.9", "DimensionOrganizationType": "TILED_FULL"}
+    check_dicom(write(tmp_path / "c.dcm", **wide, **part))
+
+
+def test_the_reason_of_a_slide_that_does_not_open_is_its_own(tmp_path: Path) -> None:
+    label = write(tmp_path / "a" / "a.dcm", ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])
+    with pytest.raises(SlideError, match="the file is its label image"):
+        open_slide(label)
+    volume = write(tmp_path / "b" / "b.dcm", ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])
+    with pytest.raises(SlideError) as caught:
+        open_slide(volume)
+    assert "coded as" not in str(caught.value)
+
+
+def test_an_element_of_a_wrong_length_is_damage(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm")
+    data = path.read_bytes()
+    at = data.index(b"\x48\x00\x06\x00UL")  # TotalPixelMatrixColumns
+    path.write_bytes(data[: at + 6] + (7).to_bytes(2, "little") + data[at + 8 :])
+    with pytest.raises(SlideError):
+        open_slide(path)

@@ -9,7 +9,14 @@ import pytest
 
 from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo, check_given_mpp, pixel_size_warnings, settle_mpp
+from wsi_necrosis.slides.info import (
+    GivenMpp,
+    SlideInfo,
+    SlideWarning,
+    check_given_mpp,
+    pixel_size_warnings,
+    settle_mpp,
+)
 
 PATH = Path("a.svs")
 INFO = SlideInfo(
@@ -63,21 +70,42 @@ def test_implausible_mpp_names_its_value_and_the_way_out():
 def test_absurd_sizes_are_refused_wherever_they_come_from(x, y):
     assert settle_mpp(PATH, Mpp(x, y), "metadata", None)[0] is None
     with pytest.raises(PixelSizeError, match="--mpp"):
-        check_given_mpp(Mpp(x, y))
+        check_given_mpp(GivenMpp(Mpp(x, y)))
 
 
 @pytest.mark.parametrize("mpp", [Mpp(0.05, 0.2), Mpp(20, 20), Mpp(0.5, 0.25)])
 def test_the_ends_of_the_range_are_accepted(mpp):
-    check_given_mpp(mpp)
+    check_given_mpp(GivenMpp(mpp))
     assert settle_mpp(PATH, mpp, "metadata", None) == (mpp, "metadata")
 
 
 def test_a_given_size_replaces_the_stated_one(caplog):
     with caplog.at_level(logging.WARNING):
-        assert settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", Mpp(0.51, 0.5)) == (Mpp(0.51, 0.5), "--mpp")
+        close = GivenMpp(Mpp(0.51, 0.5))
+        assert settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", close) == (Mpp(0.51, 0.5), "--mpp")
         assert not caplog.records
-        settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", Mpp(0.25, 0.5))
+        settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", GivenMpp(Mpp(0.25, 0.5)))
     assert "--mpp 0.25 x 0.5 is used although the slide states 0.5" in caplog.text
+
+
+def test_a_table_that_gives_a_size_is_named(caplog):
+    given = GivenMpp(Mpp(0.25, 0.25), "table sizes.csv")
+    assert settle_mpp(PATH, None, "metadata", given) == (given.mpp, "table sizes.csv")
+    source = settle_mpp(PATH, Mpp(0.5, 0.5), "metadata", given)[1]
+    assert source == "table sizes.csv, while the slide states 0.5"
+    with pytest.raises(PixelSizeError, match=r"table sizes\.csv 40 is not plausible"):
+        check_given_mpp(GivenMpp(Mpp(40, 40), "table sizes.csv"))
+
+
+def test_names_of_scenes_can_be_left_out():
+    said = SlideWarning(
+        "scenes_left_out", "only scene 2: Janina, 9 x 9 px is measured; left out: 1: Eva, 8 x 8 px"
+    )
+    scenes = ("1: Eva, 8 x 8 px, 0.5 um", "2: Janina, 9 x 9 px, 0.5 um")
+    found = replace(INFO, scenes=scenes, warnings=(said,), scene_names=("Eva", "Janina")).nameless()
+    assert found.scenes == ("1: 8 x 8 px, 0.5 um", "2: 9 x 9 px, 0.5 um")
+    assert found.warnings[0].text == "only scene 2: 9 x 9 px is measured; left out: 1: 8 x 8 px"
+    assert found.scene_names == ()
 
 
 def test_nothing_stated_is_unknown():

@@ -77,3 +77,21 @@ def test_levels_cut_or_filled_by_less_than_a_pixel_are_kept(tmp_path: Path, fact
     with open_slide(write_levels(tmp_path / "a.tiff", levels)) as slide:
         assert slide.info.downsamples == factors
         assert slide.info.warnings == ()
+
+
+@pytest.mark.parametrize("page", ["a part of the slide", "turned", "nothing"])
+def test_a_page_whose_size_fits_and_whose_picture_does_not_is_no_level(tmp_path: Path, page: str) -> None:
+    whole = {
+        "a part of the slide": TOP[-450:, -500:],
+        "turned": smaller(TOP, 2)[::-1, ::-1],
+        "nothing": np.full((450, 500, 3), 243, np.uint8),
+    }[page]
+    path = write_levels(tmp_path / "a.tiff", [TOP, whole.copy(), smaller(TOP, 4)])
+    with open_slide(path) as slide:
+        assert slide.info.downsamples == (1, 4)
+    assert codes(path) == ["level_left_out"]
+
+
+def test_a_level_of_blank_glass_is_kept(tmp_path: Path) -> None:
+    glass = np.full((900, 1000, 3), 243, np.uint8)
+    assert codes(write_levels(tmp_path / "a.tiff", [glass, smaller(glass, 2)])) == []

@@ -75,3 +75,27 @@ def test_a_sound_file_states_its_pixel_sizes(tmp_path: Path) -> None:
     assert facts.pixel_um[150, 100] == pytest.approx((1.0, 1.0))
     assert facts.contradiction is None
     assert check_tiff(__file__ and Path(__file__)) is None
+
+
+def test_a_small_ndpi_is_read_as_any_tiff(tmp_path: Path) -> None:
+    """By its suffix it would hold more words in its directories, which not all writers add."""
+    made = write_levels(tmp_path / "a.tiff", [TOP], **JPEG)
+    path = made.rename(tmp_path / "a.ndpi")
+    assert check_tiff(path) is not None
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size - 200)
+    with pytest.raises((ReadError, SlideError), match=r"a\.ndpi .*(it was cut|damaged)"):
+        check_tiff(path)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_a_file_that_ends_before_its_directory_was_cut(tmp_path: Path, bigtiff: bool) -> None:
+    """As most scanners write it behind the pixels."""
+    path = tmp_path / "a.svs"
+    tifffile.imwrite(path, TOP, bigtiff=bigtiff, byteorder=">" if bigtiff else "<", **JPEG)
+    data = bytearray(path.read_bytes())
+    place = slice(8, 16) if bigtiff else slice(4, 8)
+    data[place] = (len(data) + 99).to_bytes(place.stop - place.start, "big" if bigtiff else "little")
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match="it was cut, or is copied still"):
+        open_slide(path)

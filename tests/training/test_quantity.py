@@ -116,3 +116,15 @@ def test_a_whole_data_set_takes_seconds() -> None:
     start = time.process_time()
     assert measure_quantity(of, prob, 1).quantity is not None
     assert time.process_time() - start < 20
+
+
+def test_errors_on_ten_cases_with_both_kinds_of_tumour_are_kept() -> None:
+    of = samples(*((str(case), label) for case in range(10) for label in (X, V)), ("9", N), crops=2)
+    found = measure_quantity(of, sure(of, 0.6), 1).quantity
+    assert found is not None
+    assert len(found.hard.patients) == len(found.soft.patients) == 10
+    assert found.hard.patients[0] == ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    assert found.soft.patients[0] == ((0.6, 0.2, 0.2), (0.2, 0.6, 0.2), (0.2, 0.2, 0.6))
+    few = measure_quantity(some(), sure(some(), 0.6), 1).quantity
+    assert few is not None
+    assert few.hard.patients == ()

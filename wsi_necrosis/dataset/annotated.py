@@ -19,7 +19,7 @@ from wsi_necrosis.dataset.faults import refuse
 from wsi_necrosis.dataset.tables import numbers, path_in, positive, read_rows
 from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.geometry import Mpp
-from wsi_necrosis.slides.info import SlideInfo, check_given_mpp
+from wsi_necrosis.slides.info import GivenMpp, SlideInfo, check_given_mpp
 from wsi_necrosis.slides.slide import open_slide
 from wsi_necrosis.tiling.grid import SNAP
 
@@ -46,7 +46,7 @@ class Row:
         The slide, and its GeoJSON.
     case : str
         The patient.
-    mpp : Mpp or None
+    mpp : GivenMpp or None
         Pixel size of level 0, which overrides that of the file.
     """
 
@@ -54,7 +54,7 @@ class Row:
     path: Path
     case: str
     annotations: Path
-    mpp: Mpp | None
+    mpp: GivenMpp | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _rows(table: Path) -> list[Row]:
             path=path_in(table, name),
             case=row["case"].strip(),
             annotations=path_in(table, row["annotations"]),
-            mpp=Mpp(sizes["mpp_x"], sizes["mpp_y"]) if sizes else None,
+            mpp=GivenMpp(Mpp(sizes["mpp_x"], sizes["mpp_y"]), f"table {table.name}") if sizes else None,
         )
         for name, row, sizes in zip(names, rows, found, strict=True)
     ]
@@ -126,7 +126,7 @@ def _rows(table: Path) -> list[Row]:
 
 def _is_plausible(sizes: Mapping[str, float]) -> bool:
     try:
-        check_given_mpp(Mpp(sizes["mpp_x"], sizes["mpp_y"]) if sizes else None)
+        check_given_mpp(GivenMpp(Mpp(sizes["mpp_x"], sizes["mpp_y"])) if sizes else None)
     except PixelSizeError:
         return False
     return True

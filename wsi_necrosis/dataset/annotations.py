@@ -52,10 +52,21 @@ class Outline:
 
 
 def read_outlines(path: Path) -> tuple[Outline, ...]:
+    """Annotated areas of a GeoJSON file, as `read_areas`, without those of classes that start with Region.
+
+    Raises
+    ------
+    DatasetError
+        As `read_areas`.
+    """
+    return tuple(outline for outline in read_areas(path) if not outline.name.startswith(REGION))
+
+
+def read_areas(path: Path) -> tuple[Outline, ...]:
     """Annotated areas of a GeoJSON file, also packed as .gz: a FeatureCollection, a list of features, or one feature.
 
     The polygons of a GeometryCollection count. What is no annotated area (a line, a point, a detection) is left out
-    with a warning in the log that counts it by kind; classes that start with Region are left out without one.
+    with a warning in the log that counts it by kind.
 
     Raises
     ------
@@ -81,7 +92,7 @@ def read_outlines(path: Path) -> tuple[Outline, ...]:
         raise DatasetError(f"{path} holds no annotated area, but {counts}; export annotations from QuPath")
     if left_out:
         log.warning("%s: left out, as they are no annotated areas: %s", path, counts)
-    return tuple(outline for outline in outlines if not outline.name.startswith(REGION))
+    return tuple(outlines)
 
 
 def read_objects(path: Path) -> list[tuple[str, str]]:
@@ -178,9 +189,9 @@ def _not_an_area(feature: Any) -> str:
 
 
 def _class_name(feature: Any) -> str:
-    """The class's name; newer versions of QuPath write it as a list of parts."""
+    """The class's name; newer versions of QuPath write it as a list of parts, and other programs alone."""
     found = (feature.get("properties") or {}).get("classification") or {}
-    return str(found.get("name") or ": ".join(found.get("names") or ()))
+    return found if isinstance(found, str) else str(found.get("name") or ": ".join(found.get("names") or ()))
 
 
 def _polygon(geometry: Any) -> Any:

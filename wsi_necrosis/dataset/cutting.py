@@ -8,10 +8,13 @@ import io
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_necrosis.dataset.annotated import AnnotatedSlide, Field, read_annotated
@@ -22,12 +25,14 @@ from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.files import atomic_write, require_writable, write_json, write_text
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.provenance import digest
-from wsi_necrosis.settings.run import GridSettings
+from wsi_necrosis.settings.run import GridSettings, load_settings
+from wsi_necrosis.slides.black_fill import whiten_fill
 from wsi_necrosis.slides.fingerprint import slide_fingerprint
+from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.slide import Slide, open_slide
 from wsi_necrosis.tiling.grid import TileGrid, lay_grid
 
-CUT_VERSION = 2  # raised by hand whenever the same inputs would give other tiles
+CUT_VERSION = 3  # raised by hand whenever the same inputs would give other tiles
 SIDE_BY_SIDE = GridSettings(stride_tiles=1.0, block_cells=1)
 FRINGE_L0 = 1e-6  # rounding; a tile that ends this far beyond the plane is inside
 
@@ -38,7 +43,8 @@ def cut_slides(table: Path, scratch: Path, field: Field, min_cover: float) -> Pa
     """Cut tiles of annotated slides into `scratch/tiles`, unless they lie there from the same inputs.
 
     Tiles lie side by side from the corner of a slide's plane. One is kept where polygons of one label cover
-    enough of it; its pixels are averaged as those of a slide that is scored, and within 2 % of the field's.
+    enough of it; its pixels are averaged as those of a slide that is scored, and within 2 % of the field's. What was
+    not scanned is white, as in scoring.
 
     Parameters
     ----------
@@ -116,10 +122,11 @@ def _cut_slide(cut: AnnotatedSlide, folder: Path, field: Field, min_cover: float
     prefix = f"{digest(cut.row.name)[:8]}-{cut.row.path.stem}"  # slides of one name may lie in two folders
     entries = []
     with open_slide(cut.row.path, cut.row.mpp) as slide:
+        cutter = _Cutter(slide, grid.mpp)
         for cell, label in inside.items():
             box = grid.tile_box(*cell)
             path = folder / f"{prefix}-{round(box.x_l0)}-{round(box.y_l0)}.png"
-            if _write_tile(slide, box, grid.mpp, path):
+            if cutter.write(box, path):
                 entries.append(_entry(cut, box, path, label, grid))
     log.info(
         "%s: %d tiles; left out are %d that overhang the slide, %d that cannot be read, %d under Ignore* and %d where "
@@ -135,12 +142,28 @@ def _is_inside(box: Box, grid: TileGrid) -> bool:
     return box.right_l0 <= plane.right_l0 + FRINGE_L0 and box.bottom_l0 <= plane.bottom_l0 + FRINGE_L0
 
 
-def _write_tile(slide: Slide, box: Box, mpp: Mpp, path: Path) -> bool:
-    """Write a tile if all of it can be read; return whether it was written."""
-    region = slide.read(box, mpp)
-    if not region.unreadable:
-        Image.fromarray(region.rgb).save(path)
-    return not region.unreadable
+@dataclass(frozen=True)
+class _Cutter:
+    """Writes tiles of a slide."""
+
+    slide: Slide
+    mpp: Mpp
+
+    def write(self, box: Box, path: Path) -> bool:
+        """Write a tile if all of it can be read; return whether it was written."""
+        region = self.slide.read(box, self.mpp)
+        if not region.unreadable:
+            Image.fromarray(self._without_fill(region.rgb)).save(path)
+        return not region.unreadable
+
+    def _without_fill(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The tile with black fill in white; the slide is only asked for fill where a tile may hold some."""
+        white = whiten_fill(rgb[None].copy())[0]
+        return white if not np.array_equal(white, rgb) and self._has_black_fill else rgb
+
+    @cached_property
+    def _has_black_fill(self) -> bool:
+        return read_overview(self.slide, load_settings().tissue.mpp_um).has_black_fill
 
 
 def _entry(cut: AnnotatedSlide, box: Box, path: Path, label: str, grid: TileGrid) -> Entry:

@@ -12,9 +12,10 @@ from wsi_necrosis.dataset.tables import Row, numbers, path_in, positive, read_ro
 from wsi_necrosis.errors import DatasetError, UsageError
 from wsi_necrosis.geometry import Mpp
 
-PATH, SLIDE_ID, MPP = "path", "slide_id", ("mpp_x", "mpp_y")
+PATH, SLIDE_ID, SCENE, MPP = "path", "slide_id", "scene", ("mpp_x", "mpp_y")
 KEPT = ("case", "block", "role", "slab", "slab_row", "slab_col")  # in `result.json` and `summary.csv`
 ROLES = ("slab", "biopsy", "margin", "other")
+COUNTED_ROLES = ("", "slab")  # of these a case is made; a slide without a role is one of the slab
 WAY_OUT = "check the path"
 
 
@@ -30,6 +31,8 @@ class ManifestSlide:
         Its name in tables; empty where the manifest gives none.
     mpp : Mpp or None
         Size of a level-0 pixel in um, where the manifest gives one.
+    scene : str or None
+        Number or name of the image to measure, where the manifest gives one.
     facts : mapping of str to str
         Values of the columns `KEPT` that are not empty.
     """
@@ -37,17 +40,18 @@ class ManifestSlide:
     path: Path
     slide_id: str = ""
     mpp: Mpp | None = None
+    scene: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_manifest(path: Path) -> tuple[ManifestSlide, ...]:
-    """Slides as a manifest lists them.
+def read_manifest(path: Path) -> tuple[tuple[ManifestSlide, ...], tuple[str, ...]]:
+    """Slides as a manifest lists them, and names of its columns that mean nothing.
 
     Parameters
     ----------
     path : Path
         CSV with the column path (relative to the manifest), and optionally slide_id, case, block, role (slab,
-        biopsy, margin, other), slab, slab_row, slab_col, mpp_x and mpp_y (um). Other columns are ignored.
+        biopsy, margin, other), slab, slab_row, slab_col, scene, mpp_x and mpp_y (um). Other columns are not used.
 
     Raises
     ------
@@ -66,7 +70,8 @@ def read_manifest(path: Path) -> tuple[ManifestSlide, ...]:
     except DatasetError as error:
         raise UsageError(str(error)) from None
     sizes = _pixel_sizes(rows, PATH, path)
-    return tuple(_slide(row, mpp, path) for row, mpp in zip(rows, sizes, strict=True))
+    unused = tuple(name for name in rows[0] if name and name not in {PATH, SLIDE_ID, SCENE, *MPP, *KEPT})
+    return tuple(_slide(row, mpp, path) for row, mpp in zip(rows, sizes, strict=True)), unused
 
 
 def read_mpp_table(path: Path) -> dict[str, Mpp]:
@@ -111,4 +116,5 @@ def _pixel_sizes(rows: Sequence[Row], name: str, path: Path) -> list[Mpp | None]
 
 def _slide(row: Row, mpp: Mpp | None, manifest: Path) -> ManifestSlide:
     facts = {name: row[name].strip() for name in KEPT if row.get(name, "").strip()}
-    return ManifestSlide(path_in(manifest, row[PATH]), row.get(SLIDE_ID, "").strip(), mpp, facts)
+    scene = row.get(SCENE, "").strip() or None
+    return ManifestSlide(path_in(manifest, row[PATH]), row.get(SLIDE_ID, "").strip(), mpp, scene, facts)

@@ -12,6 +12,7 @@ from typing import Any
 
 from wsi_necrosis.errors import InterruptedRunError, WsiNecrosisError
 from wsi_necrosis.export.annotation_store import write_annotation_store
+from wsi_necrosis.export.foci import write_foci_regions, write_foci_table
 from wsi_necrosis.export.geojson import write_regions
 from wsi_necrosis.export.ome_tiff import write_ome_tiff
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
@@ -22,11 +23,14 @@ from wsi_necrosis.export.tiles_table import write_tiles_csv, write_tiles_table
 from wsi_necrosis.files import remove
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.quantify.doubt import ResultWarning
+from wsi_necrosis.quantify.foci import Focus, foci_of
 from wsi_necrosis.quantify.heatmap import Heatmap, stitch
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.slide_folder import (
     ANNOTATIONS,
     EXPORT_FAILED,
+    FOCI,
+    FOCI_REGIONS,
     FORMATS,
     HEATMAP,
     HEATMAP_TIFF,
@@ -85,6 +89,11 @@ class Material:
         """Probabilities and labels of all cells over the slide's plane."""
         return stitch(self.scores, self.settings.quantify)
 
+    @cached_property
+    def foci(self) -> tuple[Focus, ...]:
+        """Viable foci, ranked."""
+        return foci_of(self.scores, self.settings.quantify)
+
     @property
     def layers(self) -> Layers:
         """What is drawn on pictures of the slide."""
@@ -121,6 +130,8 @@ WRITERS: Mapping[str, Callable[[Path, Material], None]] = MappingProxyType(
         HEATMAP_TIFF: lambda path, m: write_ome_tiff(path, m.heatmap, m.result["slide_id"], m.fingerprint),
         REGIONS: lambda path, m: write_regions(path, m.scores, m.heatmap, m.mask, m.fingerprint),
         REGIONS_GZ: lambda path, m: write_regions(path, m.scores, m.heatmap, m.mask, m.fingerprint),
+        FOCI: lambda path, m: write_foci_table(path, m.foci, m.mask),
+        FOCI_REGIONS: lambda path, m: write_foci_regions(path, m.foci, m.heatmap, m.mask, m.fingerprint),
         ANNOTATIONS: lambda path, m: write_annotation_store(
             path, m.scores, m.settings.quantify, m.fingerprint
         ),

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from skimage.measure import label as connected
 
 from wsi_necrosis.classes import VIABLE
-from wsi_necrosis.files import atomic_write
+from wsi_necrosis.export.outlines import in_qupath, parts_of_regions, whole, write_features
 from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.tiling.grid import PixelCount, cell_edges
+from wsi_necrosis.tiling.grid import PixelCount
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
-
-Ring = list[list[float]]
-
-BAND_CELLS = 16  # rows of cells whose mask pixels are looked at together
-COMPRESSION = 6  # level; 9 takes twice the time for a hundredth less
-DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 
 
 @dataclass(frozen=True)
@@ -78,29 +66,7 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     """
     namespace = uuid5(NAMESPACE_OID, fingerprint)
     regions = _regions(scores, heatmap, mask)
-    with (
-        atomic_write(path, durable=False) as partial,
-        _opened(partial, compressed=path.suffix == ".gz") as file,
-    ):
-        file.write(b'{"type": "FeatureCollection", "features": [')
-        for at in range(len(regions.label)):
-            outline = _whole(regions.outlines[at])
-            regions.outlines[at].clear()  # so that not all are in memory twice
-            feature = _feature(regions, at, _rings(_to_qupath(outline, mask)), namespace)
-            # json.dump writes token by token in Python; dumps is many times faster
-            file.write((b", " if at else b"") + json.dumps(feature, allow_nan=False).encode())
-        file.write(b"]}")
-
-
-@contextmanager
-def _opened(path: Path, *, compressed: bool) -> Iterator[BinaryIO]:
-    """A file to write to; a compressed one holds neither time nor name, so that equal contents are equal files."""
-    with path.open("wb") as file:
-        if not compressed:
-            yield file
-            return
-        with gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as smaller:
-            yield cast(BinaryIO, smaller)
+    write_features(path, (_feature(regions, at, mask, namespace) for at in range(len(regions.label))))
 
 
 def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
@@ -113,7 +79,9 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     )
     _, first, index = np.unique(number, return_index=True, return_inverse=True)
     n = len(first)
-    area, outlines = _outlines(cells, heatmap, mask, n)
+    area, outlines = parts_of_regions(
+        heatmap.grid, mask, n, lambda kind, of_cell: _region_of_pixels(cells, heatmap.label, kind, of_cell)
+    )
     tissue = scores.px[..., PixelCount.TISSUE].ravel()[at].astype(np.float64)
     viable = np.nan_to_num(heatmap.channels[VIABLE].ravel()[at])
     weight, weighted = np.bincount(index, tissue, n), np.bincount(index, tissue * viable, n)
@@ -144,30 +112,6 @@ def _regions_of_cells(scores: Scores, heatmap: Heatmap) -> list[NDArray[np.int32
     return found
 
 
-def _outlines(
-    cells: list[NDArray[np.int32]], heatmap: Heatmap, mask: TissueMask, n: int
-) -> tuple[NDArray[np.int64], list[list[Any]]]:
-    """Mask pixels, and outlines of the parts, of the regions 1 to n; few rows of cells are looked at at a time."""
-    row_edges, col_edges = cell_edges(heatmap.grid, mask)
-    cols = np.repeat(np.arange(len(col_edges) - 1), np.diff(col_edges))
-    area, pieces = np.zeros(n, np.int64), [list[Any]() for _ in range(n)]
-    for top in range(0, len(row_edges) - 1, BAND_CELLS):
-        edges = row_edges[top : top + BAND_CELLS + 1]
-        rows = np.repeat(np.arange(top, top + len(edges) - 1), np.diff(edges))
-        pixels = _region_of_pixels(cells, heatmap.label, mask.kind[edges[0] : edges[-1]], np.ix_(rows, cols))
-        area += np.bincount(pixels.ravel(), minlength=n + 1)[1:]
-        for region, outline in _united(pixels, int(edges[0])):
-            pieces[region - 1].append(outline)
-    return area, pieces
-
-
-def _whole(pieces: list[Any]) -> Any:
-    """The outline of a region of the outlines of its parts."""
-    whole = shapely.union_all(pieces) if len(pieces) > 1 else pieces[0]
-    # points in the middle of a straight edge are redundant; the normal form begins at a corner
-    return shapely.simplify(shapely.normalize(whole), 0)
-
-
 def _region_of_pixels(
     cells: list[NDArray[np.int32]], label: NDArray[np.uint8], kind: NDArray[np.uint8], of_cell: Any
 ) -> NDArray[np.int32]:
@@ -181,51 +125,15 @@ def _region_of_pixels(
     return pixels
 
 
-def _united(pixels: NDArray[np.int32], top: int) -> Iterator[tuple[int, Any]]:
-    """Yield each region in some rows of the mask from `top` on, and its outline: horizontal runs as boxes, united."""
-    row, start, stop = _runs(pixels)
-    region = pixels[row, start]
-    order = np.argsort(region, kind="stable")
-    boxes = shapely.box(start, row + top, stop, row + top + 1)[order]
-    numbers, edges = np.unique(region[order], return_index=True)
-    for number, (first, end) in zip(numbers.tolist(), pairwise([*edges, len(boxes)]), strict=True):
-        yield number, shapely.simplify(shapely.union_all(boxes[first:end]), 0)
-
-
-def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, first and end column of the horizontal runs of one region number; number 0 is background."""
-    change = np.ones((pixels.shape[0], pixels.shape[1] + 1), bool)
-    change[:, 1:-1] = pixels[:, 1:] != pixels[:, :-1]
-    row, edge = np.nonzero(change)
-    same_row = row[1:] == row[:-1]
-    row, start, stop = row[:-1][same_row], edge[:-1][same_row], edge[1:][same_row]
-    inside = pixels[row, start] > 0
-    return row[inside], start[inside], stop[inside]
-
-
-def _to_qupath(outline: Any, mask: TissueMask) -> Any:
-    """From mask pixels to level-0 pixels minus bounds (the start of the plane), cut at the plane's edge."""
-    plane = mask.plane
-    corner = np.array([plane.x_l0, plane.y_l0])
-    end = np.array([plane.right_l0, plane.bottom_l0])
-    bounds = corner.astype(int)
-
-    def place(at: NDArray[Any]) -> NDArray[Any]:
-        # only the last pixels can overhang, so cutting is a minimum
-        return np.asarray(np.round(np.minimum(corner + at * mask.px_l0, end) - bounds, DECIMALS))
-
-    return shapely.transform(outline, place)
-
-
-def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UUID) -> dict[str, Any]:
+def _feature(regions: _Regions, at: int, mask: TissueMask, namespace: UUID) -> tuple[dict[str, Any], Any]:
+    outline = whole(regions.outlines[at])
+    regions.outlines[at].clear()  # so that not all are in memory twice
     label = int(regions.label[at])
     colour = PALETTE[label]
     row, col = regions.first[at].tolist()
     area = float(regions.area_mm2[at])
-    return {
-        "type": "Feature",
+    facts = {
         "id": str(uuid5(namespace, f"{colour.qupath}:{row}.{col}")),
-        "geometry": _geometry(pieces),
         "properties": {
             "objectType": "annotation",
             "name": f"{colour.title}, {area:.3g} mm2",
@@ -234,25 +142,7 @@ def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UU
             "measurements": _measurements(regions, at),
         },
     }
-
-
-def _rings(outline: Any) -> list[list[Ring]]:
-    """The closed rings of each piece of an outline, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
-    pieces = shapely.get_parts(outline)
-    wound = shapely.reverse(shapely.normalize(pieces))  # the normal form is clockwise
-    rings, owner = shapely.get_rings(wound, return_index=True)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    cuts = np.searchsorted(ring, np.arange(1, len(rings)))
-    found: list[list[Ring]] = [[] for _ in pieces]
-    for piece, part in zip(owner, np.split(points, cuts), strict=False):
-        found[piece].append(part.tolist())
-    return found
-
-
-def _geometry(pieces: list[list[Ring]]) -> dict[str, Any]:
-    if len(pieces) == 1:
-        return {"type": "Polygon", "coordinates": pieces[0]}
-    return {"type": "MultiPolygon", "coordinates": pieces}
+    return facts, in_qupath(outline, mask)
 
 
 def _measurements(regions: _Regions, at: int) -> dict[str, float]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from wsi_necrosis.inference.plan import Plan
 from wsi_necrosis.model.quantity import quantity_facts
+from wsi_necrosis.model.spec import ModelSpec
 from wsi_necrosis.names import printable
 from wsi_necrosis.provenance import RESULT_VERSION, versions
+from wsi_necrosis.quantify.definition import definition
 from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.percentage import NecrosisScore
 from wsi_necrosis.quantify.quality import check_slide, checks_facts, density_of, quality_warnings
@@ -17,6 +19,7 @@ from wsi_necrosis.quantify.sentences import share_text
 from wsi_necrosis.request import Request
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.settings.run import ExportSettings
+from wsi_necrosis.slides.info import CONTRADICTED, SlideInfo
 from wsi_necrosis.tiling.mask import Tissue
 
 
@@ -40,7 +43,8 @@ def result_of(
     score : NecrosisScore
         Percent viable and areas.
     """
-    info, mpp, plane = plan.info, plan.info.known_mpp, plan.grid.plane
+    info = plan.info if request.with_path else plan.info.nameless()
+    mpp, plane = info.known_mpp, plan.grid.plane
     from wsi_necrosis.tiling.glass import bare_glass  # imports scipy, which reading results does not need
 
     glass = bare_glass(tissue.overview.rgb, tissue.overview.unknown)
@@ -48,7 +52,7 @@ def result_of(
     checks = check_slide(scores, glass, density, plan.spec.quality, plan.quantify)
     warnings = [
         ResultWarning("model_notice", plan.spec.notice),
-        *_of_slide(plan, scores, score),
+        *_of_slide(plan.spec, info, scores, score),
         *quality_warnings(checks),
         *score.warnings,
     ]
@@ -57,6 +61,9 @@ def result_of(
         "slide_id": request.name,
         "path": printable(request.slide.absolute()) if request.with_path else "",
         "manifest": dict(request.manifest),
+        "definition": definition(
+            score.estimator, None if score.bed is None else score.bed.source, plan.regions.facts
+        ),
         **score.to_dict(),
         "n_tiles": int((scores.state == CellState.SCORED).sum()),
         "mask_mm2": tissue.mask.area_mm2(),
@@ -95,14 +102,15 @@ def result_of(
     }
 
 
-def _of_slide(plan: Plan, scores: Scores, score: NecrosisScore) -> Iterator[ResultWarning]:
+def _of_slide(
+    spec: ModelSpec, info: SlideInfo, scores: Scores, score: NecrosisScore
+) -> Iterator[ResultWarning]:
     """Limitations of the result that come of the slide, and of what was scored on it."""
-    info = plan.info
     yield from (ResultWarning(each.code, each.text) for each in info.warnings)
-    if plan.spec.ood is None:
+    if spec.ood is None:
         said = "this model does not recognise tissue unlike its training tiles"
         yield ResultWarning("ood_not_recognised", said)
-    if info.mpp_source not in {"metadata", "TIFF resolution", "--mpp"}:
+    if CONTRADICTED in info.mpp_source:
         yield ResultWarning("pixel_size_source", f"pixel size {info.known_mpp} um from {info.mpp_source}")
     if score.ood_mm2 > 0:
         share = share_text(100 * score.ood_mm2 / score.ledger.tissue_mm2)

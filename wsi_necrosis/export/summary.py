@@ -20,6 +20,7 @@ from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
 
 SUMMARY = "summary.csv"
 DIGITS = 6  # significant ones of a number
+KINDS, ENDS = ("ci", "sampling"), ("low", "high")  # an interval of sampling alone has columns of its own
 ESTIMATORS = ("soft", "by_class")  # suffixes of what is found by either
 KNOWN_ROWS = ".summary.json"  # rows of results that were read before, with the size and time of their files
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table; numbers have six significant digits, and all of them stand in `result.json`."""
     provenance, mm2 = result["provenance"], result["ledger"]["mm2"]
     slide, interval = provenance["slide"], result["interval"] or {}
+    covered = "ci" if interval.get("covers_classifier") else "sampling"
     abstained, decision = result["percent_viable_if_abstained"] or {}, result["decision"] or {}
     row = {
         "slide_id": result["slide_id"],
@@ -131,12 +133,16 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "percent_viable_soft": result["percent_viable_soft"],
         "percent_viable_by_class": result["percent_viable_by_class"],
         "estimator": result["estimator"],
+        "policy": result["policy"],
         "percent_necrosis": result["percent_necrosis"],
-        "ci_low": interval.get("low"),
-        "ci_high": interval.get("high"),
+        "percent_non_tumour": (result["bed"] or {}).get("percent_non_tumour"),
+        **{f"{kind}_{end}": interval.get(end) if kind == covered else None for kind in KINDS for end in ENDS},
         "finding": result["finding"],
         "limit_of_blank": (result["limit_of_blank"] or {}).get("limit"),
         "limit_of_full": (result["limit_of_full"] or {}).get("limit"),
+        **{
+            name: result[name] for name in ("percent_viable_without_small_foci", "n_foci", "largest_focus_mm")
+        },
         **{f"if_abstained_{name}": abstained.get(name) for name in ("all_non_viable", "all_viable")},
         **{name: decision.get(name) for name in ("top_prob", "entropy")},
         "warnings": ";".join(each["code"] for each in result["warnings"]),
@@ -154,7 +160,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "model_sha256": provenance["model"]["sha256"],
         "version": provenance["versions"]["wsi-necrosis"],
     }
-    return {name: _rounded(value) for name, value in row.items()}
+    return {name: rounded(value) for name, value in row.items()}
 
 
 def _class_areas(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -165,5 +171,6 @@ def _class_areas(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield f"{name}_mm2_{estimator}", result["ledger"]["mm2"][f"{name}_{estimator}"]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A number with the digits of the tables; anything else as it is."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -19,10 +19,13 @@ from wsi_necrosis.slides.fingerprint import slide_fingerprint
 from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.slides.slide import Slide
 from wsi_necrosis.tiling.grid import TileGrid, lay_grid
+from wsi_necrosis.tiling.regions import Regions
 
 FEW_TILES = 4  # in a batch on a processor: more gain nothing there, and the last batch of a block is padded
 MANY_TILES = 64  # in a batch on a GPU: a block
 COARSEST_MASK = 0.25  # of a cell's side; coarser ones cannot say how much tissue a cell holds
+
+WHOLE = Regions()  # nothing is outlined: all tissue that is found is measured
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Plan:
         The model's name, or the absolute path of its folder.
     quantify : QuantifySettings
         How scores become a percentage.
+    regions : Regions
+        What a person outlined.
     inputs : mapping
         Every input of the scores, JSON-ready.
     fingerprints : mapping
@@ -61,12 +66,13 @@ class Plan:
     engine: Engine
     model: str
     quantify: QuantifySettings
+    regions: Regions
     inputs: Mapping[str, Any]
     fingerprints: Mapping[str, str]
 
 
-def make_plan(slide: Slide, settings: Settings) -> Plan:
-    """Lay the grid and fix every input of the scores.
+def make_plan(slide: Slide, settings: Settings, regions: Regions = WHOLE) -> Plan:
+    """Lay the grid and fix every input of the scores; `regions` is what a person outlined on the slide.
 
     Raises
     ------
@@ -102,6 +108,8 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         "radiomics": settings.radiomics.model_dump(),
         "backend": {**asdict(backend), "batch_tiles": batch_tiles},
     }
+    if regions.facts:
+        inputs["regions"] = regions.facts
     scoring = digest(inputs)
     known = [quantity_facts(spec.quantity), quality_facts(spec.quality)]
     measuring = [scoring, settings.quantify.model_dump(), *known]
@@ -119,6 +127,7 @@ def make_plan(slide: Slide, settings: Settings) -> Plan:
         settings.radiomics.engine,
         portable_name(settings.model.name),
         settings.quantify,
+        regions,
         inputs,
         fingerprints,
     )

@@ -16,6 +16,14 @@ from pydantic import ConfigDict, TypeAdapter
 from wsi_necrosis.model.calibration import STRICT
 
 Estimator = Literal["soft", "by_class"]
+Row = tuple[float, float, float]
+ConfusionShares = tuple[
+    Row, Row, Row
+]  # row: a true class; column: the share of its tissue that counts as that class
+
+
+LEAST_PATIENTS = 10  # whose errors differ as those of patients do
+SUM_TOLERANCE = 1e-3  # shares are rounded
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,9 @@ class EstimatorFigures:
         Least-squares line of what was found against what was true, in percent.
     blank, full : EndOfScale or None
         Readings where nothing is viable, and where all tumour is; None ("not known") with fewer than two such cases.
+    patients : tuple of ConfusionShares
+        Errors on each left-out case that holds both kinds of tumour, in the order of `classes.CLASSES`; empty where
+        there are fewer than ten, which would not tell how patients differ.
     """
 
     rmse: float
@@ -62,11 +73,18 @@ class EstimatorFigures:
     intercept: float
     blank: EndOfScale | None = None
     full: EndOfScale | None = None
+    patients: tuple[ConfusionShares, ...] = ()
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def __post_init__(self) -> None:
         if not (isfinite(self.rmse) and self.rmse >= 0 and isfinite(self.slope) and isfinite(self.intercept)):
             raise ValueError("rmse, slope and intercept are finite, and rmse is not negative")
+        if 0 < len(self.patients) < LEAST_PATIENTS:
+            raise ValueError(f"errors of fewer than {LEAST_PATIENTS} patients are not kept")
+        if not all(
+            min(row) >= 0 and abs(sum(row) - 1) < SUM_TOLERANCE for shares in self.patients for row in shares
+        ):
+            raise ValueError("shares of a true class are not negative and add up to 1")
 
 
 @dataclass(frozen=True)

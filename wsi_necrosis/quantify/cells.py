@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
+from wsi_necrosis.errors import StoreError
 from wsi_necrosis.model.quantity import Estimator
 from wsi_necrosis.scores.block_scores import CellState, Scores
 from wsi_necrosis.scores.labels import CellLabel, cell_class, defocused_cells, ood_cells
 from wsi_necrosis.settings.run import QuantifySettings
 from wsi_necrosis.tiling.grid import PixelCount
+
+PROB_TOLERANCE = 1e-2  # of a sum of probabilities; half-precision networks stay well within it
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,28 @@ def cells_of(scores: Scores, settings: QuantifySettings) -> Cells:
         prob.reshape(-1, len(CLASSES)),
         centre_mm.reshape(-1, 2),
     )
+
+
+def require_complete(scores: Scores) -> None:
+    """Require that every tissue pixel lies in a scored cell, and that scored cells hold probabilities.
+
+    Raises
+    ------
+    StoreError
+        There is other tissue, or what is no probability.
+    """
+    scored = scores.state == CellState.SCORED
+    not_scored = int(np.count_nonzero((scores.px[..., PixelCount.TISSUE] > 0) & ~scored))
+    if not_scored:
+        raise StoreError(
+            f"the score store is incomplete: {not_scored} cells with tissue have no score; run again"
+        )
+    prob = scores.prob[scored].astype(np.float64)
+    damaged = ~(np.isfinite(prob).all(axis=-1) & (prob >= 0).all(axis=-1))
+    damaged |= ~(np.abs(prob.sum(axis=-1) - 1) <= PROB_TOLERANCE)
+    damaged |= ~np.isfinite(scores.uncertainty[scored]) | ~np.isfinite(scores.ood[scored])
+    if damaged.any():
+        raise StoreError(
+            f"the score store is damaged: {int(damaged.sum())} scored cells hold no probabilities or distances; "
+            "run with --overwrite"
+        )

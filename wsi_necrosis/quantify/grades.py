@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from wsi_necrosis.settings.loading import read_yaml, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Section
 
-Percent = Annotated[float, Field(ge=0, le=100)]
+MOST = 100.0
+Percent = Annotated[float, Field(ge=0, le=MOST)]
 
 
 class Grade(Section):
@@ -94,9 +95,29 @@ class GradeScheme(Section):
         return " or ".join(found) if len(kinds) == 1 else "indeterminate"
 
     def probabilities(self, draws: ArrayLike) -> dict[str, float]:
-        """Share of each grade among draws of percent viable, which must cover the classifier's error."""
+        """Share of each grade among draws of percent viable, which must cover the classifier's error.
+
+        A grade that a single number makes (no necrosis, or nothing else) is joined with its neighbour: a sample of the
+        tissue cannot establish it.
+
+        Examples
+        --------
+        >>> load_scheme("huvos").probabilities([0.0, 5.0, 60.0, 60.0])
+        {'I': 0.5, 'II': 0.0, 'III or IV': 0.5}
+        """
         names = [self.grade(float(percent)) for percent in np.asarray(draws, np.float64)]
-        return {grade.name: names.count(grade.name) / len(names) for grade in self.grades}
+        return {
+            " or ".join(joined): sum(map(names.count, joined)) / len(names) for joined in self._established()
+        }
+
+    def _established(self) -> list[list[str]]:
+        """Names of grades, those joined that a single number makes: the first below `above: 0`, the last at 100."""
+        found = [[grade.name] for grade in self.grades]
+        if self.grades[-1].at_least == MOST:
+            found[-2:] = [found[-2] + found[-1]]
+        if len(found) > 1 and self.grades[1].above == 0:
+            found[:2] = [found[0] + found[1]]
+        return found
 
 
 def load_scheme(name_or_file: str | Path) -> GradeScheme:

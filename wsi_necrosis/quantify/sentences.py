@@ -23,6 +23,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
 SHORT: Mapping[str, str] = MappingProxyType(
     {
         "model_notice": "research demonstration",
+        "scenes_left_out": "other images of the file are left out",
+        "level_left_out": "a stored level is left out",
+        "colours_contradict": "the file contradicts itself on colours",
+        "pixel_size_doubtful": "doubtful pixel size",
         "ood_not_recognised": "unlike tissue is not recognised",
         "pixel_size_source": "uncertain pixel size",
         "ood_tissue": "some tissue unlike the training tiles",
@@ -66,7 +70,8 @@ def percent_text(result: Mapping[str, Any]) -> str:
         return f"none found ({_limit_of_blank(result['limit_of_blank'])})"
     if result["finding"] == "no_non_viable":
         return "no non-viable tumour found"
-    return f"{result['percent_viable']:.1f} % viable"
+    bed = " of the tumour bed" if result.get("policy") == "tumour_bed" else ""
+    return f"{result['percent_viable']:.1f} % viable{bed}"
 
 
 def estimators_text(result: Mapping[str, Any]) -> str:
@@ -116,7 +121,7 @@ def limit_of_full_text(limit: Mapping[str, Any] | None) -> str:
 
 
 def interval_text(result: Mapping[str, Any]) -> str:
-    """The interval with its confidence and target, or why there is none.
+    """The interval with its confidence, its target and what it leaves out, or why there is none.
 
     Examples
     --------
@@ -126,7 +131,8 @@ def interval_text(result: Mapping[str, Any]) -> str:
     found = result["interval"]
     if found is None:
         return str(result["interval_reason"]).removeprefix("interval: ")
-    return f"{found['low']:.1f} to {found['high']:.1f} % ({100 * found['confidence']:g} %, {found['target']})"
+    of = "" if found["covers_classifier"] else "of sampling alone, without classifier error: "
+    return f"{of}{found['low']:.1f} to {found['high']:.1f} % ({100 * found['confidence']:g} %, {found['target']})"
 
 
 def class_areas(result: Mapping[str, Any]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from wsi_necrosis.export.picture import (
     round_length,
     slide_picture,
 )
-from wsi_necrosis.quantify.foci import Focus, foci_of
+from wsi_necrosis.quantify.foci import Focus
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.quantify.quality import SAID
 from wsi_necrosis.quantify.sentences import REASONS, estimators_text, interval_text, mm2_text, percent_text
@@ -105,7 +105,7 @@ def write_slide_report(path: Path, material: Material, slide: Path | None) -> No
         The report cannot be written.
     """
     result, scores, settings = material.result, material.scores, material.settings.quantify
-    foci = foci_of(scores, settings)
+    foci = material.foci
     centres = [_cell_of(focus, scores) for focus in foci[:MOST_SHOWN]]
     doubtful = _uncertain(scores, settings)
     provenance = result["provenance"]

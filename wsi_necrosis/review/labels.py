@@ -17,6 +17,7 @@ from wsi_necrosis.review.rule import FIXED_ALPHA, ROUNDS_ALPHA, Corrected, corre
 from wsi_necrosis.review.sample import Sample, sample_path
 
 UNSURE = "unsure"
+WITHDRAWN = ""  # in place of a label: the one before was taken back
 KEYS: Mapping[str, str] = MappingProxyType(
     {"v": CLASSES[VIABLE], "n": CLASSES[NON_VIABLE], "o": CLASSES[NON_TUMOUR], "?": UNSURE}
 )
@@ -132,10 +133,13 @@ def labels_path(out: Path, name: str) -> Path:
 
 
 def latest_by_reader(given: Iterable[Given]) -> dict[str, dict[int, str]]:
-    """The last label of each cell, by reader."""
+    """The last label of each cell, by reader; without those that were taken back."""
     found: dict[str, dict[int, str]] = {}
     for each in given:
-        found.setdefault(each.reader, {})[each.cell] = each.label
+        labels = found.setdefault(each.reader, {})
+        labels.pop(each.cell, None)
+        if each.label != WITHDRAWN:
+            labels[each.cell] = each.label
     return found
 
 

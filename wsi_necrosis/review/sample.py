@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.dataset.manifest import COUNTED_ROLES
 from wsi_necrosis.errors import StoreError, UsageError
 from wsi_necrosis.files import write_json
 from wsi_necrosis.outside import MODEL_MIB, OutsideError, parse_json, read_text
@@ -71,11 +72,16 @@ class ReviewCell:
 
     @property
     def geometry(self) -> dict[str, Any]:
-        """Its outline as GeoJSON in QuPath's frame, which begins at the slide's bounds."""
-        left, top, width, height = self.box_l0
-        x, y = left - self.origin_l0[0], top - self.origin_l0[1]
-        ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
-        return {"type": "Polygon", "coordinates": [ring]}
+        """Its outline as `outline` gives it."""
+        return outline(self.box_l0, self.origin_l0)
+
+
+def outline(box_l0: tuple[float, float, float, float], origin_l0: tuple[int, int]) -> dict[str, Any]:
+    """The outline of a cell (left, top, width, height) as GeoJSON in QuPath's frame, which begins at `origin_l0`."""
+    left, top, width, height = box_l0
+    x, y = left - origin_l0[0], top - origin_l0[1]
+    ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+    return {"type": "Polygon", "coordinates": [ring]}
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,8 @@ def sample_cells(
     seed : int
         Of a new review; one that was begun keeps its own.
     case : str, optional
-        Slides whose manifest gives this case; needed where the results are of several cases.
+        Slides whose manifest gives this case; needed where the results are of several cases. Biopsies, margins and
+        others that do not count in a case are left out.
     name : str
         Of the review.
     rounds : bool
@@ -202,7 +209,8 @@ def sample_path(out: Path, name: str, *, make: bool = False) -> Path:
 
 
 def _reports_of(out: Path, case: str | None) -> list[SlideReport]:
-    reports = [open_results(folder) for folder in finished_folders(out)]
+    every = [open_results(folder) for folder in finished_folders(out)]
+    reports = [each for each in every if each.result.get("manifest", {}).get("role", "") in COUNTED_ROLES]
     if not reports:
         raise UsageError(f"{out} holds no results of slides; give the folder that `run` or `batch` wrote to")
     by_report = [str(report.result.get("manifest", {}).get("case", "")) for report in reports]

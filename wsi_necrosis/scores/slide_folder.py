@@ -33,6 +33,8 @@ TILES_GEOJSON = "tiles.geojson"
 HEATMAP = "heatmap.ome.zarr"
 HEATMAP_TIFF = "heatmap.ome.tiff"
 REGIONS = "regions.geojson"
+FOCI = "foci.csv"
+FOCI_REGIONS = "foci.geojson"
 REGIONS_GZ = "regions.geojson.gz"
 ANNOTATIONS = "annotations.db"
 THUMBNAIL = "thumbnail.png"
@@ -40,6 +42,7 @@ OVERLAY = "overlay.png"
 REPORT = "report.html"
 PICTURES = "pictures"  # of cells that the report shows, cut from the slide
 SLIDES = "slides"  # in the folder of a command's results: a folder for each slide
+RUNS = "runs"  # beside it: a record of each batch
 RESULT_KEYS = (
     "slide_id",
     "status",
@@ -56,6 +59,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # in `export.formats
         "geojson": (REGIONS,),
         "ome_zarr": (HEATMAP,),
         "parquet": (TILES,),
+        "foci": (FOCI, FOCI_REGIONS),
         "overlay": (OVERLAY, THUMBNAIL),
         "geojson_gz": (REGIONS_GZ,),
         "tiles_geojson": (TILES_GEOJSON,),

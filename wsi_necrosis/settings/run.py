@@ -75,10 +75,12 @@ class ClaimSettings(Section):
 class QuantifySettings(Section):
     """How cells become areas, a percentage and an interval."""
 
-    policy: Literal["tumour"]
+    policy: Literal["tumour", "tumour_bed"]
+    bed_min_mm2: NotNegative
     estimator: Literal["auto", "soft", "by_class"]
     min_tumour_mm2: NotNegative
     no_tumour_share: Fraction
+    min_focus_mm2: NotNegative
     max_uncertainty: Fraction
     max_ood: Positive
     max_ood_share: Fraction
@@ -93,7 +95,7 @@ class QuantifySettings(Section):
     undecided_entropy: Fraction
     not_evaluable_top_prob: Fraction
     bootstrap_draws: Count
-    block_mm: Positive
+    block_mm: Positive | Literal["auto"]
     small_block_mm: Positive
     min_blocks: Annotated[int, Field(ge=2)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
@@ -101,7 +103,7 @@ class QuantifySettings(Section):
 
 
 Format = Literal[
-    "report", "geojson", "ome_zarr", "parquet", "overlay", "geojson_gz", "tiles_geojson", "ome_tiff", "csv",
+    "report", "geojson", "ome_zarr", "parquet", "foci", "overlay", "geojson_gz", "tiles_geojson", "ome_tiff", "csv",
     "annotation_store",
 ]  # fmt: skip
 

@@ -20,10 +20,14 @@ MOST_FRAME_PX = 2**26
 WANTED = (
     *("SOPClassUID", "SeriesInstanceUID", "ImageType", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel"),
     *("PhotometricInterpretation", "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "NumberOfFrames"),
-    *("DimensionOrganizationType",),
+    *("DimensionOrganizationType", "ConcatenationUID"),
 )
+ATTACHED = ("LABEL", "OVERVIEW", "THUMBNAIL")  # kinds of images that are no level of a slide
+DECODED = tuple(
+    f"1.2.840.10008.1.2{each}" for each in (".1", ".4.50", ".4.90", ".4.91")
+)  # codings that OpenSlide reads
 COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
-# What pydicom raises on damage; its own errors derive from these.
+# What pydicom raises on damage, beside errors of its own.
 DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
     *(NotImplementedError, RecursionError, AssertionError, MemoryError, struct.error),
@@ -87,13 +91,19 @@ def dicom_head(path: Path) -> DicomHead | None:
 @lru_cache(maxsize=4096)
 def _head(path: Path, _size: int, _changed_ns: int) -> DicomHead:
     """The head of a DICOM file as it was at one time: a folder's files are asked for it again and again."""
-    from pydicom import config, dcmread  # takes half a second to import; few slides need it
+    from pydicom import config, dcmread, errors  # takes half a second to import; few slides need it
 
     config.settings.reading_validation_mode = config.IGNORE
-    with dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED)) as found:
-        pass
-    syntax = getattr(found.file_meta, "TransferSyntaxUID", None)
-    facts = {name: found.get(name) for name in WANTED}
+    try:
+        with dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED)) as found:
+            pass
+        syntax = getattr(found.file_meta, "TransferSyntaxUID", None)
+        facts = {name: found.get(name) for name in WANTED}
+    except (
+        errors.BytesLengthException,
+        errors.InvalidDicomError,
+    ) as error:  # which derive from no usual error
+        raise ValueError(str(error)) from error
     return DicomHead(
         sop_class=_text(facts["SOPClassUID"]),
         series=_text(facts["SeriesInstanceUID"]),
@@ -162,20 +172,34 @@ def check_dicom(path: Path) -> None:
             f"{path} states frames of {cols} x {rows} px (Columns, Rows); at most {MOST_FRAME_PX:,} px are read at once"
         )
     full = -(-height // rows) * -(-width // cols)
-    if frames > full or min(height, width) < 1:
+    if frames > full or min(height, width) < 1 or (frames < full and _must_be_full(head)):
         raise SlideError(
             f"{path} holds {frames:,} frames of {cols} x {rows} px for a plane of {width} x {height} "
             "(TotalPixelMatrixColumns, TotalPixelMatrixRows); it is damaged, or holds several planes"
         )
 
 
+def _must_be_full(head: DicomHead) -> bool:
+    """Whether a file says that it stores every frame of its plane, and is no part of a concatenation."""
+    return head.facts["DimensionOrganizationType"] == "TILED_FULL" and not head.facts["ConcatenationUID"]
+
+
 def cannot_open(path: Path, reason: str) -> SlideError:
-    """The error for a DICOM slide that OpenSlide does not open, with its coding in words."""
+    """The error for a DICOM slide that OpenSlide does not open: what it shows or how it is coded, where that is why."""
     head = dicom_head(path)
-    syntax = "" if head is None else f"; it is coded as {head.transfer_syntax}"
+    said = f"{path} is a DICOM slide that OpenSlide cannot open ({reason})"
+    if head is None:
+        return SlideError(f"{said}; convert it, as with wsidicomizer")
+    kind = next((each for each in ATTACHED if each in (head.facts["ImageType"] or ())), None)
+    if kind:
+        return SlideError(
+            f"{said}: the file is its {kind.lower()} image, and none of its slide lies beside it; copy that"
+        )
+    if any(f"({each})" in head.transfer_syntax for each in DECODED):
+        return SlideError(f"{said}; convert it, as with wsidicomizer")
     return SlideError(
-        f"{path} is a DICOM slide that OpenSlide cannot open ({reason}){syntax}. OpenSlide reads JPEG baseline and "
-        "JPEG 2000; convert it, as with wsidicomizer"
+        f"{said}; it is coded as {head.transfer_syntax}. OpenSlide reads JPEG baseline and JPEG 2000; convert it, as "
+        "with wsidicomizer"
     )
 
 

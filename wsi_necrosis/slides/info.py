@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import SupportsFloat
 
 from wsi_necrosis.errors import PixelSizeError
 from wsi_necrosis.geometry import Box, Mpp
@@ -18,6 +19,24 @@ FINEST_USUAL_UM = 0.1  # no scanner in use has finer pixels
 LEAST_PRODUCT, MOST_PRODUCT = 4.0, 12.5
 ANISOTROPY = 4.0  # no scanner has pixels longer than this in one direction
 MPP_TOLERANCE = 0.05  # a given pixel size that differs more from the slide's own is logged as a warning
+
+
+CONTRADICTED = ", while the slide states "  # in the source of a pixel size that the slide states otherwise
+
+
+@dataclass(frozen=True)
+class GivenMpp:
+    """Size of a level-0 pixel that a user gives, and by what: an option or a table."""
+
+    mpp: Mpp
+    by: str = "--mpp"
+
+    @classmethod
+    def of(cls, given: SupportsFloat | Mpp | GivenMpp | None) -> GivenMpp | None:
+        """What an option gives as a number or a pair; None as it is."""
+        if given is None or isinstance(given, GivenMpp):
+            return given
+        return cls(given if isinstance(given, Mpp) else Mpp(float(given), float(given)))
 
 
 @dataclass(frozen=True)
@@ -55,8 +74,8 @@ class SlideInfo:
     mpp : Mpp or None
         Size of a level-0 pixel, if it is known and plausible.
     mpp_source : str
-        "metadata", "TIFF resolution", "--mpp" (with what the slide states, where that is another size),
-        "unknown", or "implausible metadata (...)".
+        "metadata", "TIFF resolution", "--mpp" or the table that gives it (with what the slide states, where that is
+        another size), "unknown", or "implausible metadata (...)".
     objective : float or None
         Magnification that the file states.
     warnings : tuple of SlideWarning
@@ -67,6 +86,8 @@ class SlideInfo:
         All scenes of the file, in words; empty where there is but one.
     icc_profile : str or None
         Name of the colour profile in the file, which is not applied.
+    scene_names : tuple of str
+        Names of all scenes, which may be those of patients; empty where the format has none.
     """
 
     path: Path
@@ -85,6 +106,18 @@ class SlideInfo:
     scene: int = 1
     scenes: tuple[str, ...] = ()
     icc_profile: str | None = None
+    scene_names: tuple[str, ...] = ()
+
+    def nameless(self) -> SlideInfo:
+        """The same without the names that the file gives to its scenes."""
+
+        def hidden(text: str) -> str:
+            for number, name in enumerate(self.scene_names, 1):
+                text = text.replace(f"{number}: {name},", f"{number}:")
+            return text
+
+        warnings = tuple(replace(each, text=hidden(each.text)) for each in self.warnings)
+        return replace(self, scenes=tuple(map(hidden, self.scenes)), warnings=warnings, scene_names=())
 
     @property
     def known_mpp(self) -> Mpp:
@@ -105,7 +138,7 @@ class SlideInfo:
         )
 
 
-def check_given_mpp(given: Mpp | None) -> None:
+def check_given_mpp(given: GivenMpp | None) -> None:
     """Refuse a pixel size given by the user that no scanner has.
 
     Raises
@@ -113,14 +146,14 @@ def check_given_mpp(given: Mpp | None) -> None:
     PixelSizeError
         It is out of range, too different along x and y, or not finite.
     """
-    if given is not None and not _is_plausible(given):
+    if given is not None and not _is_plausible(given.mpp):
         raise PixelSizeError(
-            f"--mpp {given} is not plausible; give um per pixel, {FINEST_UM:g} to {COARSEST_UM:g}, "
+            f"{given.by} {given.mpp} is not plausible; give um per pixel, {FINEST_UM:g} to {COARSEST_UM:g}, "
             f"sides within a factor of {ANISOTROPY:g}"
         )
 
 
-def settle_mpp(path: Path, stated: Mpp | None, source: str, given: Mpp | None) -> tuple[Mpp | None, str]:
+def settle_mpp(path: Path, stated: Mpp | None, source: str, given: GivenMpp | None) -> tuple[Mpp | None, str]:
     """Pixel size to use and where it comes from.
 
     Parameters
@@ -131,14 +164,16 @@ def settle_mpp(path: Path, stated: Mpp | None, source: str, given: Mpp | None) -
         What the file states; it is taken only if it is plausible.
     source : str
         Where the file states it.
-    given : Mpp or None
+    given : GivenMpp or None
         What the user states; it takes precedence.
     """
     if given is not None:
-        if stated is not None and _is_plausible(stated) and _differ(given, stated):
-            logger.warning("%s: --mpp %s is used although the slide states %s", path, given, stated)
-            return given, f"--mpp, while the slide states {stated}"
-        return given, "--mpp"
+        if stated is not None and _is_plausible(stated) and _differ(given.mpp, stated):
+            logger.warning(
+                "%s: %s %s is used although the slide states %s", path, given.by, given.mpp, stated
+            )
+            return given.mpp, f"{given.by}{CONTRADICTED}{stated}"
+        return given.mpp, given.by
     if stated is None:
         return None, "unknown"
     return (stated, source) if _is_plausible(stated) else (None, f"implausible {source} ({stated})")

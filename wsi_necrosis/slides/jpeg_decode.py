@@ -1,4 +1,4 @@
-"""Decode one JPEG tile of a TIFF."""
+"""One JPEG tile of a TIFF: decoded, or as a file of its own."""
 
 from __future__ import annotations
 
@@ -25,10 +25,28 @@ def head_of(tables: bytes | None) -> bytes | None:
 
 
 def decode_tile(data: bytes, head: bytes, colour: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Decode a stored tile to RGB.
+    """Decode a stored tile to RGB; parameters as of `whole_jpeg`.
 
     As in OpenSlide, a tile counts as damaged as soon as libjpeg warns: the pixels that libjpeg would fill in look
     like tissue or glass.
+
+    Returns
+    -------
+    uint8 array (height, width, 3) or None
+        None if the tile is damaged, truncated, or of another size.
+    """
+    stream = whole_jpeg(data, head, colour, size)
+    if stream is None:
+        return None
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(stream, "RGB")
+    except ValueError:
+        return None
+    return pixels
+
+
+def whole_jpeg(data: bytes, head: bytes, colour: str, size: tuple[int, int]) -> bytes | None:
+    """A stored tile as a JPEG file of its own, with its tables and its colour space; no pixel is decoded.
 
     Parameters
     ----------
@@ -43,8 +61,8 @@ def decode_tile(data: bytes, head: bytes, colour: str, size: tuple[int, int]) ->
 
     Returns
     -------
-    uint8 array (height, width, 3) or None
-        None if the tile is damaged, truncated, or of another size.
+    bytes or None
+        None if its head is damaged, or of another size.
     """
     if not data.startswith(SOI):
         return None
@@ -54,9 +72,4 @@ def decode_tile(data: bytes, head: bytes, colour: str, size: tuple[int, int]) ->
         return None
     if (frame.width, frame.height) != size or len(frame.ids) != 3:
         return None
-    at = frame.at
-    try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(stream[:at] + APP14[colour] + stream[at:], "RGB")
-    except ValueError:
-        return None
-    return pixels
+    return stream[: frame.at] + APP14[colour] + stream[frame.at :]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import ReadError
 from wsi_necrosis.slides.info import SlideInfo
-from wsi_necrosis.slides.jpeg_decode import decode_tile
+from wsi_necrosis.slides.jpeg_decode import decode_tile, whole_jpeg
 from wsi_necrosis.slides.jpeg_index import StoredLevel, UnfitError, find_levels
 from wsi_necrosis.slides.source_files import raise_if_of_the_system, read_error
 from wsi_necrosis.slides.stored_levels import Levels
@@ -52,6 +52,7 @@ class JpegTiffLevels:
         self.downsamples = tuple(self._downsamples[index] * shrink for index, shrink in self._sources)
         self.sizes = tuple(_divided(self._levels[index].size, shrink) for index, shrink in self._sources)
         self.tiles = tuple(_divided(self._levels[index].tile, shrink) for index, shrink in self._sources)
+        self.jpeg_tiles = tuple(level.tile for level in self._levels)
         self.is_sparse = any((level.lengths == 0).any() for level in self._levels)
 
     def fetch(
@@ -82,6 +83,12 @@ class JpegTiffLevels:
                 mark_unstored(absent, window, scale, stored.tile, stored.lengths == 0)
         return decoded
 
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A stored tile as a JPEG file; None where it is not stored, or damaged."""
+        stored = self._levels[level]
+        data = self._bytes(stored, row, col)
+        return whole_jpeg(data, stored.head, stored.colour, stored.tile) if data else None
+
     def reopened(self) -> Self:
         """Open the same file again."""
         return type(self)(self._path, self._levels, self._downsamples)
@@ -94,17 +101,9 @@ class JpegTiffLevels:
         """One stored tile at a level's scale; None if it cannot be decoded."""
         index, shrink = self._sources[level]
         stored, (width, height) = self._levels[index], self.tiles[level]
-        length = int(stored.lengths[row, col])
-        if length == 0:
+        data = self._bytes(stored, row, col)
+        if not data:
             return np.full((height, width, 3), 255, np.uint8)
-        try:
-            data = os.pread(self._file, length, int(stored.offsets[row, col]))
-        except OSError as error:
-            raise read_error(error, self._path) from error
-        if len(data) < length:
-            raise ReadError(
-                f"{self._path} ends before its last tile; it was cut, or is copied still: copy it again"
-            )
         tile = decode_tile(data, stored.head, stored.colour, stored.tile)
         if tile is None or shrink == 1:
             return tile
@@ -114,6 +113,19 @@ class JpegTiffLevels:
         from wsi_necrosis.slides.block_mean import block_mean
 
         return block_mean(tile, shrink)
+
+    def _bytes(self, stored: StoredLevel, row: int, col: int) -> bytes:
+        """A tile as it lies in the file; nothing where it is not stored."""
+        length = int(stored.lengths[row, col])
+        try:
+            data = os.pread(self._file, length, int(stored.offsets[row, col]))
+        except OSError as error:
+            raise read_error(error, self._path) from error
+        if len(data) < length:
+            raise ReadError(
+                f"{self._path} ends before its last tile; it was cut, or is copied still: copy it again"
+            )
+        return data
 
 
 def open_jpeg_tiff(info: SlideInfo, reference: Levels) -> JpegTiffLevels | None:

@@ -1,8 +1,9 @@
 """Which stored levels show the picture of level 0, and how many level-0 pixels one of their pixels spans.
 
 Files state levels that are none: pages of another extent, and levels stored rounded up to whole tiles, whose ratio of
-sizes is not the factor that they were reduced by. Sizes are believed where they can mean one thing only. Elsewhere
-the pixels decide: a level is kept with the factor at which it shows what the next finer level shows, else left out.
+sizes is not the factor that they were reduced by. Sizes are believed where they can mean one thing only, and the format
+is a scanner's own. Elsewhere the pixels decide: a level is kept with the factor at which it shows what the next finer
+level shows, else left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.slides.info import SlideWarning
 from wsi_necrosis.slides.resample import Span, average
-from wsi_necrosis.slides.stored_levels import Levels, nominal_downsample
+from wsi_necrosis.slides.stored_levels import JpegTiles, Levels, nominal_downsample
 from wsi_necrosis.slides.window import Window
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ LEAST_DOWNSAMPLE = 1.2  # a coarser page is a level; one of level 0's own size i
 SIZE_SLACK = 0.05  # relative, by which the pixel size that a level states may differ
 WINDOW_PX = 64  # side of the windows that are compared, in pixels of the coarser level
 MOST_FINER_PX = 1024  # side of a window in pixels of the finer level
-GRID = 5  # windows along each side of a level, of which ...
-COMPARED = 5  # ... those with most contrast are compared
+COMPARED = 5  # windows along each side of a level, of which as many with most contrast are compared
+FEW = 3  # the same, where sizes leave one factor, which the pixels are to confirm
+SHOWN = 8.0  # standard deviation in grey levels of a window that a blank level cannot show
 SMOOTH_PX = 4  # levels are compared by means of squares, so that the way they were reduced does not matter
 LEAST_CONTRAST = 2.0  # standard deviation in grey levels; with less there is nothing to compare
 ALIKE = 0.7  # correlation of windows that show the same; by chance it is about 0
@@ -52,12 +54,22 @@ class ChosenLevels:
         self.tiles = tuple(levels.tiles[index] for index in chosen.indices)
         self.downsamples, self.stored = chosen.downsamples, len(chosen.indices)
         self.is_sparse = levels.is_sparse
+        jpeg = levels.jpeg_tiles if isinstance(levels, JpegTiles) else (None,) * levels.stored
+        self.jpeg_tiles = tuple(jpeg[index] for index in chosen.indices)
 
     def fetch(
         self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None = None
     ) -> int | None:
         """Decode a window of a level that was chosen."""
         return self.all.fetch(self._chosen.indices[level], window, out, absent)
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A stored tile of a level that was chosen, as a JPEG file."""
+        return (
+            self.all.jpeg_tile(self._chosen.indices[level], row, col)
+            if isinstance(self.all, JpegTiles)
+            else None
+        )
 
     def reopened(self) -> Self:
         """Open the same file again."""
@@ -69,7 +81,10 @@ class ChosenLevels:
 
 
 def with_true_levels(
-    levels: Levels, pixel_um: Mapping[tuple[int, int], tuple[float, float]] | None = None
+    levels: Levels,
+    pixel_um: Mapping[tuple[int, int], tuple[float, float]] | None = None,
+    *,
+    of_any_writer: bool = False,
 ) -> tuple[Levels, tuple[SlideWarning, ...]]:
     """The levels of a file that are believed.
 
@@ -79,23 +94,28 @@ def with_true_levels(
         All levels that it states.
     pixel_um : mapping, optional
         Pixel size (x, y) in um that a page states, by its size (width, height).
+    of_any_writer : bool
+        Whether the format is one that any program writes: then the pixels of every level are compared.
 
     Returns
     -------
     tuple
         The levels, and a warning for each that was left out.
     """
-    chosen = choose_levels(levels, pixel_um or {})
+    chosen = choose_levels(levels, pixel_um or {}, of_any_writer=of_any_writer)
     same = len(chosen.indices) == len(levels.sizes) and chosen.downsamples == levels.downsamples
     return levels if same else ChosenLevels(levels, chosen), chosen.warnings
 
 
-def choose_levels(levels: Levels, pixel_um: Mapping[tuple[int, int], tuple[float, float]]) -> Chosen:
+def choose_levels(
+    levels: Levels, pixel_um: Mapping[tuple[int, int], tuple[float, float]], *, of_any_writer: bool = False
+) -> Chosen:
     """Choose levels and their downsamples, finest first; level 0 always is among them."""
     indices, downsamples, warnings = [0], [1.0], []
     for index in range(1, len(levels.sizes)):
         stated = _stated_ratio(levels, index, pixel_um)
-        found = _downsample(levels, index, (indices[-1], downsamples[-1]), stated)
+        finer = indices[-1], downsamples[-1]
+        found = _downsample(levels, index, finer, stated, confirmed=of_any_writer)
         if found is not None and found > max(downsamples[-1], LEAST_DOWNSAMPLE):
             indices.append(index)
             downsamples.append(found)
@@ -111,14 +131,22 @@ def choose_levels(levels: Levels, pixel_um: Mapping[tuple[int, int], tuple[float
 
 
 def _downsample(
-    levels: Levels, index: int, finer: tuple[int, float], stated: tuple[float, float] | None
+    levels: Levels,
+    index: int,
+    finer: tuple[int, float],
+    stated: tuple[float, float] | None,
+    *,
+    confirmed: bool,
 ) -> float | None:
-    """Level-0 pixels per pixel of a level; None where it is no level of the picture."""
+    """Level-0 pixels per pixel of a level; None where it is no level of the picture.
+
+    Where sizes leave one factor, a few windows are compared if it is to be `confirmed`, and else none.
+    """
     ratios = [full / part for full, part in zip(levels.sizes[0], levels.sizes[index], strict=True)]
     whole = _whole(levels.sizes[0], levels.sizes[index], ratios)
     contradicted = stated is not None and _differ(stated, ratios if whole is None else [whole, whole])
     if whole is not None and not contradicted and not _may_be_padded(levels, index):
-        return whole
+        return None if confirmed and _shows_another(levels, index, finer, whole) else whole
     candidates = sorted(set(_candidates(levels, index, ratios, whole)))
     alike = {factor: _alike(levels, index, finer, factor) for factor in candidates}
     known = {factor: value for factor, value in alike.items() if value is not None}
@@ -126,6 +154,16 @@ def _downsample(
         return whole if not contradicted else None
     best = max(known, key=lambda factor: (known[factor], factor == whole))
     return best if known[best] >= ALIKE else None
+
+
+def _shows_another(levels: Levels, index: int, finer: tuple[int, float], factor: float) -> bool:
+    """Whether a few windows of a level differ from the finer one's, or are blank where that shows something."""
+    alike = _alike(levels, index, finer, factor, FEW)
+    if alike is not None:
+        return alike < ALIKE
+    ratio = factor / finer[1]
+    shown = (_reduced(levels, finer[0], window, ratio) for window in _windows(levels, index, ratio, FEW))
+    return any(pixels is not None and _smooth(pixels).std() >= SHOWN for pixels in shown)
 
 
 def _whole(size_l0: tuple[int, int], size: tuple[int, int], ratios: Sequence[float]) -> float | None:
@@ -174,13 +212,15 @@ def _is_padded_by(levels: Levels, index: int, factor: float) -> bool:
     return True
 
 
-def _alike(levels: Levels, index: int, finer: tuple[int, float], factor: float) -> float | None:
+def _alike(
+    levels: Levels, index: int, finer: tuple[int, float], factor: float, count: int = COMPARED
+) -> float | None:
     """Correlation of a level with the next finer one at a factor; None where there is nothing to compare."""
     ratio = factor / finer[1]
     if ratio <= 1:
         return 0.0
     found = []
-    for window, seen in _sampled(levels, index, ratio):
+    for window, seen in _sampled(levels, index, ratio, count):
         expected = _reduced(levels, finer[0], window, ratio)
         if expected is None:
             found.append(0.0)
@@ -191,26 +231,32 @@ def _alike(levels: Levels, index: int, finer: tuple[int, float], factor: float) 
     return float(np.median(found)) if found else None
 
 
-def _sampled(levels: Levels, index: int, ratio: float) -> list[tuple[Window, NDArray[np.uint8]]]:
-    """The windows of a level that have most contrast, of a grid of them."""
+def _windows(levels: Levels, index: int, ratio: float, count: int) -> list[Window]:
+    """A grid of windows of a level, `count` along each side."""
     side = max(SMOOTH_PX * 4, min(WINDOW_PX, int(MOST_FINER_PX / ratio)))
     width, height = levels.sizes[index]
     places = {
         Window(left, top, min(side, width), min(side, height))
-        for top in np.linspace(0, max(0, height - side), GRID).astype(int).tolist()
-        for left in np.linspace(0, max(0, width - side), GRID).astype(int).tolist()
+        for top in np.linspace(0, max(0, height - side), count).astype(int).tolist()
+        for left in np.linspace(0, max(0, width - side), count).astype(int).tolist()
     }
+    return sorted(place for place in places if min(place.height, place.width) >= 2 * SMOOTH_PX)
+
+
+def _sampled(levels: Levels, index: int, ratio: float, count: int) -> list[tuple[Window, NDArray[np.uint8]]]:
+    """The windows of a level that have most contrast, of a grid of them."""
+    width, height = levels.sizes[index]
     found = []
-    for window in sorted(places):
+    for window in _windows(levels, index, ratio, count):
         pixels = np.empty((window.height, window.width, 3), np.uint8)
-        if min(pixels.shape[:2]) < 2 * SMOOTH_PX or levels.fetch(index, window, pixels) is None:
+        if levels.fetch(index, window, pixels) is None:
             continue
         contrast = float(_smooth(pixels).std())
         if contrast >= LEAST_CONTRAST:
             # far from the corner a wrong factor shifts most
             found.append((contrast * (1 + window.left / width + window.top / height), window, pixels))
     found.sort(key=lambda each: -each[0])
-    return [(window, pixels) for _, window, pixels in found[:COMPARED]]
+    return [(window, pixels) for _, window, pixels in found[:count]]
 
 
 def _reduced(levels: Levels, finer: int, window: Window, ratio: float) -> NDArray[np.uint8] | None:

@@ -18,7 +18,7 @@ from wsi_necrosis.errors import SlideError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.colour_profile import profile_name
 from wsi_necrosis.slides.dicom_files import cannot_open, check_dicom, dicom_head, only_slide, series_files
-from wsi_necrosis.slides.info import SlideInfo, pixel_size_warnings, settle_mpp
+from wsi_necrosis.slides.info import GivenMpp, SlideInfo, pixel_size_warnings, settle_mpp
 from wsi_necrosis.slides.levels import with_true_levels
 from wsi_necrosis.slides.not_slides import cannot_read, require_not_known
 from wsi_necrosis.slides.source_files import SourceFiles
@@ -127,7 +127,7 @@ class OpenSlideLevels:
 
 
 def open_openslide(
-    path: Path, given: Mpp | None, pixel_um: Mapping[tuple[int, int], tuple[float, float]] | None = None
+    path: Path, given: GivenMpp | None, pixel_um: Mapping[tuple[int, int], tuple[float, float]] | None = None
 ) -> tuple[SlideInfo, Levels]:
     """Open a file with OpenSlide.
 
@@ -135,7 +135,7 @@ def open_openslide(
     ----------
     path : Path
         An existing file.
-    given : Mpp or None
+    given : GivenMpp or None
         Plausible pixel size of level 0, instead of what the file states.
     pixel_um : mapping, optional
         Pixel size (x, y) in um that a stored level states, by its size (width, height).
@@ -149,7 +149,8 @@ def open_openslide(
     opened = OpenSlideLevels(path)
     try:
         _require_small_tiles(path, opened)
-        levels, left_out = with_true_levels(opened, pixel_um)
+        generic = opened.properties["openslide.vendor"] == "generic-tiff"
+        levels, left_out = with_true_levels(opened, pixel_um, of_any_writer=generic)
     except BaseException:
         opened.close()
         raise

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_necrosis.errors import SlideError
-from wsi_necrosis.geometry import Box, Mpp
+from wsi_necrosis.geometry import Box
 from wsi_necrosis.slides.colour_profile import profile_name
-from wsi_necrosis.slides.info import SlideInfo, settle_mpp
+from wsi_necrosis.slides.info import GivenMpp, SlideInfo, settle_mpp
 from wsi_necrosis.slides.source_files import raise_if_of_the_system
 from wsi_necrosis.slides.stored_levels import Levels, on_white
 from wsi_necrosis.slides.window import Window
@@ -59,14 +59,14 @@ def is_picture(path: Path) -> bool:
         return stream.read(8).startswith(HEADS)
 
 
-def open_picture(path: Path, given: Mpp | None) -> tuple[SlideInfo, Levels]:
+def open_picture(path: Path, given: GivenMpp | None) -> tuple[SlideInfo, Levels]:
     """Open a PNG or JPEG of 8-bit RGB; it states no pixel size.
 
     Parameters
     ----------
     path : Path
         A file for which `is_picture` holds.
-    given : Mpp or None
+    given : GivenMpp or None
         Plausible pixel size.
 
     Raises

@@ -20,7 +20,7 @@ from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.slides.resample import Span, average
 from wsi_necrosis.slides.source_files import SourceFiles
-from wsi_necrosis.slides.stored_levels import WHITE, Levels, Region, level_for
+from wsi_necrosis.slides.stored_levels import WHITE, JpegTiles, Levels, Region, level_for
 from wsi_necrosis.slides.window import TileSet, Window
 
 PATIENCE_S = 10.0  # with a read under way, when the file is to be closed
@@ -39,6 +39,7 @@ class Pyramid:
 
     def __init__(self, levels: Levels, files: SourceFiles | None = None) -> None:
         self._levels, self._files = levels, files or SourceFiles(())
+        self.jpeg_tiles = levels.jpeg_tiles if isinstance(levels, JpegTiles) else (None,) * levels.stored
         # Reads under way, by levels: those in use, and failed ones that they replaced.
         self._readers: Counter[Levels] = Counter()
         self._closed = False
@@ -111,6 +112,11 @@ class Pyramid:
                 decoded * width * height * scale**2,
                 _mostly(absent, across, down),
             )
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A stored tile of a level of `jpeg_tiles`, as `JpegTiles.jpeg_tile`; errors as `read`."""
+        with self._reading() as levels:
+            return levels.jpeg_tile(level, row, col) if isinstance(levels, JpegTiles) else None
 
     @contextmanager
     def _reading(self) -> Iterator[Levels]:

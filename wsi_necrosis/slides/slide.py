@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import ReadError, SlideError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo, check_given_mpp
+from wsi_necrosis.slides.info import GivenMpp, SlideInfo, check_given_mpp
 from wsi_necrosis.slides.jpeg_tiff_reader import open_jpeg_tiff
 from wsi_necrosis.slides.not_slides import require_not_known
 from wsi_necrosis.slides.openslide_reader import existing_file, is_vendors_own, open_openslide
@@ -61,6 +61,30 @@ class Slide(Protocol):
         """
         ...
 
+    @property
+    def jpeg_tiles(self) -> tuple[tuple[int, int] | None, ...]:
+        """Width and height of the tiles of each of `info.levels`, where these lie in the file as JPEG; else None."""
+        ...
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A stored tile of such a level as a JPEG file, not decoded; None where it is not stored, or damaged.
+
+        It has the size of its level's tiles, also where it overhangs the level: its pixels there mean nothing.
+        """
+        ...
+
+    def require_unchanged(self) -> None:
+        """Compare size and time of the slide's files with what they were when it was opened.
+
+        Raises
+        ------
+        SlideChangedError
+            One has changed.
+        ReadError
+            One is gone, or cannot be looked at.
+        """
+        ...
+
     def close(self) -> None:
         """Close the file."""
         ...
@@ -74,7 +98,7 @@ class Slide(Protocol):
 
 def open_slide(
     path: str | Path,
-    mpp: SupportsFloat | Mpp | None = None,
+    mpp: SupportsFloat | Mpp | GivenMpp | None = None,
     reader: str | None = None,
     scene: str | int | None = None,
 ) -> Slide:
@@ -85,8 +109,8 @@ def open_slide(
     path : str or Path
         A file; any one file of a DICOM series; a folder that holds one DICOM series and no other; or
         the folder of an OME-Zarr image.
-    mpp : float or Mpp, optional
-        Pixel size of level 0 in um, instead of what the file states.
+    mpp : float, Mpp or GivenMpp, optional
+        Pixel size of level 0 in um, instead of what the file states; `GivenMpp` also says what gives it.
     reader : {"jpeg-tiff", "openslide", "pillow", "tiatoolbox", "tifffile"}, optional
         Read with this one or fail; by default it is chosen by the file.
     scene : str or int, optional
@@ -113,7 +137,7 @@ def open_slide(
     ...     slide.dimensions, slide.mpp.x, slide.thumbnail(100).shape
     ((1000, 1000), 0.5, (100, 100, 3))
     """
-    given = Mpp.of(mpp)
+    given = GivenMpp.of(mpp)
     check_given_mpp(given)
     file = Path(path)
     try:
@@ -131,7 +155,9 @@ def open_slide(
     return _PyramidSlide(info, levels)
 
 
-def _opened(file: Path, mpp: Mpp | None, reader: str | None, scene: str | None) -> tuple[SlideInfo, Levels]:
+def _opened(
+    file: Path, mpp: GivenMpp | None, reader: str | None, scene: str | None
+) -> tuple[SlideInfo, Levels]:
     """Metadata and levels, by what the file is; the format's own reader comes before OpenSlide."""
     require_not_known(file)
     if is_zarr(file):
@@ -147,7 +173,7 @@ def _opened(file: Path, mpp: Mpp | None, reader: str | None, scene: str | None) 
 
 
 def _opened_tiff(
-    file: Path, tiff: TiffFacts, mpp: Mpp | None, reader: str | None
+    file: Path, tiff: TiffFacts, mpp: GivenMpp | None, reader: str | None
 ) -> tuple[SlideInfo, Levels]:
     """A TIFF as OpenSlide opens it; one that it does not, of no maker's own format, with tifffile."""
     try:
@@ -158,7 +184,16 @@ def _opened_tiff(
         if is_vendors_own(file):
             raise
         return open_plain_tiff(file, tiff, mpp)
-    return _faster(info, levels, tiff, reader)
+    found, chosen = _faster(info, levels, tiff, reader)
+    if (
+        not tiff.is_sparse
+        or found.vendor != "generic-tiff"
+        or found.reader != "openslide"
+        or reader == "openslide"
+    ):
+        return found, chosen
+    chosen.close()  # OpenSlide does not say which tiles level 0 lacks where a coarser one shows them
+    return open_plain_tiff(file, tiff, mpp)
 
 
 def _faster(info: SlideInfo, levels: Levels, tiff: TiffFacts, reader: str | None) -> tuple[SlideInfo, Levels]:
@@ -185,7 +220,8 @@ class _PyramidSlide:
 
     def __init__(self, info: SlideInfo, levels: Levels) -> None:
         self.info = info
-        self._pyramid = Pyramid(levels, SourceFiles.of(info.files))
+        self._files = SourceFiles.of(info.files)
+        self._pyramid = Pyramid(levels, self._files)
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -213,6 +249,16 @@ class _PyramidSlide:
         px_l0 = mpp.x / own.x, mpp.y / own.y
         shape = max(1, round(box.height_l0 / px_l0[1])), max(1, round(box.width_l0 / px_l0[0]))
         return self._pyramid.read(box, px_l0, shape, needed)
+
+    @property
+    def jpeg_tiles(self) -> tuple[tuple[int, int] | None, ...]:
+        return self._pyramid.jpeg_tiles
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        return self._pyramid.jpeg_tile(level, row, col)
+
+    def require_unchanged(self) -> None:
+        self._files.require_unchanged()
 
     def close(self) -> None:
         self._pyramid.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,28 @@ class Levels(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+        ...
+
+
+@runtime_checkable
+class JpegTiles(Protocol):
+    """Levels that may lie in the file as JPEG tiles, which can be shown without being decoded here.
+
+    `jpeg_tiles` has the width and height of each stored level's tiles, None where they are no JPEG.
+    """
+
+    jpeg_tiles: tuple[tuple[int, int] | None, ...]
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A tile of such a level as a JPEG file; None where it is not stored, or damaged.
+
+        It has the size of its level's tiles, also where it overhangs the level: its pixels there mean nothing.
+
+        Raises
+        ------
+        ReadError
+            The system failed to read the file, or it is too short.
+        """
         ...
 
 

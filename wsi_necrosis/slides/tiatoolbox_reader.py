@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.errors import SlideError
-from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo, pixel_size_warnings, settle_mpp
+from wsi_necrosis.geometry import Box
+from wsi_necrosis.slides.info import GivenMpp, SlideInfo, pixel_size_warnings, settle_mpp
 from wsi_necrosis.slides.levels import with_true_levels
 from wsi_necrosis.slides.source_files import raise_if_of_the_system
 from wsi_necrosis.slides.stored_levels import Levels, plain_downsample
@@ -88,14 +88,14 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
-def open_jpeg_2000(path: Path, given: Mpp | None) -> tuple[SlideInfo, Levels]:
+def open_jpeg_2000(path: Path, given: GivenMpp | None) -> tuple[SlideInfo, Levels]:
     """Open a JPEG 2000 file (JP2) with tiatoolbox's reader.
 
     Parameters
     ----------
     path : Path
         A file for which `is_jpeg_2000` holds.
-    given : Mpp or None
+    given : GivenMpp or None
         Plausible pixel size of level 0, instead of what the file states.
 
     Raises
@@ -108,14 +108,14 @@ def open_jpeg_2000(path: Path, given: Mpp | None) -> tuple[SlideInfo, Levels]:
     return _opened(path, "JPEG 2000", Jpeg2000, given)
 
 
-def open_ome_zarr(path: Path, given: Mpp | None) -> tuple[SlideInfo, Levels]:
+def open_ome_zarr(path: Path, given: GivenMpp | None) -> tuple[SlideInfo, Levels]:
     """Open an OME-Zarr folder (OME-NGFF) with tiatoolbox's reader.
 
     Parameters
     ----------
     path : Path
         A folder for which `is_zarr` holds.
-    given : Mpp or None
+    given : GivenMpp or None
         Plausible pixel size of level 0, instead of what the metadata state.
 
     Raises
@@ -129,7 +129,7 @@ def open_ome_zarr(path: Path, given: Mpp | None) -> tuple[SlideInfo, Levels]:
 
 
 def _opened(
-    path: Path, kind: str, picture_class: Callable[[Path], Picture], given: Mpp | None
+    path: Path, kind: str, picture_class: Callable[[Path], Picture], given: GivenMpp | None
 ) -> tuple[SlideInfo, Levels]:
     try:
         picture = picture_class(path)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -34,6 +34,7 @@ MOST_TILE_PX = 2**26  # 8,192 x 8,192: OpenSlide then holds 270 MB for one tile
 MOST_EXPANSION = 4  # stored bytes of a tile over its pixels' bytes, beside ...
 SPARE_BYTES = 2**16
 HEAD_BYTES = 2**16  # of a tile, in which its JPEG frame begins
+PLAIN = ".tif"  # added to the name of an NDPI file that is read as any TIFF
 JPEG = 7  # TIFF's compression tag
 COLOURS: Mapping[int, Colour] = {2: "RGB", 6: "YCbCr"}  # by TIFF's photometric tag
 PHOTOMETRIC = {
@@ -62,6 +63,8 @@ class TiffFacts:
         Pixel size (x, y) in um that a tiled page states, by its size (width, height).
     contradiction : str or None
         Where the tag of a page and its JPEG tiles disagree on colours, in words.
+    is_sparse : bool
+        Whether tiles of a page are not stored.
     icc_profile : bytes or None
         Colour profile of the first page.
     """
@@ -70,6 +73,7 @@ class TiffFacts:
     is_tiled: bool = False
     pixel_um: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     contradiction: str | None = None
+    is_sparse: bool = False
     icc_profile: bytes | None = None
 
 
@@ -84,11 +88,13 @@ def check_tiff(path: Path) -> TiffFacts | None:
     ReadError
         The system failed to read the file, or it ends before its last tile.
     """
-    with told_as_damage(path):
-        with path.open("rb") as stream:
-            if stream.read(4) not in MAGIC:
-                return None
-        with tifffile.TiffFile(path) as tiff:
+    with told_as_damage(path), path.open("rb") as stream:
+        if stream.read(4) not in MAGIC:
+            return None
+        # By the suffix .ndpi tifffile reads words that only files of over 4 GB need, and that not all writers add.
+        plain = path.suffix.lower() == ".ndpi" and path.stat().st_size < 2**32
+        stream.seek(0)
+        with tifffile.TiffFile(stream if plain else path, name=f"{path}{PLAIN}" if plain else None) as tiff:
             return _facts(path, tiff)
 
 
@@ -106,6 +112,7 @@ def told_as_damage(path: Path) -> Iterator[None]:
 def _facts(path: Path, tiff: tifffile.TiffFile) -> TiffFacts:
     pages = list(pages_of(path, tiff))
     if not pages:
+        _require_whole(path)
         raise SlideError(f"{path} cannot be opened: it is a TIFF without a picture")
     is_ome, tiled = bool(tiff.is_ome), [page for page in pages if page.is_tiled]
     for page in tiled:
@@ -122,8 +129,23 @@ def _facts(path: Path, tiff: tifffile.TiffFile) -> TiffFacts:
         is_tiled=bool(tiled),
         pixel_um={_size(page): size for page in tiled if (size := resolution_um(page)) is not None},
         contradiction=next((said for page, frame in found if (said := _contradiction(page, frame))), None),
+        is_sparse=any(0 in page.databytecounts for page in tiled),
         icc_profile=icc.value if icc is not None and isinstance(icc.value, bytes) else None,
     )
+
+
+def _require_whole(path: Path) -> None:
+    """Say where a file ends before the directory that its first bytes name, as a copy that was cut does."""
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    big = 43 in head[2:4]
+    first, size = int.from_bytes(head[8:16] if big else head[4:8], order), path.stat().st_size
+    if first >= size:
+        raise ReadError(
+            f"{path} has {size} bytes and its directory would begin at {first}; it was cut, or is copied still: copy "
+            "it again"
+        )
 
 
 def pages_of(path: Path, tiff: tifffile.TiffFile) -> Iterator[Any]:
@@ -162,7 +184,7 @@ def check_page(path: Path, page: Any) -> None:
         )
     offsets, lengths = (np.array(values, np.float64) for values in (page.dataoffsets, page.databytecounts))
     size, promised = path.stat().st_size, int(np.where(lengths > 0, offsets + lengths, 0).max())
-    if size < promised and page.parent.filehandle.path == str(path):
+    if size < promised and page.parent.filehandle.path in {str(path), f"{path}{PLAIN}"}:
         raise ReadError(
             f"{path} has {size} bytes where its directory names {promised}; it was cut, or is copied still: copy it "
             "again"

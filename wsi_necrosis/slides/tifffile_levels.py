@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_necrosis.errors import SlideError
-from wsi_necrosis.slides.jpeg_decode import decode_tile, head_of
+from wsi_necrosis.slides.jpeg_decode import decode_tile, head_of, whole_jpeg
 from wsi_necrosis.slides.source_files import raise_if_of_the_system
 from wsi_necrosis.slides.stored_levels import on_white, plain_downsample
 from wsi_necrosis.slides.tiff_check import (
@@ -68,6 +68,7 @@ class TifffileLevels:
         self.tiles = tuple(stored.tile for stored in self._stored)
         self.downsamples = tuple(plain_downsample(self.sizes[0], size) for size in self.sizes)
         self.stored = len(self.sizes)
+        self.jpeg_tiles = tuple(stored.jpeg_tile_size for stored in self._stored)
         self.is_sparse = any(stored.unstored.any() for stored in self._stored)
 
     def fetch(
@@ -92,6 +93,14 @@ class TifffileLevels:
                 scale = self.downsamples[level] / self.downsamples[index]
                 mark_unstored(absent, window, scale, self.tiles[index], self._stored[index].unstored)
         return window.count_tiles((width, height))
+
+    def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
+        """A stored tile as a JPEG file; None where it is not stored, or damaged."""
+        try:
+            return self._stored[level].jpeg_at(row, col)
+        except DAMAGE as error:
+            raise_if_of_the_system(error, self._path)
+            return None
 
     def page_sizes_um(self) -> Mapping[tuple[int, int], tuple[float, float]]:
         """Pixel size (x, y) in um that each level's page states, by the level's size."""
@@ -145,6 +154,19 @@ class _Stored:
         lengths = np.array([page.databytecounts for page in self._pages], np.int64)
         return np.asarray((lengths == 0).reshape(-1, self._rows, self._cols).any(axis=0))
 
+    @property
+    def jpeg_tile_size(self) -> tuple[int, int] | None:
+        """Width and height of its tiles, where each is one JPEG that is read here."""
+        whole = self._is_plain_jpeg and self._colour is not None and len(self._pages) == 1
+        return self.tile if whole and self._page.planarconfig == 1 else None
+
+    def jpeg_at(self, row: int, col: int) -> bytes | None:
+        """A tile as a JPEG file; None where there is none, or it is damaged. Raises one of `DAMAGE`."""
+        data, head = self._bytes(self._page, row * self._cols + col), head_of(self._page.jpegtables)
+        if data is None or head is None or self._colour is None:
+            return None
+        return whole_jpeg(data, head, self._colour, self.tile)
+
     def tile_at(self, row: int, col: int) -> NDArray[np.uint8] | None:
         """A tile in RGB (height, width, 3), white beyond the level; None where it is not stored.
 
@@ -167,15 +189,9 @@ class _Stored:
         return out
 
     def _segment(self, page: Any, index: int) -> NDArray[np.uint8] | None:
-        offset, length = page.dataoffsets[index], page.databytecounts[index]
-        if length == 0:
+        data = self._bytes(page, index)
+        if data is None:
             return None
-        handle = page.parent.filehandle
-        with self._lock:
-            handle.seek(offset)
-            data = handle.read(length)
-        if len(data) < length:
-            raise ValueError("the file ends before its last tile")
         if self._is_plain_jpeg and self._colour is not None:
             head = head_of(page.jpegtables)
             tile = None if head is None else decode_tile(data, head, self._colour, self.tile)
@@ -187,3 +203,16 @@ class _Stored:
             raise ValueError("a tile is damaged")
         pixels: NDArray[np.uint8] = found.reshape(shape)[0]
         return pixels
+
+    def _bytes(self, page: Any, index: int) -> bytes | None:
+        """A tile as it lies in the file; None where it is not stored."""
+        offset, length = page.dataoffsets[index], page.databytecounts[index]
+        if length == 0:
+            return None
+        handle = page.parent.filehandle
+        with self._lock:
+            handle.seek(offset)
+            data: bytes = handle.read(length)
+        if len(data) < length:
+            raise ValueError("the file ends before its last tile")
+        return data

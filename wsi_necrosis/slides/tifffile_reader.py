@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tifffile
@@ -10,7 +11,7 @@ import tifffile
 from wsi_necrosis.errors import SlideError, UsageError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.slides.colour_profile import profile_name
-from wsi_necrosis.slides.info import SlideInfo, SlideWarning, pixel_size_warnings, settle_mpp
+from wsi_necrosis.slides.info import GivenMpp, SlideInfo, SlideWarning, pixel_size_warnings, settle_mpp
 from wsi_necrosis.slides.levels import with_true_levels
 from wsi_necrosis.slides.ome_xml import OmeImage, read_ome
 from wsi_necrosis.slides.stored_levels import Levels
@@ -28,7 +29,7 @@ LIKE = 2.0  # a scene whose pixels are up to so many times larger or smaller is 
 
 
 def open_ome_tiff(
-    path: Path, facts: TiffFacts, given: Mpp | None, scene: str | None
+    path: Path, facts: TiffFacts, given: GivenMpp | None, scene: str | None
 ) -> tuple[SlideInfo, Levels]:
     """Open an OME-TIFF.
 
@@ -38,7 +39,7 @@ def open_ome_tiff(
         A file whose description is OME-XML.
     facts : TiffFacts
         Its directories.
-    given : Mpp or None
+    given : GivenMpp or None
         Plausible pixel size of level 0, instead of what the file states.
     scene : str or None
         Name or number (from 1) of the image to read; by default the largest.
@@ -66,10 +67,11 @@ def open_ome_tiff(
             f"{image.size[0]} x {image.size[1]}; it is damaged"
         )
     scenes, warnings = _scenes(images, at)
-    return _info(path, levels, stated, given, facts, ("ome-tiff", at + 1, scenes, warnings))
+    info, chosen = _info(path, levels, stated, given, facts, ("ome-tiff", at + 1, scenes, warnings))
+    return replace(info, scene_names=tuple(each.name for each in images)), chosen
 
 
-def open_plain_tiff(path: Path, facts: TiffFacts, given: Mpp | None) -> tuple[SlideInfo, Levels]:
+def open_plain_tiff(path: Path, facts: TiffFacts, given: GivenMpp | None) -> tuple[SlideInfo, Levels]:
     """Open a TIFF of 8-bit RGB that OpenSlide does not: in strips, in planes, or of another compression.
 
     Errors as `open_ome_tiff`.
@@ -103,14 +105,14 @@ def _info(
     path: Path,
     levels: TifffileLevels,
     stated: tuple[str, Mpp | None, float | None],
-    given: Mpp | None,
+    given: GivenMpp | None,
     facts: TiffFacts,
     kind: tuple[str, int, tuple[str, ...], tuple[SlideWarning, ...]],
 ) -> tuple[SlideInfo, Levels]:
     source, size, objective = stated
     vendor, scene, scenes, warnings = kind
     try:
-        chosen, left_out = with_true_levels(levels, levels.page_sizes_um())
+        chosen, left_out = with_true_levels(levels, levels.page_sizes_um(), of_any_writer=True)
         mpp, mpp_source = settle_mpp(path, size, source, given)
     except BaseException:
         levels.close()
@@ -146,9 +148,12 @@ def _wanted(path: Path, images: Sequence[OmeImage], scene: str | None) -> int:
     """Index of the image to read: the one that is named, else the largest."""
     if scene is None:
         return max(range(len(images)), key=lambda at: images[at].size[0] * images[at].size[1])
-    for at, image in enumerate(images):
-        if scene in {str(at + 1), image.name}:
-            return at
+    found = [at for at in range(len(images)) if scene == str(at + 1)]
+    found = found or [at for at, image in enumerate(images) if scene == image.name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{path} has {len(found)} scenes of the name {scene!r}; give the number of one")
     known = "; ".join(f"{at + 1}: {image.name}" for at, image in enumerate(images))
     raise UsageError(f"{path} has no scene {scene!r}; it has {known}")
 

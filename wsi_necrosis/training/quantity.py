@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
 from wsi_necrosis.dataset.tiles import cases_of
+from wsi_necrosis.metrics.cases import one_hot
 from wsi_necrosis.metrics.simulation import (
     CELLS,
     DRAWS,
@@ -23,10 +24,17 @@ from wsi_necrosis.metrics.simulation import (
     simulate,
     simulate_end,
 )
-from wsi_necrosis.model.quantity import EndOfScale, EstimatorFigures, Quantity
+from wsi_necrosis.model.quantity import (
+    LEAST_PATIENTS,
+    ConfusionShares,
+    EndOfScale,
+    EstimatorFigures,
+    Quantity,
+)
 from wsi_necrosis.training.samples import Samples
 
 DIGITS = 2  # of figures in percent
+SHARE_DIGITS = 4  # of a share
 LEAST_CASES = 2  # for an end of the scale: one says nothing of how cases differ
 
 
@@ -87,12 +95,14 @@ def measure_quantity(samples: Samples, prob: NDArray[np.float64], seed: int) -> 
         name: simulate_end(cells, percent, np.random.default_rng([seed, 1, percent]))
         for name, percent in (("blank", 0), ("full", 100))
     }
-    soft, hard = (_figures(found, ends, way) for way in WAYS)
+    soft, hard = (_figures(found, ends, way, _patients(cells, way)) for way in WAYS)
     quantity = Quantity("soft" if soft.rmse <= hard.rmse else "hard", soft, hard)
     return SimulatedQuantity(quantity, _table(found, ends))
 
 
-def _figures(found: Simulation, ends: Mapping[str, Simulation], way: str) -> EstimatorFigures:
+def _figures(
+    found: Simulation, ends: Mapping[str, Simulation], way: str, patients: tuple[ConfusionShares, ...]
+) -> EstimatorFigures:
     slope, intercept = found.line(way)
     return EstimatorFigures(
         rmse=_rounded(found.rmse(way)),
@@ -100,7 +110,28 @@ def _figures(found: Simulation, ends: Mapping[str, Simulation], way: str) -> Est
         intercept=_rounded(intercept),
         blank=_end(end_by_case(ends["blank"], way), highest=True),
         full=_end(end_by_case(ends["full"], way), highest=False),
+        patients=patients,
     )
+
+
+def _patients(cells: Cells, way: str) -> tuple[ConfusionShares, ...]:
+    """Errors on each case with both kinds of tumour; of one without non-tumour, that row is of all cases together."""
+    held = [case for case in cells.cases_with(NON_VIABLE) if case in cells.cases_with(VIABLE)]
+    if len(held) < LEAST_PATIENTS:
+        return ()
+    counted = cells.prob if way == "soft" else one_hot(cells.prob.argmax(axis=2))
+    by_crop = counted.mean(axis=0)
+
+    def row(label: int, case: str) -> tuple[float, float, float]:
+        rows = cells.rows(label, case)
+        one, two, three = by_crop[rows if len(rows) else cells.rows(label)].mean(axis=0)
+        return (
+            round(float(one), SHARE_DIGITS),
+            round(float(two), SHARE_DIGITS),
+            round(float(three), SHARE_DIGITS),
+        )
+
+    return tuple((row(NON_TUMOUR, case), row(NON_VIABLE, case), row(VIABLE, case)) for case in held)
 
 
 def _end(by_case: Mapping[str, tuple[float, float]], *, highest: bool) -> EndOfScale | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from tests.helpers.command import in_process
 from wsi_necrosis import stages
@@ -25,19 +26,23 @@ WHOLE_WORDS = ("Li", "Xu")  # too short to be looked for within others
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A manifest of slides with telling names: good ones, one that is none, and one that is not there."""
+    """A manifest of slides with telling names: good ones, and three that fail."""
     ward = tmp_path / "ward-7" / "Müller"
     ward.mkdir(parents=True)
     write_phantom(ward / "Doeringer Janina 1931.tiff", side_mm=0.5)
     write_phantom(ward / "Li.tiff", np.random.default_rng(1), side_mm=0.5)
     (ward / "Janina text.svs").write_text("no slide")
+    with tifffile.TiffWriter(ward / "p.ome.tiff", ome=True) as tiff:
+        for name in ("Doeringer left", "Olsson right"):
+            tiff.write(np.full((64, 64, 3), 243, np.uint8), photometric="rgb", metadata={"Name": name})
     rows = (
-        "Doeringer Janina 1931.tiff,C-4711,B-99-x,slab,by Eva,2",
-        "Li.tiff,Xu,7,slab,1,1",
-        "Janina text.svs,C-4711,,,,",
-        "Doeringer lost.svs,C-4711,,,,",
+        "Doeringer Janina 1931.tiff,C-4711,B-99-x,slab,by Eva,2,",
+        "Li.tiff,Xu,7,slab,1,1,",
+        "Janina text.svs,C-4711,,,,,",
+        "Doeringer lost.svs,C-4711,,,,,",
+        "p.ome.tiff,C-4711,,,,,3",
     )
-    (ward / "m.csv").write_text("\n".join(("path,case,block,role,slab,slab_row", *rows)))
+    (ward / "m.csv").write_text("\n".join(("path,case,block,role,slab,slab_row,scene", *rows)))
     (ward / "sizes-of.csv").write_text("name,mpp_x\nLi.tiff,0.5\nOlsson.svs,0.5\n")
     shutil.copytree(model_folder("phantom"), tmp_path / "Lund-lab" / "model")
     return ward

@@ -18,12 +18,14 @@ from tests.helpers.bad_slides import (
     write_bad_slides,
 )
 from tests.helpers.command import in_process
-from tests.helpers.runs import FILES, StopAfter
+from tests.helpers.runs import FILES, SMALL_PICTURES, StopAfter
 from wsi_necrosis.errors import InterruptedRunError, ModelError, ResultsDifferError, StoreError, UsageError
 from wsi_necrosis.export import export_slide as exporting
-from wsi_necrosis.pipelines.batch.batch import Options, batch
-from wsi_necrosis.pipelines.batch.inputs import Where
+from wsi_necrosis.pipelines.batch.batch import Options, batch, request_of
+from wsi_necrosis.pipelines.batch.inputs import BatchSlide, Where
 from wsi_necrosis.pipelines.console.batch_progress import QuietBatch
+from wsi_necrosis.quantify.cases import HAS_AREAS
+from wsi_necrosis.report.case_slides import case_slides, model_number
 from wsi_necrosis.settings.run import load_settings
 from wsi_necrosis.slides.phantom import write_phantom
 
@@ -94,6 +96,28 @@ def test_every_failure_has_its_reason(every: Every) -> None:
         assert f"{name}: failed ({stage}): " in every.first.stderr
     assert "--mpp-table" in rows["no mpp.tiff"]["way_out"]
     assert not [name for name in FAILURES if (every.out / "slides" / name).exists()]
+
+
+def test_its_case_is_the_sum_of_the_ledgers_and_names_what_failed(every: Every) -> None:
+    found = model_number("", case_slides(every.out)[""])
+    assert found is not None
+    unfit = {name for name, reason in NOT_EVALUABLE.items() if reason not in HAS_AREAS}
+    assert set(found.incomplete) == {*FAILURES, *unfit}
+    for name, (_, message) in FAILURES.items():
+        assert message in found.incomplete[name]
+    ledgers = [each["ledger"]["mm2"] for name, each in results(every.out).items() if name not in unfit]  # type: ignore[index]
+    viable, non_viable = (
+        sum(each[f"{kind}_by_class"] for each in ledgers) for kind in ("viable", "non_viable")
+    )
+    assert found.percent_viable_by["by_class"] == pytest.approx(
+        100 * viable / (viable + non_viable), rel=1e-9
+    )
+
+
+def test_outlines_go_with_their_slide(tmp_path: Path) -> None:
+    slide = BatchSlide(tmp_path / "a.svs", "a.svs", roi=tmp_path / "r", tissue=tmp_path / "t")
+    asked = request_of(slide, Options(tmp_path))
+    assert (asked.roi, asked.tissue) == (slide.roi, slide.tissue)
 
 
 def test_the_record_of_the_run_says_what_happened(every: Every) -> None:
@@ -170,7 +194,7 @@ def few(tmp_path: Path) -> Path:
 
 
 def run(named: Path, out: Path, *overrides: str, watcher: QuietBatch | None = None, **options: object) -> int:
-    settings = load_settings(overrides=["model.name=phantom", THREADS, *overrides])
+    settings = load_settings(overrides=["model.name=phantom", THREADS, SMALL_PICTURES, *overrides])
     return batch([str(named)], settings, Options(out, **options), watcher or QuietBatch())  # type: ignore[arg-type]
 
 

@@ -5,6 +5,7 @@ import pytest
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.pipelines.batch.inputs import Where, gather
+from wsi_necrosis.slides.info import GivenMpp
 
 
 @pytest.fixture
@@ -52,6 +53,18 @@ def test_a_pattern_that_nothing_matches_is_refused(folder: Path) -> None:
         names(folder / "*.ndpi")
 
 
+def test_outlines_of_many_slides_lie_in_a_folder(folder: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    (drawn / "a.geojson").touch()
+    (one,) = gather([str(folder / "a.svs")], Where(roi=drawn, tissue=drawn / "a.geojson")).slides
+    assert (one.roi, one.tissue) == (drawn / "a.geojson", drawn / "a.geojson")
+    with pytest.raises(UsageError, match=r"no outlines of CASE1/slide\.svs"):
+        gather([str(folder)], Where(roi=drawn, recursive=True))
+    with pytest.raises(UsageError, match="is not a folder"):
+        gather([str(folder)], Where(tissue=drawn / "a.geojson", recursive=True))
+
+
 @pytest.mark.parametrize("slide_id", ["../x", "/x", ".", "a/../../b", ".a.work", "b/.c"])
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, slide_id: str) -> None:
     (tmp_path / "m.csv").write_text(f"path,slide_id\na.svs,{slide_id}\n")
@@ -72,15 +85,29 @@ def test_pixel_sizes_come_from_manifest_table_and_option_in_this_order(folder: P
     where = Where(recursive=True, mpp=Mpp(0.5, 0.5), mpp_table=tmp_path / "t.csv")
     gathered = gather([str(folder)], where)
     assert {slide.name: slide.mpp for slide in gathered.slides} == {
-        "a.svs": Mpp(0.5, 0.5),
-        "CASE1/slide.svs": Mpp(0.3, 0.4),
-        "CASE2/slide.svs": Mpp(0.5, 0.5),
-        "CASE2/slide.tiff": Mpp(0.25, 0.25),
+        "a.svs": GivenMpp(Mpp(0.5, 0.5)),
+        "CASE1/slide.svs": GivenMpp(Mpp(0.3, 0.4), "table t.csv"),
+        "CASE2/slide.svs": GivenMpp(Mpp(0.5, 0.5)),
+        "CASE2/slide.tiff": GivenMpp(Mpp(0.25, 0.25), "table t.csv"),
     }
     assert gathered.warnings == (f"{tmp_path / 't.csv'} names slides that are not in this batch: x.svs",)
     (tmp_path / "m.csv").write_text("path,mpp_x\nin/CASE1/slide.svs,0.7\n")
     (slide,) = gather([str(tmp_path / "m.csv")], where).slides
-    assert slide.mpp == Mpp(0.7, 0.7)
+    assert slide.mpp == GivenMpp(Mpp(0.7, 0.7), "table m.csv")
+
+
+def test_scenes_come_from_the_manifest_else_from_the_option(folder: Path, tmp_path: Path) -> None:
+    rows = "in/a.svs,A1,1\nin/a.svs,A2,left piece\nin/CASE1/slide.svs,B,\n"
+    (tmp_path / "m.csv").write_text(f"path,slide_id,scene\n{rows}")
+    gathered = gather([str(tmp_path / "m.csv")], Where(scene="3"))
+    assert [slide.scene for slide in gathered.slides] == ["1", "left piece", "3"]
+    assert gathered.warnings == ()  # scenes of one file are no copies
+
+
+def test_columns_that_are_not_used_are_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,Slab_No,mpp\nin/a.svs,3,0.5\n")
+    (said,) = gather([str(tmp_path / "m.csv")], Where()).warnings
+    assert said == f"{tmp_path / 'm.csv'} has columns that are not used: 'mpp', 'slab_no'"
 
 
 def test_equal_content_is_warned_of(folder: Path) -> None:

@@ -1,0 +1,84 @@
+"""Cases as text: their numbers from each source below one another, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from wsi_necrosis.quantify.cases import Source
+
+TITLES: Mapping[Source, str] = {"model": "by the model", "review": "by labels", "drawn": "as outlined"}
+FOUND = {"no_viable": "no viable tumour found; reads ", "no_non_viable": "no non-viable tumour found; reads "}
+WIDE = 19
+
+
+def describe_cases(cases: Sequence[Mapping[str, Any]]) -> str:
+    """The content of `cases.json` for the terminal."""
+    return "\n\n".join("\n".join(_lines(case)) for case in cases)
+
+
+def _lines(case: Mapping[str, Any]) -> Iterator[str]:
+    yield f"case {case['case']}" if case["case"] else "case (all slides)"
+    for number in case["numbers"]:
+        yield _line(TITLES[number["source"]], _percent(number))
+        yield from (_line("", said) for said in _details(number))
+    said = set[str]()
+    for number in case["numbers"]:
+        tissue = [f"outlined: {number['definition']['tissue']}"] if number["source"] == "drawn" else []
+        for text in (*_missing(number), *tissue, f"denominator: {number['definition']['denominator']}"):
+            if text not in said:
+                yield f"  {text}"
+            said.add(text)
+
+
+def _percent(number: Mapping[str, Any]) -> str:
+    if number["percent_viable"] is None:
+        return f"not evaluable: {number['reason']}"
+    interval = number["interval"]
+    known = (
+        f"({100 * interval['confidence']:g} % interval {interval['low']:.1f} to {interval['high']:.1f} %, "
+        f"{interval['target']})"
+        if interval
+        else "(" + number["interval_reason"].removeprefix("interval: ") + ")"
+    )
+    rest = (
+        f", necrosis {number['percent_necrosis']:.1f} %, other tissue {number['percent_non_tumour']:.1f} % of the bed"
+        if number["percent_non_tumour"] is not None
+        else ""
+    )
+    found = FOUND.get(number["finding"], "")
+    return f"{found}{number['percent_viable']:.1f} % viable{rest} {known}"
+
+
+def _details(number: Mapping[str, Any]) -> Iterator[str]:
+    count = len(number["counted"])
+    if number["source"] == "review":
+        yield number["definition"]["estimator"]
+    elif number["tumour_mm2"] is not None:
+        unweighted = number["percent_viable_unweighted"]
+        mean = "" if unweighted is None else f", mean of the slides {unweighted:.1f} %"
+        focus = number["largest_focus_mm"]
+        extent = "" if focus is None else f", largest viable focus {focus:.2f} mm"
+        yield f"{count} slide{'' if count == 1 else 's'}, tumour {number['tumour_mm2']:.2f} mm2{mean}{extent}"
+    if number["source"] == "model" and number["limit_of_blank"] is not None:
+        yield f"limit of blank {number['limit_of_blank']['limit']:.0f} %"
+    for scheme, grade in number["grades"].items():
+        chances = grade["probabilities"] or {}
+        likely = ", ".join(f"{name} {100 * share:.0f} %" for name, share in chances.items())
+        yield f"{scheme}: {grade['grade'] or grade['reason']}" + (f" ({likely})" if likely else "")
+
+
+def _missing(number: Mapping[str, Any]) -> Iterator[str]:
+    title = TITLES[number["source"]]
+    if number["incomplete"]:
+        yield f"incomplete ({title}): " + "; ".join(
+            f"{name}: {reason}" for name, reason in number["incomplete"].items()
+        )
+    if number["left_out"]:
+        yield "left out by role: " + ", ".join(
+            f"{name} ({role})" for name, role in number["left_out"].items()
+        )
+
+
+def _line(name: str, said: str) -> str:
+    return f"  {name:<{WIDE}}{said}"

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wsi_necrosis.errors import StoreError
+from wsi_necrosis.review.marks import MARKS, Mark, add_mark, all_marks, marks_that_count
+
+MARK = Mark("slides/a.svs", 3, 4, 96.5, 128.0, 32.0, 32.0, 10, 20, "viable", "A", "2026-01-01T00:00:00+00:00")
+
+
+def test_marks_are_read_as_they_were_written(tmp_path: Path) -> None:
+    other = replace(MARK, row=5, label="unsure", reader="Zoë, B.")
+    assert all_marks(tmp_path) == []
+    add_mark(tmp_path, MARK)
+    assert add_mark(tmp_path, other) == all_marks(tmp_path) == [MARK, other]
+
+
+def test_of_each_cell_and_reader_the_last_mark_counts() -> None:
+    changed, others = replace(MARK, label="unsure"), replace(MARK, reader="B")
+    assert marks_that_count([MARK, others, changed]) == [changed, others]
+    assert marks_that_count([MARK, others, replace(MARK, label="")]) == [others]
+
+
+def test_the_outline_is_in_the_frame_of_qupath() -> None:
+    assert MARK.geometry["coordinates"][0][:2] == [[86.5, 108.0], [118.5, 108.0]]
+
+
+@pytest.mark.parametrize("text", ["folder,row\n", "", "folder,row,col\na,b,c\n"])
+def test_a_damaged_table_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / MARKS).write_text(text)
+    with pytest.raises(StoreError, match=r"marks\.csv is damaged"):
+        all_marks(tmp_path)
