@@ -14,6 +14,7 @@ from wsi_necrosis.quantify.cases import CaseNumber
 from wsi_necrosis.quantify.grades import GradeScheme, load_scheme
 from wsi_necrosis.report.case_slides import CaseSlide, case_slides, model_number
 from wsi_necrosis.review.for_case import of_case, reviewed_number
+from wsi_necrosis.scores.slide_folder import SLIDES
 
 MANIFEST_SUFFIX = ".csv"
 
@@ -63,6 +64,10 @@ def case(source: Path, out: Path | None, options: Options) -> list[Case]:
     _refuse_unused(options.reviews, folder, by_case)
     found = [_case(name, slides, folder, options, schemes) for name, slides in by_case.items()]
     write_cases(folder, [_facts(each) for each in found], list(schemes))
+    if (folder / SLIDES).is_dir():
+        from wsi_necrosis.report.folder_files import write_common_files  # jinja2, and zarr by the exports
+
+        write_common_files(folder, ["report"])
     return found
 
 

@@ -191,7 +191,7 @@ def finish(scored: Scored | SlideReport, settings: Settings) -> SlideReport:
         result = result_of(request, plan, settings.export, tissue, scores, found)
         date = datetime.now(UTC).date().isoformat()
         with stats.stage("export"):
-            material = Material(result, tissue, scores, settings, date)
+            material = Material(result, lambda: tissue, tissue.mask, scores, scored.store, settings, date)
             failed = write_files(folder, material, settings.export.formats, request.slide)
         result["warnings"] += [asdict(each) for each in failed]
         with stats.stage("publish"):

@@ -12,6 +12,7 @@ from wsi_necrosis.export.export_slide import Material
 from wsi_necrosis.inference.job import Job
 from wsi_necrosis.inference.watcher import QuietWatcher
 from wsi_necrosis.report.slide_report import SlideReport, open_results
+from wsi_necrosis.scores.store import ScoreReader
 from wsi_necrosis.settings.run import load_settings
 
 OUTPUTS = {
@@ -41,9 +42,10 @@ def trees_equal(one: Path, other: Path) -> bool:
 
 def material_of(job: Job) -> Material:
     """What the files of a finished job are made from."""
-    report = open_results(job.folder)
+    report, reader = open_results(job.folder), ScoreReader(job.folder)
     date = json.loads((job.folder / "perf.json").read_text())["date"]
-    return Material(report.result, report.tissue(), report.scores(), report.settings, date)
+    tissue = report.tissue()
+    return Material(report.result, report.tissue, tissue.mask, reader.read(), reader, report.settings, date)
 
 
 class StopAfter(QuietWatcher):

@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.page import Page
+from wsi_necrosis.errors import StoreError
 from wsi_necrosis.export.summary import _row, write_summary
 from wsi_necrosis.report import cohort_page
 from wsi_necrosis.report.cohort_page import write_cohort_report
@@ -59,3 +61,29 @@ def test_an_address_is_quoted(rows: dict[str, Any], tmp_path: Path) -> None:
     report.touch()
     links = [facts["href"] for tag, facts in page_of(tmp_path).tags if tag == "a"]
     assert links == ["slides/a/b%20%231.svs/report.html"]
+
+
+def test_numbers_of_cases_stand_before_those_of_slides(rows: dict[str, Any], tmp_path: Path) -> None:
+    grade = {"grade": "III", "good": True, "reason": None}
+    lost = {"grade": None, "good": None, "reason": "no_interval"}
+    common = {"status": "scored", "reason": None, "counted": ["a", "b"]}
+    numbers = [
+        {**common, "source": "model", "percent_viable": 8.24, "interval": {"low": 4.0, "high": 15.0},
+         "incomplete": {"c.svs": "failed"}, "grades": {"huvos": grade}},
+        {**common, "source": "labels", "percent_viable": 6.0, "interval": None, "incomplete": {},
+         "grades": {"huvos": lost}},
+    ]  # fmt: skip
+    (tmp_path / "cases.json").write_text(json.dumps({"cases": [{"case": HOSTILE, "numbers": numbers}]}))
+    page = page_of(tmp_path)
+    assert [page.text.count(words) for words in ("Cases", "8.2", "4 to 15", "huvos: III", "huvos: no interval")] == [
+        1, 1, 1, 1, 1,
+    ]  # fmt: skip
+    assert "Incomplete: c.svs (failed)" in page.text
+    assert page.text.index("Cases") < page.text.index("All slides")
+    assert "script" not in [tag for tag, _ in page.tags]
+
+
+def test_damaged_cases_are_named(rows: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "cases.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"cases\.json is damaged .*call `wsi-necrosis case` again"):
+        write_cohort_report(tmp_path)

@@ -3,6 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.runs import OUTPUTS
@@ -24,7 +25,7 @@ def folder(job: Job, tmp_path: Path) -> SlideFolder:
 def test_every_output_is_named_in_the_module() -> None:
     names = {value for key, value in vars(slide_folder).items() if key.isupper() and isinstance(value, str)}
     asked_for = {"heatmap.ome.tiff", "tiles.csv", "tiles.geojson", "regions.geojson.gz", "annotations.db"}
-    assert names - {"log.txt", "slides", "checksum.txt", "export_failed"} == OUTPUTS | asked_for
+    assert names - {"log.txt", "slides", "runs", "checksum.txt", "export_failed"} == OUTPUTS | asked_for
 
 
 @pytest.mark.parametrize("package", ["wsi_necrosis", "pipelines"])
@@ -120,3 +121,12 @@ def test_a_reader_cannot_write(folder: SlideFolder) -> None:
     assert not hasattr(reader, "write_block")
     with pytest.raises((ValueError, OSError), match=r"read.only"):
         reader._array("prob")[:] = 0
+
+
+def test_features_of_single_cells_are_those_of_their_blocks(folder: SlideFolder) -> None:
+    reader = folder.score_reader()
+    block = next(each for each in reader.grid.blocks() if each.row and each.col)
+    whole = reader.read_block(block)
+    radiomics, gate = reader.features_of([(block.row, block.col), (block.row + 1, block.col)])
+    np.testing.assert_array_equal(radiomics, whole.radiomics[:2, 0])
+    np.testing.assert_array_equal(gate, whole.gate[:2, 0])

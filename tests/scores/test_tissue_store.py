@@ -41,6 +41,9 @@ def test_what_was_written_is_read(
     np.testing.assert_array_equal(found.overview.rgb, overview.rgb)
     np.testing.assert_array_equal(found.overview.unreadable, overview.unreadable)
     np.testing.assert_array_equal(found.mask.kind, mask.kind)
+    alone = read_mask(folder)
+    assert (alone.plane, alone.px_l0, alone.mpp) == (mask.plane, mask.px_l0, mask.mpp)
+    np.testing.assert_array_equal(alone.kind[1:9], mask.kind[1:9])
     assert found.overview.rgb.dtype == found.mask.kind.dtype == np.uint8
     assert found.overview.unreadable.dtype == bool
     alone = read_mask(folder)

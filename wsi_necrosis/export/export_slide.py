@@ -42,8 +42,9 @@ from wsi_necrosis.scores.slide_folder import (
     TILES_CSV,
     TILES_GEOJSON,
 )
+from wsi_necrosis.scores.store import ScoreReader
 from wsi_necrosis.settings.run import Settings
-from wsi_necrosis.tiling.mask import Tissue
+from wsi_necrosis.tiling.mask import Tissue, TissueMask
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,14 @@ class Material:
     ----------
     result : mapping
         The content of `result.json`.
-    tissue : Tissue
-        Mask, and the picture to draw on.
+    read_tissue : callable
+        Gives the mask and the picture to draw on, for formats that need them.
+    mask : TissueMask
+        What each pixel of the plane is; an array on disk that can be sliced is enough.
     scores : Scores
         Scores of each cell.
+    reader : ScoreReader
+        Their store, for the features of single cells.
     settings : Settings
         `quantify`, under which cells are labelled, and `export`.
     date : str
@@ -67,10 +72,17 @@ class Material:
     """
 
     result: Mapping[str, Any]
-    tissue: Tissue
+    read_tissue: Callable[[], Tissue]
+    mask: TissueMask
     scores: Scores
+    reader: ScoreReader
     settings: Settings
     date: str
+
+    @cached_property
+    def tissue(self) -> Tissue:
+        """Mask, and the picture to draw on."""
+        return self.read_tissue()
 
     @cached_property
     def heatmap(self) -> Heatmap:
@@ -116,12 +128,10 @@ WRITERS: Mapping[str, Callable[[Path, Material], None]] = MappingProxyType(
         ),
         HEATMAP: lambda path, m: write_ome_zarr(path, m.heatmap, m.result["slide_id"]),
         HEATMAP_TIFF: lambda path, m: write_ome_tiff(path, m.heatmap, m.result["slide_id"], m.fingerprint),
-        REGIONS: lambda path, m: write_regions(path, m.scores, m.heatmap, m.tissue.mask, m.fingerprint),
-        REGIONS_GZ: lambda path, m: write_regions(path, m.scores, m.heatmap, m.tissue.mask, m.fingerprint),
-        FOCI: lambda path, m: write_foci_table(path, m.foci, m.tissue.mask),
-        FOCI_REGIONS: lambda path, m: write_foci_regions(
-            path, m.foci, m.heatmap, m.tissue.mask, m.fingerprint
-        ),
+        REGIONS: lambda path, m: write_regions(path, m.scores, m.heatmap, m.mask, m.fingerprint),
+        REGIONS_GZ: lambda path, m: write_regions(path, m.scores, m.heatmap, m.mask, m.fingerprint),
+        FOCI: lambda path, m: write_foci_table(path, m.foci, m.mask),
+        FOCI_REGIONS: lambda path, m: write_foci_regions(path, m.foci, m.heatmap, m.mask, m.fingerprint),
         ANNOTATIONS: lambda path, m: write_annotation_store(
             path, m.scores, m.settings.quantify, m.fingerprint
         ),

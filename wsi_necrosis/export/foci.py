@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,12 @@ from uuid import NAMESPACE_OID, uuid5
 import numpy as np
 
 from wsi_necrosis.export.csv_table import write_csv
-from wsi_necrosis.export.geojson import geometry_of, outlines_of, rings_of, to_qupath
+from wsi_necrosis.export.outlines import in_qupath, parts_of_regions, whole, write_features
 from wsi_necrosis.export.summary import rounded
-from wsi_necrosis.files import write_text
 from wsi_necrosis.quantify.foci import Focus, numbered_foci
 from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.tiling.grid import cell_edges
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 
 
@@ -89,20 +86,24 @@ def write_foci_regions(
     StoreError
         It cannot be written.
     """
-    rows, cols = (
-        np.repeat(np.arange(len(edges) - 1), np.diff(edges)) for edges in cell_edges(heatmap.grid, mask)
+    cells, namespace = numbered_foci(heatmap.label).astype(np.int32), uuid5(NAMESPACE_OID, fingerprint)
+    _, parts = parts_of_regions(
+        heatmap.grid,
+        mask,
+        len(foci),
+        lambda kind, of_cell: np.where(kind == MaskClass.TISSUE, cells[of_cell], 0),
     )
-    numbers = numbered_foci(heatmap.label)[np.ix_(rows, cols)]
-    numbers[mask.kind != MaskClass.TISSUE] = 0
-    pieces = rings_of(to_qupath(outlines_of(numbers, len(foci)), mask))
-    namespace = uuid5(NAMESPACE_OID, fingerprint)
-    features = [
-        _feature(_row(focus, mask), pieces[focus.number - 1], str(uuid5(namespace, f"focus {focus.number}")))
-        for focus in foci
-        if pieces[focus.number - 1]
-    ]
-    text = json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False)
-    write_text(path, text, durable=False)
+    with_tissue = (focus for focus in foci if parts[focus.number - 1])
+    write_features(
+        path,
+        (
+            (
+                _facts(_row(focus, mask), str(uuid5(namespace, f"focus {focus.number}"))),
+                in_qupath(whole(parts[focus.number - 1]), mask),
+            )
+            for focus in with_tissue
+        ),
+    )
 
 
 def _row(focus: Focus, mask: TissueMask) -> FocusRow:
@@ -124,12 +125,10 @@ def _row(focus: Focus, mask: TissueMask) -> FocusRow:
     )
 
 
-def _feature(row: FocusRow, pieces: list[Any], identifier: str) -> dict[str, Any]:
+def _facts(row: FocusRow, identifier: str) -> dict[str, Any]:
     colour = PALETTE[CellLabel.VIABLE]
     return {
-        "type": "Feature",
         "id": identifier,
-        "geometry": geometry_of(pieces),
         "properties": {
             "objectType": "annotation",
             "name": f"focus {row.rank}, {row.area_mm2:.3g} mm2",

@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from skimage.measure import label as connected
 
 from wsi_necrosis.classes import VIABLE
-from wsi_necrosis.files import atomic_write
+from wsi_necrosis.export.outlines import in_qupath, parts_of_regions, whole, write_features
 from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.tiling.grid import PixelCount, cell_edges
+from wsi_necrosis.tiling.grid import PixelCount
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
-
-Ring = list[list[float]]
-
-DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 
 
 @dataclass(frozen=True)
 class _Regions:
     """Regions of one label each; arrays of one item per region.
 
-    `label`, `first` (row, col of the first cell), `outlines` (in mask pixels), `cells`, `area_mm2`, and `p_viable`, the
-    mean weighted with tissue (NaN where nothing was scored).
+    `label`, `first` (row, col of the first cell), `outlines` (of its parts, in mask pixels), `cells`, `area_mm2`, and
+    `p_viable`, the mean weighted with tissue (NaN where nothing was scored).
     """
 
     label: NDArray[np.uint8]
     first: NDArray[np.int64]
-    outlines: NDArray[Any]
+    outlines: list[list[Any]]
     cells: NDArray[np.int64]
     area_mm2: NDArray[np.floating[Any]]
     p_viable: NDArray[np.floating[Any]]
@@ -74,18 +66,12 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     """
     namespace = uuid5(NAMESPACE_OID, fingerprint)
     regions = _regions(scores, heatmap, mask)
-    outlines = to_qupath(regions.outlines, mask)
-    rings = rings_of(outlines)
-    features = [_feature(regions, at, rings[at], namespace) for at in range(len(outlines))]
-    # json.dump writes token by token in Python; dumps is many times faster
-    text = json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False).encode()
-    with atomic_write(path, durable=False) as partial:
-        partial.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    write_features(path, (_feature(regions, at, mask, namespace) for at in range(len(regions.label))))
 
 
 def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     """The regions of all labels, one label after another, each in the order of its first cells."""
-    pixels, cells = _region_of_pixels(scores, heatmap, mask)
+    cells = _regions_of_cells(scores, heatmap)
     known = [np.nonzero(each.ravel())[0] for each in cells]  # cells that a label has
     at, number = (
         np.concatenate(known),
@@ -93,7 +79,9 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     )
     _, first, index = np.unique(number, return_index=True, return_inverse=True)
     n = len(first)
-    area = np.bincount(pixels.ravel(), minlength=n + 1)[1:]
+    area, outlines = parts_of_regions(
+        heatmap.grid, mask, n, lambda kind, of_cell: _region_of_pixels(cells, heatmap.label, kind, of_cell)
+    )
     tissue = scores.px[..., PixelCount.TISSUE].ravel()[at].astype(np.float64)
     viable = np.nan_to_num(heatmap.channels[VIABLE].ravel()[at])
     weight, weighted = np.bincount(index, tissue, n), np.bincount(index, tissue * viable, n)
@@ -101,87 +89,51 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     return _Regions(
         label=labels[first],
         first=np.stack(np.unravel_index(at[first], heatmap.label.shape), axis=-1),
-        outlines=outlines_of(pixels, n),
+        outlines=outlines,
         cells=np.bincount(index, minlength=n),
         area_mm2=area * scores.px_mm2,
         p_viable=np.divide(weighted, weight, out=np.full(n, np.nan), where=weight > 0),
     )
 
 
-def _region_of_pixels(
-    scores: Scores, heatmap: Heatmap, mask: TissueMask
-) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """The number of the region of each mask pixel, 0 for none; and for each label that of each of its cells.
+def _regions_of_cells(scores: Scores, heatmap: Heatmap) -> list[NDArray[np.int32]]:
+    """For each label the number of the region of each of its cells, 0 for none; numbers are of all labels together.
 
     A cell has a label of its own and may hold unreadable pixels beside, which are a region of theirs.
     """
-    rows, cols = (
-        np.repeat(np.arange(len(edges) - 1), np.diff(edges)) for edges in cell_edges(heatmap.grid, mask)
-    )
-    of_cell = np.ix_(rows, cols)
-    unreadable = mask.kind == MaskClass.UNREADABLE
-    tissue = mask.kind == MaskClass.TISSUE
-    pixels, found, n = np.zeros(mask.kind.shape, np.int32), [], 0
+    found, n = [], 0
     for label in PALETTE:
         is_lost = label == CellLabel.UNREADABLE
         has = scores.px[..., PixelCount.UNREADABLE] > 0 if is_lost else heatmap.label == label
         regions = connected(has, connectivity=1, background=0).astype(np.int32)
         regions[has] += n
-        inside = tissue & (heatmap.label == label)[of_cell]
-        if is_lost:
-            inside |= unreadable
-        pixels[inside] = regions[of_cell][inside]
         found.append(regions)
         n = max(n, int(regions.max(initial=0)))
-    return pixels, found
+    return found
 
 
-def outlines_of(pixels: NDArray[np.int32], n: int) -> NDArray[Any]:
-    """Outlines, in mask pixels, of the regions 1 to n: horizontal runs as boxes, united within a region."""
-    row, start, stop = _runs(pixels)
-    region = pixels[row, start]
-    order = np.argsort(region, kind="stable")
-    boxes = shapely.box(start, row, stop, row + 1)[order]
-    edges = np.searchsorted(region[order], np.arange(1, n + 2))
-    united = [shapely.union_all(boxes[a:b]) for a, b in pairwise(edges)]
-    # points in the middle of a straight edge are redundant
-    return np.asarray(shapely.simplify(np.array(united, dtype=object), 0))
+def _region_of_pixels(
+    cells: list[NDArray[np.int32]], label: NDArray[np.uint8], kind: NDArray[np.uint8], of_cell: Any
+) -> NDArray[np.int32]:
+    """The number of the region of each pixel of some rows of the mask, 0 for none; `of_cell` indexes their cells."""
+    tissue, pixels, label_of = kind == MaskClass.TISSUE, np.zeros(kind.shape, np.int32), label[of_cell]
+    for each, regions in zip(PALETTE, cells, strict=True):
+        inside = tissue & (label_of == each)
+        if each == CellLabel.UNREADABLE:
+            inside |= kind == MaskClass.UNREADABLE
+        pixels[inside] = regions[of_cell][inside]
+    return pixels
 
 
-def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, first and end column of the horizontal runs of one region number; number 0 is background."""
-    change = np.ones((pixels.shape[0], pixels.shape[1] + 1), bool)
-    change[:, 1:-1] = pixels[:, 1:] != pixels[:, :-1]
-    row, edge = np.nonzero(change)
-    same_row = row[1:] == row[:-1]
-    row, start, stop = row[:-1][same_row], edge[:-1][same_row], edge[1:][same_row]
-    inside = pixels[row, start] > 0
-    return row[inside], start[inside], stop[inside]
-
-
-def to_qupath(outlines: NDArray[Any], mask: TissueMask) -> NDArray[Any]:
-    """From mask pixels to level-0 pixels minus bounds (the start of the plane), cut at the plane's edge."""
-    plane = mask.plane
-    corner = np.array([plane.x_l0, plane.y_l0])
-    end = np.array([plane.right_l0, plane.bottom_l0])
-    bounds = corner.astype(int)
-
-    def place(at: NDArray[Any]) -> NDArray[Any]:
-        # only the last pixels can overhang, so cutting is a minimum
-        return np.asarray(np.round(np.minimum(corner + at * mask.px_l0, end) - bounds, DECIMALS))
-
-    return np.asarray(shapely.transform(outlines, place))
-
-
-def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UUID) -> dict[str, Any]:
+def _feature(regions: _Regions, at: int, mask: TissueMask, namespace: UUID) -> tuple[dict[str, Any], Any]:
+    outline = whole(regions.outlines[at])
+    regions.outlines[at].clear()  # so that not all are in memory twice
     label = int(regions.label[at])
     colour = PALETTE[label]
     row, col = regions.first[at].tolist()
     area = float(regions.area_mm2[at])
-    return {
-        "type": "Feature",
+    facts = {
         "id": str(uuid5(namespace, f"{colour.qupath}:{row}.{col}")),
-        "geometry": geometry_of(pieces),
         "properties": {
             "objectType": "annotation",
             "name": f"{colour.title}, {area:.3g} mm2",
@@ -190,29 +142,7 @@ def _feature(regions: _Regions, at: int, pieces: list[list[Ring]], namespace: UU
             "measurements": _measurements(regions, at),
         },
     }
-
-
-def rings_of(outlines: NDArray[Any]) -> list[list[list[Ring]]]:
-    """The closed rings of each piece of each outline, outer ones counter-clockwise as RFC 7946 requires (y upwards)."""
-    pieces, owner_of_piece = shapely.get_parts(outlines, return_index=True)
-    wound = shapely.reverse(shapely.normalize(pieces))  # the normal form is clockwise
-    rings, owner = shapely.get_rings(wound, return_index=True)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    cuts = np.searchsorted(ring, np.arange(1, len(rings)))
-    of_piece: list[list[Ring]] = [[] for _ in pieces]
-    for piece, part in zip(owner, np.split(points, cuts), strict=False):
-        of_piece[piece].append(part.tolist())
-    found: list[list[list[Ring]]] = [[] for _ in outlines]
-    for outline, piece_rings in zip(owner_of_piece, of_piece, strict=True):
-        found[outline].append(piece_rings)
-    return found
-
-
-def geometry_of(pieces: list[list[Ring]]) -> dict[str, Any]:
-    """Polygon or MultiPolygon of rings as `rings_of` gives them for one outline."""
-    if len(pieces) == 1:
-        return {"type": "Polygon", "coordinates": pieces[0]}
-    return {"type": "MultiPolygon", "coordinates": pieces}
+    return facts, in_qupath(outline, mask)
 
 
 def _measurements(regions: _Regions, at: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from wsi_necrosis.errors import StoreError
+from wsi_necrosis.export.cases import CASES_JSON
 from wsi_necrosis.export.overlay import RESEARCH_ONLY
 from wsi_necrosis.export.summary import rows_by_folder
 from wsi_necrosis.quantify.sentences import REASONS, SHORT, mm2_text
@@ -35,6 +38,21 @@ class Line:
     warnings: str
 
 
+@dataclass(frozen=True)
+class CaseLine:
+    """A number of a case: whose it is, its value and interval, grades, and what it lacks."""
+
+    case: str
+    source: str
+    percent: float | None
+    low: float | None
+    high: float | None
+    said: str
+    grades: str
+    slides: int
+    lacks: str
+
+
 def write_cohort_report(out: Path) -> None:
     """Write the report of all finished slides of an output folder; a file that exists is replaced.
 
@@ -50,6 +68,7 @@ def write_cohort_report(out: Path) -> None:
         out / REPORT,
         "cohort.html",
         lines=lines,
+        cases=_cases(out / CASES_JSON),
         counts=Counter(row["status"] for row in rows.values()),
         models=sorted({f"{row['model']} ({row['model_sha256'][:8]})" for row in rows.values()}),
         versions=sorted({row["version"] for row in rows.values()}),
@@ -57,6 +76,38 @@ def write_cohort_report(out: Path) -> None:
         cut_off=CUT_OFF,
         heat=heat_stops(),
         research_only=RESEARCH_ONLY,
+    )
+
+
+def _cases(path: Path) -> list[CaseLine]:
+    """The numbers that the command `case` found; none where it was not called."""
+    try:
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return [_case_line(case["case"], number) for case in cases for number in case["numbers"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged ({error!r}); call `wsi-necrosis case` again") from None
+
+
+def _case_line(case: str, number: Mapping[str, Any]) -> CaseLine:
+    scored, interval = number["status"] == "scored", number["interval"] or {}
+    percent = number["percent_viable"] if scored else None
+    grades = (
+        f"{name}: {grade['grade'] or (grade['reason'] or 'none').replace('_', ' ')}"
+        for name, grade in number["grades"].items()
+    )
+    reason = str(number["reason"])
+    return CaseLine(
+        case=case,
+        source=str(number["source"]).replace("_", " "),
+        percent=percent,
+        low=interval.get("low"),
+        high=interval.get("high"),
+        said=REASONS.get(reason, reason.replace("_", " ")) if percent is None else f"{percent:.1f}",
+        grades="; ".join(grades),
+        slides=len(number["counted"]),
+        lacks="; ".join(f"{name} ({why})" for name, why in number["incomplete"].items()),
     )
 
 

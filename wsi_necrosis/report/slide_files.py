@@ -15,7 +15,8 @@ from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.report.slide_page import write_slide_report
 from wsi_necrosis.report.slide_report import open_results
 from wsi_necrosis.scores.file_list import note_files
-from wsi_necrosis.scores.slide_folder import FILES, FORMATS, PERF, REPORT
+from wsi_necrosis.scores.slide_folder import FILES, FORMATS, PERF, REPORT, SlideFolder
+from wsi_necrosis.scores.tissue_store import read_mask
 
 
 def write_files(
@@ -78,7 +79,10 @@ def make_again(folder: Path, formats: Iterable[str]) -> list[ResultWarning]:
         date = str(json.loads((folder / PERF).read_text(encoding="utf-8"))["date"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder / PERF} cannot be read ({error!r}); run the slide again") from None
-    material = Material(report.result, report.tissue(), report.scores(), report.settings, date)
+    reader = SlideFolder(folder).score_reader()
+    material = Material(
+        report.result, report.tissue, read_mask(folder), reader.read(), reader, report.settings, date
+    )
     path = path_of(report.result["path"]) if report.result["path"] else None
     with claimed(folder):
         failed = write_files(folder, material, wanted, path)

@@ -21,10 +21,11 @@ from wsi_necrosis.export.picture import (
     round_length,
     slide_picture,
 )
-from wsi_necrosis.quantify.foci import Focus, foci_of
+from wsi_necrosis.quantify.foci import Focus
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.quantify.quality import SAID
 from wsi_necrosis.quantify.sentences import REASONS, estimators_text, interval_text, mm2_text, percent_text
+from wsi_necrosis.report.explained import explain
 from wsi_necrosis.report.pages import data_uri, jpeg_of, write_page
 from wsi_necrosis.report.pictures import Cell, cell_pictures
 from wsi_necrosis.report.scale import scale_of
@@ -104,13 +105,17 @@ def write_slide_report(path: Path, material: Material, slide: Path | None) -> No
         The report cannot be written.
     """
     result, scores, settings = material.result, material.scores, material.settings.quantify
-    foci = foci_of(scores, settings)
+    foci = material.foci
     centres = [_cell_of(focus, scores) for focus in foci[:MOST_SHOWN]]
     doubtful = _uncertain(scores, settings)
     provenance = result["provenance"]
     pictures = cell_pictures(
         path.parent / PICTURES, [*centres, *doubtful], scores.grid, slide, provenance["inputs"]["slide"]
     )
+    cells = list(dict.fromkeys([*centres, *doubtful]))
+    model = provenance["model"]
+    prob = np.array([scores.prob[cell] for cell in cells]).reshape(-1, len(CLASSES))
+    explained, said = explain(material.reader, model["name"], model["sha256"], cells, prob)
     uris = {cell: data_uri(jpeg) for cell, jpeg in pictures.items()}
     frame = fit(material.tissue.picture, MOST_PX, MOST_PX)
     write_page(
@@ -130,11 +135,16 @@ def write_slide_report(path: Path, material: Material, slide: Path | None) -> No
         heat=heat_stops(),
         bar=_scale_bar(frame.um, frame.width),
         marks=[_mark(focus, scores, frame.width, frame.height) for focus in foci[:MOST_SHOWN]],
-        foci=[(focus, uris.get(cell)) for focus, cell in zip(foci, centres, strict=False)],
+        foci=[
+            (focus, uris.get(cell), explained.get(cell)) for focus, cell in zip(foci, centres, strict=False)
+        ],
+        radiomics=said,
         more_foci=foci[MOST_SHOWN:MOST_LISTED],
         n_foci=len(foci),
         n_listed=MOST_LISTED,
-        uncertain=[_doubt(scores, settings, cell, uris.get(cell)) for cell in doubtful],
+        uncertain=[
+            (_doubt(scores, settings, cell, uris.get(cell)), explained.get(cell)) for cell in doubtful
+        ],
         quality=list(_quality(result)),
         date=material.date,
         research_only=RESEARCH_ONLY,

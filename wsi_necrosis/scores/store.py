@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -102,6 +102,25 @@ class ScoreReader:
         for block in self.grid.blocks():
             self._require_unchanged(block, {name: array[block.cells] for name, array in arrays.items()})
         return Scores(grid=self.grid, px_mm2=float(self.plan["px_mm2"]), **arrays)
+
+    def features_of(
+        self, cells: Sequence[tuple[int, int]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Radiomics (n, F) and weights of the branches (n, 2) of some cells (row, col), one at least.
+
+        Raises
+        ------
+        StoreError
+            They cannot be read.
+        """
+        try:
+            radiomics, gate = (
+                np.stack([np.asarray(self._array(name)[cell], np.float32) for cell in cells])
+                for name in ("radiomics", "gate")
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StoreError(f"{self.folder} has damaged scores ({error}); run with --overwrite") from None
+        return radiomics, gate
 
     def read_whole(self, px: NDArray[np.uint32]) -> Scores:
         """As `read`, after a check that no chunk of the pixel counts was lost on disk.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -91,6 +91,27 @@ def _opened(folder: Path) -> Iterator[tuple[zarr.Group, dict[str, Any]]]:
 def _mask(group: zarr.Group, facts: Mapping[str, Any]) -> TissueMask:
     x, y = facts["px_l0"]
     return TissueMask(_pixels(group, "mask"), Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"]))
+
+
+def read_mask(folder: Path) -> TissueMask:
+    """The mask alone; its array stays on disk, and slices of it are read as they are asked for.
+
+    Raises
+    ------
+    StoreError
+        It is missing or damaged.
+    """
+    path = folder / TISSUE
+    if not SlideFolder(folder).has_tissue:
+        raise StoreError(f"{path} is missing or damaged; run the slide again")
+    try:
+        group = zarr.open_group(path, mode="r")
+        facts: dict[str, Any] = dict(group.attrs)
+        x, y = facts["px_l0"]
+        kind = cast(NDArray[np.uint8], group["mask"])  # sliced like one
+        return TissueMask(kind, Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"]))
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
 
 
 def _pixel_facts(overview: Overview) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Outlines of regions of the tissue mask, as GeoJSON takes them; few rows of the mask are looked at at a time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from wsi_necrosis.files import atomic_write
+from wsi_necrosis.tiling.grid import TileGrid, cell_edges
+from wsi_necrosis.tiling.mask import TissueMask
+
+PixelNumbers = Callable[[NDArray[np.uint8], Any], NDArray[np.int32]]
+
+BAND_CELLS = 16  # rows of cells whose mask pixels are looked at together
+COMPRESSION = 6  # level; 9 takes twice the time for a hundredth less
+DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
+
+
+def parts_of_regions(
+    grid: TileGrid, mask: TissueMask, n: int, numbers: PixelNumbers
+) -> tuple[NDArray[np.int64], list[list[Any]]]:
+    """Mask pixels of the regions 1 to n, and outlines of their parts in mask pixels, of which `whole` makes one.
+
+    Parameters
+    ----------
+    grid : TileGrid
+        The cells.
+    mask : TissueMask
+        What each pixel of the plane is; an array on disk that can be sliced is enough.
+    n : int
+        Number of regions.
+    numbers : callable
+        Takes some rows of the mask, and an index that gives the cell of each pixel of them; gives the number of the
+        region of each pixel, 0 for none.
+    """
+    row_edges, col_edges = cell_edges(grid, mask)
+    cols = np.repeat(np.arange(len(col_edges) - 1), np.diff(col_edges))
+    area, parts = np.zeros(n, np.int64), [list[Any]() for _ in range(n)]
+    for top in range(0, len(row_edges) - 1, BAND_CELLS):
+        edges = row_edges[top : top + BAND_CELLS + 1]
+        rows = np.repeat(np.arange(top, top + len(edges) - 1), np.diff(edges))
+        pixels = numbers(mask.kind[edges[0] : edges[-1]], np.ix_(rows, cols))
+        area += np.bincount(pixels.ravel(), minlength=n + 1)[1:]
+        for region, outline in _united(pixels, int(edges[0])):
+            parts[region - 1].append(outline)
+    return area, parts
+
+
+def whole(parts: list[Any]) -> Any:
+    """The outline of a region of the outlines of its parts, one at least."""
+    united = shapely.union_all(parts) if len(parts) > 1 else parts[0]
+    # points in the middle of a straight edge are redundant; the normal form begins at a corner
+    return shapely.simplify(shapely.normalize(united), 0)
+
+
+def in_qupath(outline: Any, mask: TissueMask) -> Any:
+    """An outline in mask pixels as Polygon or MultiPolygon in QuPath's frame.
+
+    That is level-0 pixels minus bounds (the start of the plane), cut at the plane's edge. Outer rings are
+    counter-clockwise as RFC 7946 requires (y upwards).
+    """
+    plane = mask.plane
+    corner = np.array([plane.x_l0, plane.y_l0])
+    end = np.array([plane.right_l0, plane.bottom_l0])
+    bounds = corner.astype(int)
+
+    def place(at: NDArray[Any]) -> NDArray[Any]:
+        # only the last pixels can overhang, so cutting is a minimum
+        return np.asarray(np.round(np.minimum(corner + at * mask.px_l0, end) - bounds, DECIMALS))
+
+    pieces = shapely.normalize(shapely.get_parts(shapely.transform(outline, place)))
+    wound = shapely.reverse(pieces)  # the normal form is clockwise
+    return wound[0] if len(wound) == 1 else shapely.multipolygons(wound)
+
+
+def write_features(path: Path, features: Iterable[tuple[dict[str, Any], Any]]) -> None:
+    """Write a collection one feature after another, compressed if the file's name ends in `.gz`.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; one that exists is replaced.
+    features : iterable of (dict, geometry)
+        What each feature holds beside its geometry, and that.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    with (
+        atomic_write(path, durable=False) as partial,
+        _opened(partial, compressed=path.suffix == ".gz") as file,
+    ):
+        file.write(b'{"type": "FeatureCollection", "features": [')
+        for at, (facts, geometry) in enumerate(features):
+            text = json.dumps({"type": "Feature", **facts}, allow_nan=False)
+            file.write((f", {text[:-1]}" if at else text[:-1]).encode())
+            # as text at once: outlines of a large slide as Python's numbers take many times the memory
+            file.write(f', "geometry": {shapely.to_geojson(geometry)}}}'.encode())
+        file.write(b"]}")
+
+
+@contextmanager
+def _opened(path: Path, *, compressed: bool) -> Iterator[BinaryIO]:
+    """A file to write to; a compressed one holds neither time nor name, so that equal contents are equal files."""
+    with path.open("wb") as file:
+        if not compressed:
+            yield file
+            return
+        with gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as smaller:
+            yield cast(BinaryIO, smaller)
+
+
+def _united(pixels: NDArray[np.int32], top: int) -> Iterator[tuple[int, Any]]:
+    """Yield each region in some rows of the mask from `top` on, and its outline: horizontal runs as boxes, united."""
+    row, start, stop = _runs(pixels)
+    region = pixels[row, start]
+    order = np.argsort(region, kind="stable")
+    boxes = shapely.box(start, row + top, stop, row + top + 1)[order]
+    numbers, edges = np.unique(region[order], return_index=True)
+    for number, (first, end) in zip(numbers.tolist(), pairwise([*edges, len(boxes)]), strict=True):
+        yield number, shapely.simplify(shapely.union_all(boxes[first:end]), 0)
+
+
+def _runs(pixels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Row, first and end column of the horizontal runs of one region number; number 0 is background."""
+    change = np.ones((pixels.shape[0], pixels.shape[1] + 1), bool)
+    change[:, 1:-1] = pixels[:, 1:] != pixels[:, :-1]
+    row, edge = np.nonzero(change)
+    same_row = row[1:] == row[:-1]
+    row, start, stop = row[:-1][same_row], edge[:-1][same_row], edge[1:][same_row]
+    inside = pixels[row, start] > 0
+    return row[inside], start[inside], stop[inside]
