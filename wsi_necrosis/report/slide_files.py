@@ -81,7 +81,13 @@ def make_again(folder: Path, formats: Iterable[str]) -> list[ResultWarning]:
         raise StoreError(f"{folder / PERF} cannot be read ({error!r}); run the slide again") from None
     reader = SlideFolder(folder).score_reader()
     material = Material(
-        report.result, report.tissue, read_mask(folder), reader.read(), reader, report.settings, date
+        report.result,
+        report.tissue,
+        read_mask(folder, in_memory=False),
+        reader.read(),
+        reader,
+        report.settings,
+        date,
     )
     path = path_of(report.result["path"]) if report.result["path"] else None
     with claimed(folder):

@@ -60,7 +60,10 @@ def read_tissue(folder: Path) -> Tissue:
         It is missing or damaged.
     """
     with _opened(folder) as (group, facts):
-        mask = _mask(group, facts)
+        x, y = facts["px_l0"]
+        mask = TissueMask(
+            _pixels(group, "mask"), Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"])
+        )
         overview = _overview(group, ("overview", "unreadable"), mask.plane, facts)
         not_scanned = mask.kind == MaskClass.NOT_SCANNED
         overview = replace(overview, not_scanned=not_scanned if not_scanned.any() else None)
@@ -69,10 +72,20 @@ def read_tissue(folder: Path) -> Tissue:
         return Tissue(overview, mask, picture)
 
 
-def read_mask(folder: Path) -> TissueMask:
-    """The mask alone, in a fifth of the memory; errors as `read_tissue`."""
+def read_mask(folder: Path, *, in_memory: bool = True) -> TissueMask:
+    """The mask alone, in a fifth of the memory of all; not `in_memory`, slices of its array are read when asked for.
+
+    Raises
+    ------
+    StoreError
+        It is missing or damaged.
+    """
     with _opened(folder) as (group, facts):
-        return _mask(group, facts)
+        x, y = facts["px_l0"]
+        kind = (
+            _pixels(group, "mask") if in_memory else cast(NDArray[np.uint8], group["mask"])
+        )  # sliced like one
+        return TissueMask(kind, Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"]))
 
 
 @contextmanager
@@ -84,32 +97,6 @@ def _opened(folder: Path) -> Iterator[tuple[zarr.Group, dict[str, Any]]]:
     try:
         group = zarr.open_group(path, mode="r")
         yield group, dict(group.attrs)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
-
-
-def _mask(group: zarr.Group, facts: Mapping[str, Any]) -> TissueMask:
-    x, y = facts["px_l0"]
-    return TissueMask(_pixels(group, "mask"), Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"]))
-
-
-def read_mask(folder: Path) -> TissueMask:
-    """The mask alone; its array stays on disk, and slices of it are read as they are asked for.
-
-    Raises
-    ------
-    StoreError
-        It is missing or damaged.
-    """
-    path = folder / TISSUE
-    if not SlideFolder(folder).has_tissue:
-        raise StoreError(f"{path} is missing or damaged; run the slide again")
-    try:
-        group = zarr.open_group(path, mode="r")
-        facts: dict[str, Any] = dict(group.attrs)
-        x, y = facts["px_l0"]
-        kind = cast(NDArray[np.uint8], group["mask"])  # sliced like one
-        return TissueMask(kind, Box(**facts["plane"]), (int(x), int(y)), Mpp(**facts["mpp"]))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error!r}); run the slide again") from None
 
