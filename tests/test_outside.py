@@ -3,13 +3,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_necrosis.outside import MIB, OutsideError, brief, parse_json, parse_yaml, read_text
+from wsi_necrosis.outside import MIB, OutsideError, brief, parse_json, parse_yaml, read_bytes, read_text
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
@@ -129,3 +130,14 @@ def test_files_that_cannot_be_taken_are_refused(tmp_path: Path) -> None:
 def test_messages_stay_short() -> None:
     assert brief([1, 2]) == "[1, 2]"
     assert len(brief("a" * 10**6)) < 120
+
+
+def test_memory_follows_the_file_and_not_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"a" * 1000)
+    tracemalloc.start()
+    try:
+        assert read_bytes(path, 2048) == b"a" * 1000
+        assert tracemalloc.get_traced_memory()[1] < 4 * MIB
+    finally:
+        tracemalloc.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import stat
 import zlib
@@ -239,7 +240,10 @@ def _unpacked(data: bytes, limit_mib: int) -> bytes:
 
 
 def _limited(stream: IO[bytes] | gzip.GzipFile, limit_mib: int) -> bytes:
-    data = stream.read(limit_mib * MIB + 1)
+    most = limit_mib * MIB + 1  # for which memory is taken before the first byte is read
+    if not isinstance(stream, gzip.GzipFile):
+        most = min(most, os.fstat(stream.fileno()).st_size + MIB)
+    data = stream.read(most)
     if len(data) > limit_mib * MIB:
         raise OutsideError(f"has more than the {limit_mib} MiB that are read")
     return data

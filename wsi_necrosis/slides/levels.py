@@ -162,7 +162,12 @@ def _shows_another(levels: Levels, index: int, finer: tuple[int, float], factor:
     if alike is not None:
         return alike < ALIKE
     ratio = factor / finer[1]
-    shown = (_reduced(levels, finer[0], window, ratio) for window in _windows(levels, index, ratio, FEW))
+    stored = (
+        place
+        for place in _windows(levels, index, ratio, FEW)
+        if _whole_window(levels, index, place) is not None
+    )
+    shown = (_reduced(levels, finer[0], window, ratio) for window in stored)
     return any(pixels is not None and _smooth(pixels).std() >= SHOWN for pixels in shown)
 
 
@@ -248,8 +253,8 @@ def _sampled(levels: Levels, index: int, ratio: float, count: int) -> list[tuple
     width, height = levels.sizes[index]
     found = []
     for window in _windows(levels, index, ratio, count):
-        pixels = np.empty((window.height, window.width, 3), np.uint8)
-        if levels.fetch(index, window, pixels) is None:
+        pixels = _whole_window(levels, index, window)
+        if pixels is None:
             continue
         contrast = float(_smooth(pixels).std())
         if contrast >= LEAST_CONTRAST:
@@ -257,6 +262,16 @@ def _sampled(levels: Levels, index: int, ratio: float, count: int) -> list[tuple
             found.append((contrast * (1 + window.left / width + window.top / height), window, pixels))
     found.sort(key=lambda each: -each[0])
     return [(window, pixels) for _, window, pixels in found[:count]]
+
+
+def _whole_window(levels: Levels, index: int, window: Window) -> NDArray[np.uint8] | None:
+    """Pixels of a window of a level; None where it is damaged, or not all of it is stored."""
+    pixels = np.empty((window.height, window.width, 3), np.uint8)
+    absent = np.zeros(pixels.shape[:2], bool) if levels.is_sparse else None
+    found = (
+        levels.fetch(index, window, pixels) if absent is None else levels.fetch(index, window, pixels, absent)
+    )
+    return None if found is None or (absent is not None and absent.any()) else pixels
 
 
 def _reduced(levels: Levels, finer: int, window: Window, ratio: float) -> NDArray[np.uint8] | None:

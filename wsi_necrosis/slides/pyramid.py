@@ -2,6 +2,7 @@
 
 A working pixel is the mean of the level pixels under it. Reads ask a level for whole pixels, so
 that nothing is interpolated on the way; tiles that cannot be decoded stay white and are reported.
+Level 0 decides what is not stored: what a coarser level alone lacks is averaged from a finer one.
 An error of the system is no damage, and ends a read.
 """
 
@@ -11,13 +12,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
+from wsi_necrosis.slides.holes import holes, next_finer
 from wsi_necrosis.slides.resample import Span, average
 from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.slides.stored_levels import WHITE, JpegTiles, Levels, Region, level_for
@@ -99,18 +101,17 @@ class Pyramid:
                 [window] if needed is None else [_under(part, box, px_l0, across, down) for part in needed]
             )
             try:
-                pixels, absent, failed, decoded = self._gather(levels, level, window, parts)
+                found = self._without_holes(levels, level, window, parts)
             except ReadError:
                 with self._condition:
                     self._broken |= self._levels is levels
                 raise
-            (width, height), scale = levels.tiles[level], levels.downsamples[level]
-            boxes = (Box(*(scale * length for length in part)).intersection(box) for part in failed)
+            lost = (part.intersection(box) for part in found.lost)
             return Region(
-                average(pixels, across, down),
-                tuple(part for part in boxes if part is not None),
-                decoded * width * height * scale**2,
-                _mostly(absent, across, down),
+                average(found.rgb, across, down),
+                tuple(part for part in lost if part is not None),
+                found.decoded_l0,
+                _mostly(found.absent, across, down),
             )
 
     def jpeg_tile(self, level: int, row: int, col: int) -> bytes | None:
@@ -139,28 +140,59 @@ class Pyramid:
                         levels.close()
                 self._condition.notify_all()
 
-    def _gather(
+    def _without_holes(
         self, levels: Levels, level: int, window: Window, needed: Sequence[Window]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, list[Window], int]:
-        """Level pixels of a window, which of them are not stored, its parts that failed, and tiles decoded."""
+    ) -> _Gathered:
+        """Level pixels of a window; those that the level lacks and level 0 stores are means of finer ones."""
+        found = self._gather(levels, level, window, needed)
+        absent, finer = found.absent, next_finer(levels, level)
+        if absent is None or finer is None:
+            return found
+        ratio = levels.downsamples[level] / levels.downsamples[finer]
+        for hole in holes(levels, level, window, absent):
+            across = Span.along(hole.left * ratio, ratio, hole.width)
+            down = Span.along(hole.top * ratio, ratio, hole.height)
+            under = Window(across.first, down.first, across.length, down.length)
+            instead = self._without_holes(levels, finer, under, [under])
+            at = hole.within(window)
+            filled = absent[at].copy()
+            lacks = _mostly(instead.absent, across, down)
+            if lacks is not None:
+                filled &= ~lacks
+            found.rgb[at][filled] = average(instead.rgb, across, down)[filled]
+            absent[at][filled] = False
+            found = replace(
+                found,
+                lost=[*found.lost, *instead.lost],
+                decoded_l0=found.decoded_l0 + instead.decoded_l0,
+            )
+        found.rgb[absent] = WHITE
+        return found
+
+    def _gather(self, levels: Levels, level: int, window: Window, needed: Sequence[Window]) -> _Gathered:
+        """Level pixels of a window, as the level stores them."""
         inside = window.clipped(levels.sizes[level])
         if inside is None:
-            return _white(window), None, [], 0
-        tiles = TileSet(levels.tiles[level], inside, needed)
+            return _Gathered(_white(window), None, [], 0.0)
+        (width, height), scale = levels.tiles[level], levels.downsamples[level]
+        tiles = TileSet((width, height), inside, needed)
         is_full = inside == window and tiles.covers
         pixels = np.empty((window.height, window.width, 3), np.uint8) if is_full else _white(window)
         target = _Target(window, pixels, np.zeros(pixels.shape[:2], bool) if levels.is_sparse else None)
         pending, decoded = tiles.rectangles(), 0
+        failed: list[Window] = []
         while pending:
             count = target.fetch(levels, level, pending[-1])
             if count is None:
                 self._files.require_readable()
                 self._replace(levels)
                 failed, count = self._salvage(levels, level, target, pending)
-                return pixels, target.absent, failed, decoded + count
-            pending.pop()
+                pending = []
+            else:
+                pending.pop()
             decoded += count
-        return pixels, target.absent, [], decoded
+        lost = [Box(*(scale * length for length in part)) for part in failed]
+        return _Gathered(pixels, target.absent, lost, decoded * width * height * scale**2)
 
     def _renew(self) -> None:
         """Open the file anew; called with the condition held."""
@@ -208,6 +240,20 @@ class Pyramid:
                     target.rgb[part.within(target.window)] = WHITE
                     failed.append(part)
         return failed, decoded
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """Level pixels of a window.
+
+    `absent` has those that are not stored, `lost` the level-0 boxes that cannot be decoded, `decoded_l0` the area of
+    the tiles that were decoded, in level-0 pixels.
+    """
+
+    rgb: NDArray[np.uint8]
+    absent: NDArray[np.bool_] | None
+    lost: list[Box]
+    decoded_l0: float
 
 
 @dataclass(frozen=True)

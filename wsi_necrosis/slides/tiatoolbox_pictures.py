@@ -56,8 +56,8 @@ class Picture(Protocol):
     is_rgb: bool
     is_sparse: bool
 
-    def missing(self, level: int, window: Window) -> list[Window]:
-        """Parts of a window that are not stored."""
+    def unstored(self, level: int) -> NDArray[np.bool_]:
+        """Tiles (rows, cols) of a level that are not stored."""
         ...
 
     def pixels(self, level: int, window: Window) -> NDArray[np.uint8]:
@@ -110,9 +110,9 @@ class Jpeg2000:
             pixels: NDArray[np.uint8] = self._image[rows, cols]
         return pixels
 
-    def missing(self, level: int, window: Window) -> list[Window]:
-        """Nothing: all is stored."""
-        return []
+    def unstored(self, level: int) -> NDArray[np.bool_]:
+        """No tile: all are stored."""
+        return np.zeros((1, 1), bool)
 
     def stated(self) -> tuple[Mpp | None, float | None]:
         """Pixel size and magnification; an Aperio or Omnyx description precedes the capture resolution."""
@@ -156,6 +156,7 @@ class OmeZarr:
         self._axes = [axis["name"] for axis in self._multiscales["axes"]]
         self.sizes = tuple(self._across(array.shape) for array in self._arrays)
         self.tiles = tuple(self._across(array.chunks) for array in self._arrays)
+        self._unstored: dict[int, NDArray[np.bool_]] = {}
         others = {axis: 1 for axis in self._axes if axis not in {"x", "y"}} | {"c": 3}
         lengths = dict(zip(self._axes, self._arrays[0].shape, strict=True))
         colours = [str(channel.get("color", "")).upper() for channel in omero["channels"]]
@@ -176,19 +177,19 @@ class OmeZarr:
         pixels = self._arrays[level][tuple(parts.get(axis, 0) for axis in self._axes)]
         return np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
 
-    def missing(self, level: int, window: Window) -> list[Window]:
-        """Parts of a window whose chunks are not there."""
-        chunks, (width, height) = (
-            dict(zip(self._axes, self._arrays[level].chunks, strict=True)),
-            self.tiles[level],
-        )
-        found = []
-        for part in window.by_tile((width, height)):
-            at = {"x": part.left // width, "y": part.top // height}
-            name = [str(at.get(axis, 0)) for axis in chunks]
-            if not any((self._levels[level] / mark.join(name)).exists() for mark in "./"):
-                found.append(part)
-        return found
+    def unstored(self, level: int) -> NDArray[np.bool_]:
+        """Chunks (rows, cols) that are not there."""
+        if level not in self._unstored:
+            cols, rows = (
+                -(-side // tile) for side, tile in zip(self.sizes[level], self.tiles[level], strict=True)
+            )
+            lacks = np.zeros((rows, cols), bool)
+            for row, col in np.ndindex(lacks.shape):
+                at = {"x": col, "y": row}
+                name = [str(at.get(axis, 0)) for axis in self._axes]
+                lacks[row, col] = not any((self._levels[level] / mark.join(name)).exists() for mark in "./")
+            self._unstored[level] = lacks
+        return self._unstored[level]
 
     def stated(self) -> tuple[Mpp | None, float | None]:
         """Pixel size, if both axes have a unit and level 0 a scale; a magnification is never stated."""

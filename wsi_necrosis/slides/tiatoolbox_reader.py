@@ -30,7 +30,7 @@ from wsi_necrosis.slides.tiatoolbox_pictures import (
     OmeZarr,
     Picture,
 )
-from wsi_necrosis.slides.window import Window
+from wsi_necrosis.slides.window import Window, mark_unstored
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +50,25 @@ class TiatoolboxLevels:
         """Decode a window inside the level to RGB, on white where it is not stored; None if a tile is damaged."""
         try:
             out[:] = self._picture.pixels(level, window)
-            for part in self._picture.missing(level, window) if self.is_sparse else ():
-                out[part.within(window)] = 255
-                if absent is not None:
-                    absent[part.within(window)] = True
+            if self.is_sparse:
+                self._whiten_unstored(level, window, out, absent)
         except DAMAGE as error:
             raise_if_of_the_system(error, self._picture.path)
             logger.debug("%s: level %d, %s: %s", self._picture.path, level, window, error)
             return None
         return window.count_tiles(self.tiles[level])
+
+    def _whiten_unstored(
+        self, level: int, window: Window, out: NDArray[np.uint8], absent: NDArray[np.bool_] | None
+    ) -> None:
+        """Level 0 counts, too, as a coarser level may show what it does not store."""
+        lacks = np.zeros(out.shape[:2], bool)
+        for index in {0, level}:
+            scale = self.downsamples[level] / self.downsamples[index]
+            mark_unstored(lacks, window, scale, self.tiles[index], self._picture.unstored(index))
+        out[lacks] = 255
+        if absent is not None:
+            absent |= lacks
 
     def reopened(self) -> Self:
         """Open the same slide again."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -148,7 +149,7 @@ class _Stored:
                 f"{page.parent.filehandle.path} holds {frame.unread}, which is not read; {CONVERT}"
             )
 
-    @property
+    @cached_property
     def unstored(self) -> NDArray[np.bool_]:
         """Tiles (rows, cols) that lack one of their planes."""
         lengths = np.array([page.databytecounts for page in self._pages], np.int64)
