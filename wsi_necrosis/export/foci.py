@@ -87,7 +87,7 @@ def write_foci_regions(
         It cannot be written.
     """
     cells, namespace = numbered_foci(heatmap.label).astype(np.int32), uuid5(NAMESPACE_OID, fingerprint)
-    _, parts = parts_of_regions(
+    _, parts, seams = parts_of_regions(
         heatmap.grid,
         mask,
         len(foci),
@@ -99,7 +99,7 @@ def write_foci_regions(
         (
             (
                 _facts(_row(focus, mask), str(uuid5(namespace, f"focus {focus.number}"))),
-                in_qupath(whole(parts[focus.number - 1]), mask),
+                in_qupath(whole(parts[focus.number - 1], seams), mask),
             )
             for focus in with_tissue
         ),

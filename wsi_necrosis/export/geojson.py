@@ -25,13 +25,14 @@ from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 class _Regions:
     """Regions of one label each; arrays of one item per region.
 
-    `label`, `first` (row, col of the first cell), `outlines` (of its parts, in mask pixels), `cells`, `area_mm2`, and
-    `p_viable`, the mean weighted with tissue (NaN where nothing was scored).
+    `label`, `first` (row, col of the first cell), `outlines` (of its parts, in mask pixels, which meet at the rows
+    `seams`), `cells`, `area_mm2`, and `p_viable`, the mean weighted with tissue (NaN where nothing was scored).
     """
 
     label: NDArray[np.uint8]
     first: NDArray[np.int64]
     outlines: list[list[Any]]
+    seams: NDArray[np.int64]
     cells: NDArray[np.int64]
     area_mm2: NDArray[np.floating[Any]]
     p_viable: NDArray[np.floating[Any]]
@@ -79,7 +80,7 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
     )
     _, first, index = np.unique(number, return_index=True, return_inverse=True)
     n = len(first)
-    area, outlines = parts_of_regions(
+    area, outlines, seams = parts_of_regions(
         heatmap.grid, mask, n, lambda kind, of_cell: _region_of_pixels(cells, heatmap.label, kind, of_cell)
     )
     tissue = scores.px[..., PixelCount.TISSUE].ravel()[at].astype(np.float64)
@@ -90,6 +91,7 @@ def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:
         label=labels[first],
         first=np.stack(np.unravel_index(at[first], heatmap.label.shape), axis=-1),
         outlines=outlines,
+        seams=seams,
         cells=np.bincount(index, minlength=n),
         area_mm2=area * scores.px_mm2,
         p_viable=np.divide(weighted, weight, out=np.full(n, np.nan), where=weight > 0),
@@ -126,7 +128,7 @@ def _region_of_pixels(
 
 
 def _feature(regions: _Regions, at: int, mask: TissueMask, namespace: UUID) -> tuple[dict[str, Any], Any]:
-    outline = whole(regions.outlines[at])
+    outline = whole(regions.outlines[at], regions.seams)
     regions.outlines[at].clear()  # so that not all are in memory twice
     label = int(regions.label[at])
     colour = PALETTE[label]

@@ -27,8 +27,10 @@ DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 
 def parts_of_regions(
     grid: TileGrid, mask: TissueMask, n: int, numbers: PixelNumbers
-) -> tuple[NDArray[np.int64], list[list[Any]]]:
+) -> tuple[NDArray[np.int64], list[list[Any]], NDArray[np.int64]]:
     """Mask pixels of the regions 1 to n, and outlines of their parts in mask pixels, of which `whole` makes one.
+
+    The third is the rows of the mask at which parts may meet, for `whole`.
 
     Parameters
     ----------
@@ -52,14 +54,48 @@ def parts_of_regions(
         area += np.bincount(pixels.ravel(), minlength=n + 1)[1:]
         for region, outline in _united(pixels, int(edges[0])):
             parts[region - 1].append(outline)
-    return area, parts
+    return area, parts, row_edges[BAND_CELLS:-1:BAND_CELLS]
 
 
-def whole(parts: list[Any]) -> Any:
-    """The outline of a region of the outlines of its parts, one at least."""
-    united = shapely.union_all(parts) if len(parts) > 1 else parts[0]
+def whole(parts: list[Any], seams: NDArray[np.int64]) -> Any:
+    """The outline of a region of the outlines of its parts, one at least.
+
+    Only what touches a seam between rows that were looked at together is united, and without its holes, which stay as
+    they are: whatever lies in a hole of a part is of the same rows, and touches no seam.
+    """
+    pieces = shapely.get_parts(parts)
+    bounds = shapely.bounds(pieces)
+    touches = np.isin(bounds[:, 1], seams) | np.isin(bounds[:, 3], seams)
+    if touches.sum() > 1:
+        united = shapely.get_parts(_united_shells(pieces[touches]))
+        pieces = np.concatenate([united, pieces[~touches]])
+    outline = pieces[0] if len(pieces) == 1 else shapely.multipolygons(pieces)
+    if not shapely.is_valid(
+        outline
+    ):  # where holes of two rows meet at corners and part an area from the rest
+        outline = shapely.union_all(parts)
     # points in the middle of a straight edge are redundant; the normal form begins at a corner
-    return shapely.simplify(shapely.normalize(united), 0)
+    return shapely.simplify(shapely.normalize(outline), 0)
+
+
+def _united_shells(pieces: NDArray[Any]) -> Any:
+    """Polygons united by their outer rings, with the holes that they had."""
+    shells = shapely.get_parts(shapely.union_all(shapely.polygons(shapely.get_exterior_ring(pieces))))
+    rings, owner = shapely.get_rings(pieces, return_index=True)
+    is_hole = np.concatenate([[False], owner[1:] == owner[:-1]])
+    holes = rings[is_hole]
+    within = np.zeros(len(holes), int)
+    if len(shells) > 1 and len(holes):
+        inside = shapely.point_on_surface(shapely.polygons(holes))
+        at, shell = shapely.STRtree(shells).query(inside, predicate="within")
+        within[at] = shell
+    order = np.argsort(within, kind="stable")
+    of_shell = np.split(holes[order], np.searchsorted(within[order], np.arange(1, len(shells))))
+    found = [
+        shapely.Polygon(shell.exterior, [*shell.interiors, *each])
+        for shell, each in zip(shells, of_shell, strict=True)
+    ]
+    return found[0] if len(found) == 1 else shapely.multipolygons(found)
 
 
 def in_qupath(outline: Any, mask: TissueMask) -> Any:
