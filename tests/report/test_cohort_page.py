@@ -68,7 +68,8 @@ def test_numbers_of_cases_stand_before_those_of_slides(rows: dict[str, Any], tmp
     lost = {"grade": None, "good": None, "reason": "no_interval"}
     common = {"status": "scored", "reason": None, "counted": ["a", "b"]}
     numbers = [
-        {**common, "source": "model", "percent_viable": 8.24, "interval": {"low": 4.0, "high": 15.0},
+        {**common, "source": "model", "percent_viable": 8.24,
+         "interval": {"low": 4.0, "high": 15.0, "covers_classifier": True},
          "incomplete": {"c.svs": "failed"}, "grades": {"huvos": grade}},
         {**common, "source": "labels", "percent_viable": 6.0, "interval": None, "incomplete": {},
          "grades": {"huvos": lost}},

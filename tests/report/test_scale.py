@@ -8,7 +8,9 @@ def test_a_slide_that_is_not_evaluable_has_no_number() -> None:
     assert scale.alt == "no number; up to 17 cannot be told from none"
 
 
-def test_the_interval_is_said() -> None:
-    result = {"status": "scored", "percent_viable": 30.0, "interval": {"low": 20.04, "high": 41.0}}
-    scale = scale_of({**result, "limit_of_blank": None, "limit_of_full": None})
-    assert scale.alt == "30.0 percent viable, interval 20.0 to 41.0"
+def test_an_interval_is_drawn_where_it_covers_classifier_error() -> None:
+    known = {"status": "scored", "percent_viable": 30.0, "limit_of_blank": None, "limit_of_full": None}
+    interval = {"low": 20.04, "high": 41.0, "covers_classifier": True}
+    assert scale_of({**known, "interval": interval}).alt == "30.0 percent viable, interval 20.0 to 41.0"
+    sampling = scale_of({**known, "interval": {**interval, "covers_classifier": False}})
+    assert (sampling.alt, sampling.low) == ("30.0 percent viable", None)

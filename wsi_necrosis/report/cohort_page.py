@@ -16,6 +16,7 @@ from wsi_necrosis.export.overlay import RESEARCH_ONLY
 from wsi_necrosis.export.summary import rows_by_folder
 from wsi_necrosis.quantify.sentences import REASONS, SHORT, mm2_text
 from wsi_necrosis.report.pages import write_page
+from wsi_necrosis.report.scale import whole_interval
 from wsi_necrosis.report.slab_map import slab_maps
 from wsi_necrosis.report.slide_page import heat_stops
 from wsi_necrosis.scores.slide_folder import REPORT, SLIDES
@@ -91,7 +92,7 @@ def _cases(path: Path) -> list[CaseLine]:
 
 
 def _case_line(case: str, number: Mapping[str, Any]) -> CaseLine:
-    scored, interval = number["status"] == "scored", number["interval"] or {}
+    scored, interval = number["status"] == "scored", whole_interval(number)
     percent = number["percent_viable"] if scored else None
     grades = (
         f"{name}: {grade['grade'] or (grade['reason'] or 'none').replace('_', ' ')}"

@@ -16,7 +16,7 @@ class Scale:
     number : float or None
         Percent viable.
     low, high : float or None
-        Ends of its interval.
+        Ends of its interval, where it covers classifier error.
     blank, full : float or None
         Up to here nothing can be told from none, and from here on nothing from all.
     """
@@ -40,6 +40,15 @@ class Scale:
         return said
 
 
+def whole_interval(number: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The interval of a slide's or case's number where it covers classifier error, too; else nothing.
+
+    An interval of sampling alone is given in words, and never drawn beside the number as if it were all doubt.
+    """
+    found = number["interval"] or {}
+    return found if found.get("covers_classifier") else {}
+
+
 def scale_of(result: Mapping[str, Any]) -> Scale:
     """The scale of a slide's result.
 
@@ -49,7 +58,7 @@ def scale_of(result: Mapping[str, Any]) -> Scale:
     >>> scale_of({**found, "status": "scored"}).alt
     '41.7 percent viable; from 70 cannot be told from all'
     """
-    interval, scored = result["interval"] or {}, result["status"] == "scored"
+    interval, scored = whole_interval(result), result["status"] == "scored"
     return Scale(
         result["percent_viable"] if scored else None,
         interval.get("low"),
