@@ -77,7 +77,7 @@ def sensitivity(scores: Scores, settings: QuantifySettings, quantity: Quantity |
     >>> [trial.value for trial in found if trial.is_set][:3]
     ['by_class', 'tumour', 1.0]
     """
-    settings = settings.model_copy(update={"bootstrap_draws": 1})  # intervals are not asked for
+    settings = settings.model_copy(update={"bootstrap_draws": 2})  # intervals are not asked for
     now = measure(scores, settings, quantity)
     in_force = {name: getattr(settings, name) for name in TRIED} | {"estimator": now.estimator}
     return [

@@ -94,7 +94,7 @@ class QuantifySettings(Section):
     undecided_top_prob: Fraction
     undecided_entropy: Fraction
     not_evaluable_top_prob: Fraction
-    bootstrap_draws: Count
+    bootstrap_draws: Annotated[int, Field(ge=2)]
     block_mm: Positive | Literal["auto"]
     small_block_mm: Positive
     min_blocks: Annotated[int, Field(ge=2)]
