@@ -22,11 +22,12 @@ def scene(rng: np.random.Generator) -> np.ndarray:
     return np.clip(rgb, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("grey", [0, 8, 15, 20])
 @pytest.mark.parametrize("where", [np.s_[:, :90], np.s_[220:, :], np.s_[:120, 180:]])
-def test_black_beside_glass_was_not_scanned(where: tuple[slice, slice]) -> None:
+def test_black_beside_glass_was_not_scanned(where: tuple[slice, slice], grey: int) -> None:
     rng = np.random.default_rng(0)
     rgb = scene(rng)
-    rgb[where] = rng.integers(0, 4, rgb[where].shape)  # as JPEG leaves it
+    rgb[where] = grey + rng.integers(0, 4, rgb[where].shape)  # as JPEG leaves it
     expected = np.zeros(rgb.shape[:2], bool)
     expected[where] = True
     found = black_fill(rgb, PX_MM2)
@@ -49,6 +50,25 @@ def test_fluorescence_and_small_black_things_are_left() -> None:
     assert black_fill(rgb, PX_MM2) is None
 
 
+@pytest.mark.parametrize(("low", "high", "colour"), [(2, 24, 0), (10, 45, 0), (28, 30, 0), (4, 8, 16)])
+def test_dark_tissue_and_ink_are_left(low: int, high: int, colour: int) -> None:
+    """They are of many shades, or coloured, or less dark."""
+    rng = np.random.default_rng(0)
+    rgb = scene(rng)
+    clouds = np.kron(rng.uniform(low, high, (60, 18)), np.ones((5, 5)))
+    rgb[:, :90] = clouds[..., None] + (0, 0, colour)
+    assert black_fill(rgb, PX_MM2) is None
+
+
+def test_bright_nuclei_are_no_glass() -> None:
+    glow = np.full((300, 300, 3), 14, np.uint8)
+    glow[100:, 100:] = 60
+    glow[150:300:6, 150:300:6] = 220
+    glow[151:300:6, 150:300:6] = 220
+    assert (glow.min(axis=2) > 180).sum() > 0.02 * 200**2
+    assert black_fill(glow, PX_MM2) is None
+
+
 def test_fill_in_a_tile_is_white_and_tissue_stays() -> None:
     tile = np.full((64, 64, 3), (200, 130, 180), np.uint8)
     tile[10:14, 40:44] = 0  # a dark nucleus
@@ -63,13 +83,14 @@ def test_fill_in_a_tile_is_white_and_tissue_stays() -> None:
 def test_tissue_does_not_depend_on_the_fill(tmp_path: Path) -> None:
     tissue = phantom_tiles("viable", 512, 1, np.random.default_rng(1))[0]
     masks = {}
-    for name, fill in (("black", 0), ("white", 255)):
+    for name, fill in (("black", 0), ("grey", 20), ("white", 255)):
         rgb = np.full((2048, 2048, 3), fill, np.uint8)
         rgb[512:1536, 512:1536] = 243
         rgb[768:1280, 768:1280] = tissue
         with open_slide(write_levels(tmp_path / f"{name}.tiff", [rgb], **JPEG)) as slide:
             overview = read_overview(slide)
         masks[name] = find_tissue(overview).area_mm2()
-    assert masks["black"]["tissue"] == pytest.approx(masks["white"]["tissue"], rel=0.01)
-    assert masks["black"]["not_scanned"] == pytest.approx(0.75 * 1.048576, rel=0.03)  # and a rim of 8 um
+    for name in ("black", "grey"):
+        assert masks[name]["tissue"] == pytest.approx(masks["white"]["tissue"], rel=0.01)
+        assert masks[name]["not_scanned"] == pytest.approx(0.75 * 1.048576, rel=0.03)  # and a rim of 8 um
     assert masks["white"]["not_scanned"] == 0
