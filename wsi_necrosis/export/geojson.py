@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skimage.measure import label as connected
 
 from wsi_necrosis.classes import VIABLE
-from wsi_necrosis.export.outlines import in_qupath, parts_of_regions, whole, write_features
+from wsi_necrosis.export.outlines import Seams, in_qupath, parts_of_regions, whole, write_features
 from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.block_scores import Scores
@@ -25,14 +25,14 @@ from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 class _Regions:
     """Regions of one label each; arrays of one item per region.
 
-    `label`, `first` (row, col of the first cell), `outlines` (of its parts, in mask pixels, which meet at the rows
+    `label`, `first` (row, col of the first cell), `outlines` (of its parts, in mask pixels, which meet at
     `seams`), `cells`, `area_mm2`, and `p_viable`, the mean weighted with tissue (NaN where nothing was scored).
     """
 
     label: NDArray[np.uint8]
     first: NDArray[np.int64]
     outlines: list[list[Any]]
-    seams: NDArray[np.int64]
+    seams: Seams
     cells: NDArray[np.int64]
     area_mm2: NDArray[np.floating[Any]]
     p_viable: NDArray[np.floating[Any]]

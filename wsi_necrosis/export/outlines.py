@@ -1,4 +1,4 @@
-"""Outlines of regions of the tissue mask, as GeoJSON takes them; few rows of the mask are looked at at a time."""
+"""Outlines of regions of the tissue mask, as GeoJSON takes them; the mask is looked at block by block."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,19 +18,20 @@ from wsi_necrosis.files import atomic_write
 from wsi_necrosis.tiling.grid import TileGrid, cell_edges
 from wsi_necrosis.tiling.mask import TissueMask
 
+Seams = tuple[NDArray[np.int64], NDArray[np.int64]]
 PixelNumbers = Callable[[NDArray[np.uint8], Any], NDArray[np.int32]]
 
-BAND_CELLS = 16  # rows of cells whose mask pixels are looked at together
+BLOCK_CELLS = 16  # side of a square of cells whose mask pixels are looked at together
 COMPRESSION = 6  # level; 9 takes twice the time for a hundredth less
 DECIMALS = 3  # of level-0 pixels; far below what any viewer draws
 
 
 def parts_of_regions(
     grid: TileGrid, mask: TissueMask, n: int, numbers: PixelNumbers
-) -> tuple[NDArray[np.int64], list[list[Any]], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], list[list[Any]], Seams]:
     """Mask pixels of the regions 1 to n, and outlines of their parts in mask pixels, of which `whole` makes one.
 
-    The third is the rows of the mask at which parts may meet, for `whole`.
+    The third is the rows and columns of the mask at which parts may meet, for `whole`.
 
     Parameters
     ----------
@@ -41,38 +42,44 @@ def parts_of_regions(
     n : int
         Number of regions.
     numbers : callable
-        Takes some rows of the mask, and an index that gives the cell of each pixel of them; gives the number of the
-        region of each pixel, 0 for none.
+        Takes a block of the mask, and an index that gives the cell of each pixel of it; gives the number of the region
+        of each pixel, 0 for none.
     """
-    row_edges, col_edges = cell_edges(grid, mask)
-    cols = np.repeat(np.arange(len(col_edges) - 1), np.diff(col_edges))
+    edges = cell_edges(grid, mask)
     area, parts = np.zeros(n, np.int64), [list[Any]() for _ in range(n)]
-    for top in range(0, len(row_edges) - 1, BAND_CELLS):
-        edges = row_edges[top : top + BAND_CELLS + 1]
-        rows = np.repeat(np.arange(top, top + len(edges) - 1), np.diff(edges))
-        pixels = numbers(mask.kind[edges[0] : edges[-1]], np.ix_(rows, cols))
+    for rows, cols in product(*(range(0, len(each) - 1, BLOCK_CELLS) for each in edges)):
+        (top, bottom, row), (left, right, col) = _side(edges[0], rows), _side(edges[1], cols)
+        pixels = numbers(mask.kind[top:bottom, left:right], np.ix_(row, col))
         area += np.bincount(pixels.ravel(), minlength=n + 1)[1:]
-        for region, outline in _united(pixels, int(edges[0])):
+        for region, outline in _united(pixels, top, left):
             parts[region - 1].append(outline)
-    return area, parts, row_edges[BAND_CELLS:-1:BAND_CELLS]
+    return area, parts, (edges[0][BLOCK_CELLS:-1:BLOCK_CELLS], edges[1][BLOCK_CELLS:-1:BLOCK_CELLS])
 
 
-def whole(parts: list[Any], seams: NDArray[np.int64]) -> Any:
+def _side(edges: NDArray[np.int64], first: int) -> tuple[int, int, NDArray[np.int64]]:
+    """Along an axis the first and end pixel of a block that begins with a cell, and the cell of each pixel."""
+    own = edges[first : first + BLOCK_CELLS + 1]
+    return int(own[0]), int(own[-1]), np.repeat(np.arange(first, first + len(own) - 1), np.diff(own))
+
+
+def whole(parts: list[Any], seams: Seams) -> Any:
     """The outline of a region of the outlines of its parts, one at least.
 
-    Only what touches a seam between rows that were looked at together is united, and without its holes, which stay as
-    they are: whatever lies in a hole of a part is of the same rows, and touches no seam.
+    Only what touches a seam between blocks is united, and without its holes, which stay as they are: whatever lies in
+    a hole of a part is of the same block, and touches no seam.
     """
     pieces = shapely.get_parts(parts)
     bounds = shapely.bounds(pieces)
-    touches = np.isin(bounds[:, 1], seams) | np.isin(bounds[:, 3], seams)
+    touches = np.isin(bounds[:, [1, 3]], seams[0]).any(axis=1) | np.isin(bounds[:, [0, 2]], seams[1]).any(
+        axis=1
+    )
     if touches.sum() > 1:
         united = shapely.get_parts(_united_shells(pieces[touches]))
         pieces = np.concatenate([united, pieces[~touches]])
     outline = pieces[0] if len(pieces) == 1 else shapely.multipolygons(pieces)
     if not shapely.is_valid(
         outline
-    ):  # where holes of two rows meet at corners and part an area from the rest
+    ):  # where holes of two blocks meet at corners and part an area from the rest
         outline = shapely.union_all(parts)
     # points in the middle of a straight edge are redundant; the normal form begins at a corner
     return shapely.simplify(shapely.normalize(outline), 0)
@@ -157,12 +164,12 @@ def _opened(path: Path, *, compressed: bool) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, smaller)
 
 
-def _united(pixels: NDArray[np.int32], top: int) -> Iterator[tuple[int, Any]]:
-    """Yield each region in some rows of the mask from `top` on, and its outline: horizontal runs as boxes, united."""
+def _united(pixels: NDArray[np.int32], top: int, left: int) -> Iterator[tuple[int, Any]]:
+    """Yield each region in a block of the mask, and its outline: horizontal runs as boxes, united."""
     row, start, stop = _runs(pixels)
     region = pixels[row, start]
     order = np.argsort(region, kind="stable")
-    boxes = shapely.box(start, row + top, stop, row + top + 1)[order]
+    boxes = shapely.box(left + start, top + row, left + stop, top + row + 1)[order]
     numbers, edges = np.unique(region[order], return_index=True)
     for number, (first, end) in zip(numbers.tolist(), pairwise([*edges, len(boxes)]), strict=True):
         yield number, shapely.simplify(shapely.union_all(boxes[first:end]), 0)
