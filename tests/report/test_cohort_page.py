@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from tests.helpers.page import Page
 from wsi_necrosis.export.summary import _row, write_summary
 from wsi_necrosis.report import cohort_page
 from wsi_necrosis.report.cohort_page import write_cohort_report
+from wsi_necrosis.report.marks import Mark, add_mark
 from wsi_necrosis.report.slide_report import open_results
 
 HOSTILE = "<script>alert('x')</script>"
@@ -59,3 +61,22 @@ def test_an_address_is_quoted(rows: dict[str, Any], tmp_path: Path) -> None:
     report.touch()
     links = [facts["href"] for tag, facts in page_of(tmp_path).tags if tag == "a"]
     assert links == ["slides/a/b%20%231.svs/report.html"]
+
+
+def test_free_marks_are_counted_and_enter_no_number(finished: Path) -> None:
+    out = finished.parents[1]
+    before = page_of(out).text
+    assert "Free marks" not in before
+    for col, label, reader in (
+        (1, "viable", "A"),
+        (2, "viable", HOSTILE),
+        (3, "unsure", "A"),
+        (4, "non_viable", "A"),
+    ):
+        mark = Mark("slides/slide.tiff", 0, col, 0.0, 0.0, 1.0, 1.0, 0, 0, label, reader, "")
+        add_mark(out, mark)
+    add_mark(out, replace(mark, label=""))
+    after = page_of(out).text
+    assert after[: len(before) // 2] == before[: len(before) // 2]
+    assert "Free marks" in after
+    assert f"slide.tiff201{HOSTILE}, A" in after  # two viable, none that is non-viable any more, one not sure
