@@ -11,9 +11,9 @@ from typing import Any
 from wsi_necrosis.dataset.regions import outlines_of
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.report.against_outlines import AsDrawn, as_drawn
+from wsi_necrosis.report.marks import all_marks, marks_that_count
 from wsi_necrosis.report.slide_report import open_results
 from wsi_necrosis.review.labels import all_labels, import_labels, read_given
-from wsi_necrosis.review.marks import all_marks, marks_that_count
 from wsi_necrosis.review.result import result_of, write_result
 from wsi_necrosis.review.rule import labels_for_width
 from wsi_necrosis.review.sample import Sample, read_sample, sample_cells

@@ -38,3 +38,4 @@ TUMOUR_CLASSES = (
 )
 NON_TUMOUR, NON_VIABLE, VIABLE = range(3)  # indices into TUMOUR_CLASSES
 CLASSES = tuple(tumour_class.name for tumour_class in TUMOUR_CLASSES)
+UNSURE = "unsure"  # label of a person who cannot tell the class

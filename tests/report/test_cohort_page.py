@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.export.summary import _row, write_summary
 from wsi_necrosis.report import cohort_page
 from wsi_necrosis.report.cohort_page import write_cohort_report
+from wsi_necrosis.report.marks import Mark, add_mark
 from wsi_necrosis.report.slide_report import open_results
 
 HOSTILE = "<script>alert('x')</script>"
@@ -88,3 +90,22 @@ def test_damaged_cases_are_named(rows: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "cases.json").write_text("{}")
     with pytest.raises(StoreError, match=r"cases\.json is damaged .*call `wsi-necrosis case` again"):
         write_cohort_report(tmp_path)
+
+
+def test_free_marks_are_counted_and_enter_no_number(finished: Path) -> None:
+    out = finished.parents[1]
+    before = page_of(out).text
+    assert "Free marks" not in before
+    for col, label, reader in (
+        (1, "viable", "A"),
+        (2, "viable", HOSTILE),
+        (3, "unsure", "A"),
+        (4, "non_viable", "A"),
+    ):
+        mark = Mark("slides/slide.tiff", 0, col, 0.0, 0.0, 1.0, 1.0, 0, 0, label, reader, "")
+        add_mark(out, mark)
+    add_mark(out, replace(mark, label=""))
+    after = page_of(out).text
+    assert after[: len(before) // 2] == before[: len(before) // 2]
+    assert "Free marks" in after
+    assert f"slide.tiff201{HOSTILE}, A" in after  # two viable, none that is non-viable any more, one not sure

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.classes import CLASSES, UNSURE
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.quantify.cases import CaseNumber
 from wsi_necrosis.report.case_slides import CaseSlide, case_slides, model_number
 from wsi_necrosis.review.for_case import of_case, reviewed_number
-from wsi_necrosis.review.labels import UNSURE, Given, import_labels
+from wsi_necrosis.review.labels import Given, import_labels
 from wsi_necrosis.review.sample import Sample, sample_cells
 
 

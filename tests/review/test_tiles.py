@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wsi_necrosis.classes import CLASSES
 from wsi_necrosis.dataset.annotated import Field, read_annotated
-from wsi_necrosis.review.marks import Mark
+from wsi_necrosis.report.marks import Mark
 from wsi_necrosis.review.sample import sample_cells
 from wsi_necrosis.review.tiles import write_tiles
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.helpers.command import in_process
 from wsi_necrosis.errors import UsageError
+from wsi_necrosis.report.marks import MARKS
 from wsi_necrosis.review.labels import all_labels
-from wsi_necrosis.review.marks import MARKS
 from wsi_necrosis.review.sample import read_sample
 from wsi_necrosis.viewer.reviews import Reviews
 from wsi_necrosis.viewer.slides import ViewedSlide, ViewedSlides

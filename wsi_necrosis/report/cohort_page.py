@@ -15,6 +15,7 @@ from wsi_necrosis.export.cases import CASES_JSON
 from wsi_necrosis.export.overlay import RESEARCH_ONLY
 from wsi_necrosis.export.summary import rows_by_folder
 from wsi_necrosis.quantify.sentences import REASONS, SHORT, mm2_text
+from wsi_necrosis.report.marks import MARK_LABELS, all_marks, marks_that_count
 from wsi_necrosis.report.pages import write_page
 from wsi_necrosis.report.scale import whole_interval
 from wsi_necrosis.report.slab_map import slab_maps
@@ -54,6 +55,15 @@ class CaseLine:
     lacks: str
 
 
+@dataclass(frozen=True)
+class Marked:
+    """Free marks of a slide: its name, their numbers by `marks.MARK_LABELS`, and who made them."""
+
+    name: str
+    counts: tuple[int, ...]
+    readers: str
+
+
 def write_cohort_report(out: Path) -> None:
     """Write the report of all finished slides of an output folder; a file that exists is replaced.
 
@@ -74,6 +84,7 @@ def write_cohort_report(out: Path) -> None:
         models=sorted({f"{row['model']} ({row['model_sha256'][:8]})" for row in rows.values()}),
         versions=sorted({row["version"] for row in rows.values()}),
         maps=slab_maps(rows.values()),
+        marks=_marked(out, rows),
         cut_off=CUT_OFF,
         heat=heat_stops(),
         research_only=RESEARCH_ONLY,
@@ -110,6 +121,19 @@ def _case_line(case: str, number: Mapping[str, Any]) -> CaseLine:
         slides=len(number["counted"]),
         lacks="; ".join(f"{name} ({why})" for name, why in number["incomplete"].items()),
     )
+
+
+def _marked(out: Path, rows: Mapping[str, Mapping[str, Any]]) -> list[Marked]:
+    """Free marks of each slide that has any, in the order of the slides' folders."""
+    found = []
+    marks = marks_that_count(all_marks(out))
+    for name, row in rows.items():
+        own = [mark for mark in marks if mark.folder == f"{SLIDES}/{name}"]
+        counts = Counter(mark.label for mark in own)
+        readers = ", ".join(sorted({mark.reader for mark in own}))
+        if own:
+            found.append(Marked(str(row["slide_id"]), tuple(counts[label] for label in MARK_LABELS), readers))
+    return found
 
 
 def _line(out: Path, name: str, row: Mapping[str, Any]) -> Line:

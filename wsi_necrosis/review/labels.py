@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, VIABLE
+from wsi_necrosis.classes import CLASSES, NON_TUMOUR, NON_VIABLE, UNSURE, VIABLE
 from wsi_necrosis.dataset.annotations import LABEL_OF, read_objects
 from wsi_necrosis.dataset.tables import read_rows
 from wsi_necrosis.errors import DatasetError, UsageError
@@ -16,7 +16,6 @@ from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.review.rule import FIXED_ALPHA, ROUNDS_ALPHA, Corrected, correct
 from wsi_necrosis.review.sample import Sample, sample_path
 
-UNSURE = "unsure"
 WITHDRAWN = ""  # in place of a label: the one before was taken back
 KEYS: Mapping[str, str] = MappingProxyType(
     {"v": CLASSES[VIABLE], "n": CLASSES[NON_VIABLE], "o": CLASSES[NON_TUMOUR], "?": UNSURE}

@@ -13,8 +13,8 @@ from wsi_necrosis.classes import CLASSES, TUMOUR_CLASSES
 from wsi_necrosis.dataset.annotations import read_outlines
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.files import write_json
-from wsi_necrosis.review.marks import Mark
-from wsi_necrosis.review.sample import Sample
+from wsi_necrosis.report.marks import Mark
+from wsi_necrosis.review.sample import Sample, outline
 
 COLUMNS = ("slide", "case", "annotations", "mpp_x", "mpp_y")
 
@@ -75,7 +75,7 @@ def _of_marks(marks: Sequence[Mark], drawn: Container[tuple[int, int]]) -> Itera
     for place, found in by_cell.items():
         label = _agreed([mark.label for mark in found])
         if label is not None and place not in drawn:
-            yield _feature(found[0].geometry, _title(label))
+            yield _feature(outline(found[0].box_l0, found[0].origin_l0), _title(label))
 
 
 def _agreed(labels: Iterable[str | None]) -> str | None:

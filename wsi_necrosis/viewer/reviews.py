@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.classes import CLASSES, UNSURE
 from wsi_necrosis.errors import StoreError, UsageError
-from wsi_necrosis.review.labels import UNSURE, WITHDRAWN, Given, all_labels, import_labels, latest_by_reader
-from wsi_necrosis.review.marks import MARK_LABELS, REMOVED, Mark, add_mark, all_marks, marks_that_count
+from wsi_necrosis.report.marks import MARK_LABELS, REMOVED, Mark, add_mark, all_marks, marks_that_count
+from wsi_necrosis.review.labels import WITHDRAWN, Given, all_labels, import_labels, latest_by_reader
 from wsi_necrosis.review.result import reading_sentences, result_of, write_result
 from wsi_necrosis.review.sample import REVIEWS, Sample, read_sample
 from wsi_necrosis.viewer.cells import Place

@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from wsi_necrosis.classes import CLASSES, NON_VIABLE, VIABLE
+from wsi_necrosis.classes import CLASSES, NON_VIABLE, UNSURE, VIABLE
 from wsi_necrosis.dataset.tables import read_rows
 from wsi_necrosis.errors import DatasetError, StoreError
 from wsi_necrosis.export.csv_table import write_csv
-from wsi_necrosis.review.labels import UNSURE
-from wsi_necrosis.review.sample import outline
 
 MARKS = "marks.csv"  # in the folder of a command's results
 MARK_LABELS = (CLASSES[VIABLE], CLASSES[NON_VIABLE], UNSURE)
@@ -56,10 +53,14 @@ class Mark:
     marked: str
 
     @property
-    def geometry(self) -> dict[str, Any]:
-        """Its outline as `sample.outline` gives it."""
-        box = self.left_l0, self.top_l0, self.width_l0, self.height_l0
-        return outline(box, (self.origin_x_l0, self.origin_y_l0))
+    def box_l0(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height in level-0 pixels."""
+        return self.left_l0, self.top_l0, self.width_l0, self.height_l0
+
+    @property
+    def origin_l0(self) -> tuple[int, int]:
+        """Left and top of the slide's bounds."""
+        return self.origin_x_l0, self.origin_y_l0
 
 
 COLUMNS = tuple(field.name for field in fields(Mark))

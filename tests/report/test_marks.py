@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.review.marks import MARKS, Mark, add_mark, all_marks, marks_that_count
+from wsi_necrosis.report.marks import MARKS, Mark, add_mark, all_marks, marks_that_count
 
 MARK = Mark("slides/a.svs", 3, 4, 96.5, 128.0, 32.0, 32.0, 10, 20, "viable", "A", "2026-01-01T00:00:00+00:00")
 
@@ -24,8 +24,9 @@ def test_of_each_cell_and_reader_the_last_mark_counts() -> None:
     assert marks_that_count([MARK, others, replace(MARK, label="")]) == [others]
 
 
-def test_the_outline_is_in_the_frame_of_qupath() -> None:
-    assert MARK.geometry["coordinates"][0][:2] == [[86.5, 108.0], [118.5, 108.0]]
+def test_the_place_is_that_of_the_cell() -> None:
+    assert MARK.box_l0 == (96.5, 128.0, 32.0, 32.0)
+    assert MARK.origin_l0 == (10, 20)
 
 
 @pytest.mark.parametrize("text", ["folder,row\n", "", "folder,row,col\na,b,c\n"])
