@@ -82,6 +82,7 @@ def evaluate(
 
     require_torch("evaluate", extra="train")
     first_line(f"wsi-necrosis evaluate: {model} on {tiles}")
+    # as in `run`
     from .console.signals import interruptible
     from .console.slide_log import spoken_log
     from .evaluation import evaluate as job

@@ -6,7 +6,7 @@ import pytest
 import shapely
 
 from tests.helpers.annotations import feature, geojson, square
-from tests.tiling.test_grid import info
+from tests.helpers.slide_facts import info
 from wsi_necrosis.dataset.regions import outlines_of, read_regions
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.geometry import Mpp
