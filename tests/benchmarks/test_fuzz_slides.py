@@ -28,8 +28,8 @@ def test_mutated_slides_are_refused_or_read_and_end_no_process(tmp_path: Path) -
 def test_a_batch_of_mutated_slides_ends_with_an_outcome_for_each(tmp_path: Path) -> None:
     from fuzz_slides import fuzz_batch
 
-    ended = fuzz_batch(tmp_path, slides=10, seed=11)
-    assert (ended["state"], ended["slides"], ended["without_outcome"]) == ("finished", 10, 0)
+    ended = fuzz_batch(tmp_path, slides=5, seed=11)
+    assert (ended["state"], ended["slides"], ended["without_outcome"]) == ("finished", 5, 0)
     assert ended["unexpected"] == []
     assert ended["scored"] > 0
     assert ended["failed"] > 0

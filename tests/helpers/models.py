@@ -42,7 +42,7 @@ def save_random_model(folder: Path, kind: str, **changes: Any) -> ModelSpec:
 
 
 def save_model_with_ood_limit(folder: Path, limit: float) -> None:
-    """Write the phantom's model with this limit of the OOD detector: any tile is beyond 1e-6, and none beyond 1e6."""
+    """Write the phantom's model with this limit of the OOD detector: any tile is beyond 1e-6, no tissue beyond 5."""
     unit = tuple(tuple(float(row == col) for col in range(NUMBERS)) for row in range(NUMBERS))
     detector = OodDetector((0.0,) * NUMBERS, (1.0,) * NUMBERS, unit, limit)
     spec = replace(phantom_spec(), ood=detector)

@@ -165,6 +165,13 @@ def test_a_description_that_is_none_is_refused(folder: Path, text: str) -> None:
         ("ood", DETECTOR_TREE | {"scale": [1e-300] * 6}, "ood: .*0.001"),
         ("ood", DETECTOR_TREE | {"precision": [[-1.0] * 6] * 6}, "ood: .*eigenvalues"),
         ("ood", DETECTOR_TREE | {"scale": [0.0] * 6}, "ood: .*above 0"),
+        ("ood", DETECTOR_TREE | {"limit": 1e5}, "ood: pure red"),
+        ("ood", DETECTOR_TREE | {"scale": [1e5] * 6}, "ood: pure red"),
+        (
+            "ood",
+            DETECTOR_TREE | {"precision": [[1e-9 * (r == c) for c in range(6)] for r in range(6)]},
+            "pure red",
+        ),
         ("ood", DETECTOR_TREE | {"kind": "other"}, r"ood\.kind: Unexpected"),
         ("fusion", "sum", "fusion: .*'radiomics'"),
         ("heads", "three", "heads: .*'flat'"),

@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
+from tests.helpers.odd_slides import JPEG
 from wsi_necrosis.errors import DatasetError
 from wsi_necrosis.model.spec import load_spec
 from wsi_necrosis.pipelines.cli import main
@@ -87,3 +91,28 @@ def test_what_is_known_of_tcia_is_said_of_its_tiles_alone(painted: Path, tmp_pat
     assert (found.data.mpp_um, found.data.licence, found.network.name) == (0.25, "mine", "a")
     other = settings_for(None, tmp_path / "b", [f"data.tiles={painted}"])
     assert (other.data.doi, other.data.mpp_um) == ("not stated", None)
+
+
+@pytest.mark.parametrize("layout", ["folders", "table", "one of a table", "slides"])
+def test_pixels_of_unknown_size_train_no_model(layout: str, tmp_path: Path) -> None:
+    """However the tiles are laid out; what is missing is named, with the way out of that layout."""
+    tiles, names = tmp_path / "tiles", ("viable", "non_viable")
+    for name in names:
+        (tiles / "case" / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tiles / "case" / name / "a.png")
+    rows = [f"case/{name}/a.png,case,{name}" for name in names]
+    if layout == "table":
+        (tiles / "labels.csv").write_text("\n".join(["file,case,label", *rows]))
+    elif layout == "one of a table":
+        (tiles / "labels.csv").write_text("\n".join(["file,case,label,mpp", rows[0] + ",0.5", rows[1] + ","]))
+    elif layout == "slides":
+        tifffile.imwrite(tiles / "s.tiff", np.zeros((512, 512, 3), np.uint8), **JPEG)
+        area = {"type": "Polygon", "coordinates": [[[0, 0], [400, 0], [400, 400], [0, 400], [0, 0]]]}
+        classified = {"classification": {"name": "viable"}}
+        feature = {"type": "Feature", "geometry": area, "properties": classified}
+        (tiles / "s.geojson").write_text(json.dumps([feature]))
+        (tiles / "slides.csv").write_text("slide,case,annotations\ns.tiff,a,s.geojson\n")
+    way_out = "columns mpp_x and mpp_y" if layout == "slides" else "data.mpp_um=NUMBER"
+    with pytest.raises(DatasetError, match=f"missing pixel size for .*{way_out}"):
+        train(None, tmp_path / "model", [f"data.tiles={tiles}"])
+    assert not (tmp_path / "model" / "model.json").exists()

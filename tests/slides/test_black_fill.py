@@ -94,3 +94,11 @@ def test_tissue_does_not_depend_on_the_fill(tmp_path: Path) -> None:
         assert masks[name]["tissue"] == pytest.approx(masks["white"]["tissue"], rel=0.01)
         assert masks[name]["not_scanned"] == pytest.approx(0.75 * 1.048576, rel=0.03)  # and a rim of 8 um
     assert masks["white"]["not_scanned"] == 0
+
+
+@pytest.mark.parametrize("name", ["test3-DAPI-2-387.ndpi", "test3-TRITC-2-560.ndpi"])
+def test_real_fluorescence_has_no_fill(data_dir: Path, name: str) -> None:
+    with open_slide(data_dir / "slides" / name) as slide:
+        overview = read_overview(slide)
+    assert (overview.rgb.max(axis=2) <= 26).mean() > 0.6
+    assert not overview.has_black_fill

@@ -8,7 +8,7 @@ import tifffile
 
 from tests.helpers.odd_slides import JPEG, OME, smaller, textured
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.holes import holes, next_finer
+from wsi_necrosis.slides.holes import holes, level_0_stores, next_finer
 from wsi_necrosis.slides.overview import read_overview
 from wsi_necrosis.slides.pyramid import Pyramid
 from wsi_necrosis.slides.slide import open_slide
@@ -151,7 +151,7 @@ def test_what_cannot_be_decoded_under_a_hole_is_unreadable() -> None:
     levels = holed(slice(16, 32), slice(0, 0), damaged=Window(64, 64, 16, 16))
     found = Pyramid(levels).read(Box(0, 0, 256, 256), (4, 4), (64, 64))
     assert found.absent is None
-    assert found.unreadable == (Box(64, 64, 16, 16),)
+    assert found.unreadable == (Box(64, 64, 64, 64),)
 
 
 def test_pixels_do_not_depend_on_the_window() -> None:
@@ -173,3 +173,32 @@ def test_the_next_finer_level() -> None:
     window = Window(0, 0, 64, 64)
     assert list(holes(levels, 1, window, levels.lacks[1])) == [Window(0, 0, 16, 16)]
     assert list(holes(levels, 0, Window(0, 0, 256, 256), levels.lacks[0])) == []
+    assert level_0_stores(levels, 1, Window(0, 0, 16, 16), levels.lacks[1][:16, :16])
+
+
+class Fragile(Holed):
+    """Fails for ever after the first failure, as OpenSlide does, until it is opened again."""
+
+    failed, opened = False, 0
+
+    def fetch(
+        self, level: int, window: Window, out: np.ndarray, absent: np.ndarray | None = None
+    ) -> int | None:
+        count = None if self.failed else super().fetch(level, window, out, absent)
+        self.failed |= count is None
+        return count
+
+    def reopened(self) -> Fragile:
+        Fragile.opened += 1
+        return Fragile(self.arrays, self.lacks, self.damaged)
+
+
+def test_a_damaged_tile_costs_nothing_elsewhere() -> None:
+    """Levels that have failed are not asked about holes, nor read in place of them."""
+    plain = holed(slice(0, 64), slice(16, 64), damaged=Window(0, 0, 16, 16))
+    levels = Fragile(plain.arrays, plain.lacks, plain.damaged)
+    Fragile.opened = 0
+    found = Pyramid(levels).read(Box(0, 0, 256, 256), (4, 4), (64, 64))
+    assert found.unreadable == (Box(0, 0, 64, 64),)
+    assert found.absent.sum() == 48**2
+    assert Fragile.opened < 30

@@ -1,27 +1,14 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.slide_facts import info
 from wsi_necrosis.errors import PixelSizeError, SettingsError
 from wsi_necrosis.geometry import Box, Mpp
 from wsi_necrosis.settings.run import GridSettings
-from wsi_necrosis.slides.info import SlideInfo
 from wsi_necrosis.tiling.grid import TileGrid, cell_pixels, lay_grid, working_px_l0
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
-
-
-def info(
-    mpp: Mpp | None, size: tuple[int, int] = (4000, 3000), downsamples: tuple[float, ...] = (1.0,)
-) -> SlideInfo:
-    path = Path("slide.svs")
-    levels = tuple((int(size[0] / d), int(size[1] / d)) for d in downsamples)
-    plane = Box(0, 0, *size)
-    return SlideInfo(
-        path, (path,), "aperio", "openslide", size, plane, (0, 0), downsamples, levels, mpp, "metadata", 20.0
-    )
 
 
 def settings(stride: float = 1.0, block: int = 8) -> GridSettings:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from wsi_necrosis.errors import DatasetError
 
 SHOWN = 5
+LONGEST = 200  # characters of an item; of a longer one both ends are shown
 
 
 def listed(names: Iterable[str]) -> str:
@@ -15,10 +16,14 @@ def listed(names: Iterable[str]) -> str:
 
 
 def plainly(items: Iterable[str]) -> str:
-    """Up to five items as they are, and how many more there are."""
+    """Up to five items as they are, long ones without their middle, and how many more there are."""
     all_items = list(items)
+    shown = (
+        item if len(item) <= LONGEST else f"{item[: LONGEST // 2]}...{item[-LONGEST // 2 :]}"
+        for item in all_items[:SHOWN]
+    )
     more = f" and {len(all_items) - SHOWN} more" if len(all_items) > SHOWN else ""
-    return ", ".join(all_items[:SHOWN]) + more
+    return ", ".join(shown) + more
 
 
 def refuse(names: Iterable[str], fact: str, way_out: str) -> None:

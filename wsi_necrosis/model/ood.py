@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from wsi_necrosis.model.calibration import STRICT
+from wsi_necrosis.stain.separation import density_table
 
 NUMBERS = 6  # see `ood_features.describe`
+FLOOR_OD = 0.003  # added to each spread, so that noise in uniform areas has little weight
 DIGITS = 6  # significant digits that a checkpoint keeps
 LARGEST = 1e6  # of a detector's numbers; a distance computed with larger ones may be no number
 LEAST_SCALE = 1e-3  # of a number that does not vary; well above what these digits round away
@@ -70,6 +72,13 @@ class OodDetector:
         covariance = (1 - shrinkage) * (z.T @ z) / len(z) + shrinkage * np.eye(NUMBERS)
         precision = np.linalg.pinv(covariance, hermitian=True)
         return cls(_rounded(centre), _rounded(scale), tuple(map(_rounded, precision)), limit)
+
+    @property
+    def takes_pure_colours(self) -> bool:
+        """Whether tiles of pure red, green or blue, which no stained tissue resembles, are within the limit."""
+        dense = float(density_table()[0])
+        pure = np.hstack([dense * (1 - np.eye(3)), np.full((3, 3), np.log(FLOOR_OD))])
+        return bool((~(self.distance(pure) > self.limit)).any())
 
     def distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance (n,) of descriptions (n, 6)."""

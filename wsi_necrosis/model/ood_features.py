@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_necrosis.jit import compiled
+from wsi_necrosis.model.ood import FLOOR_OD
 from wsi_necrosis.stain.separation import density_table
-
-FLOOR_OD = 0.003  # added to each spread, so that noise in uniform areas has little weight
 
 
 def describe(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -286,6 +286,10 @@ def load_spec(name_or_folder: str | Path) -> ModelSpec:
         raise ModelError(
             f"{path} has the classes {brief(spec.classes)}, not {CLASSES}; train it on these classes"
         )
+    if spec.ood is not None and spec.ood.takes_pure_colours:
+        raise ModelError(
+            f"{path} is damaged at ood: pure red, green or blue would pass for tissue; train it again"
+        )
     _require_branches(spec, path)
     return spec
 

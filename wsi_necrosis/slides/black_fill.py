@@ -17,6 +17,7 @@ BRIGHT = 180  # in all channels: glass, or all but
 LEAST_BRIGHT = 0.02  # share of squares of glass among the pixels that are not black
 LEAST_MM2 = 0.05  # of a piece
 REACH_PX = 7  # a piece holds squares of 15 px in an overview, and ...
+GLASS_REACH_PX = 2  # bright squares of 20 um are glass, and no nuclei of fluorescence
 TILE_REACH_PX = 8  # ... of 17 px in a tile
 EDGE_PX = 1  # pixels of an overview beyond a piece, in which black and glass are mixed, and ...
 TILE_EDGE_PX = 2  # ... of a tile
@@ -44,7 +45,7 @@ def black_fill(rgb: NDArray[np.uint8], px_mm2: float) -> NDArray[np.bool_] | Non
     lit = dark.size - int(dark.sum())
     if int(dark.sum()) * px_mm2 < LEAST_MM2 or not lit:
         return None
-    if _shrunk(rgb.min(axis=2) > BRIGHT, REACH_PX).sum() < LEAST_BRIGHT * lit:
+    if _shrunk(rgb.min(axis=2) > BRIGHT, GLASS_REACH_PX).sum() < LEAST_BRIGHT * lit:
         return None
     from scipy import ndimage  # slow to import; few slides need it
 

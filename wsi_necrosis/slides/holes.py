@@ -20,7 +20,7 @@ def next_finer(levels: Levels, level: int) -> int | None:
 
 
 def holes(levels: Levels, level: int, window: Window, absent: NDArray[np.bool_]) -> Iterator[Window]:
-    """Parts of a window of a coarser level that hold a hole.
+    """Parts of a window of a coarser level that may be holes: what is not stored there, tile by tile.
 
     Parameters
     ----------
@@ -42,15 +42,13 @@ def holes(levels: Levels, level: int, window: Window, absent: NDArray[np.bool_])
         found = absent[part.within(window)]
         if found.any():
             rows, cols = (np.flatnonzero(found.any(axis=axis)).tolist() for axis in (1, 0))
-            hole = Window(
+            yield Window(
                 part.left + cols[0], part.top + rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1
             )
-            if _level_0_stores(levels, level, hole, absent[hole.within(window)]):
-                yield hole
 
 
-def _level_0_stores(levels: Levels, level: int, hole: Window, absent: NDArray[np.bool_]) -> bool:
-    """Whether level 0 stores the middle of what one of its tiles has in a hole, or cannot decode it."""
+def level_0_stores(levels: Levels, level: int, hole: Window, absent: NDArray[np.bool_]) -> bool | None:
+    """Whether level 0 stores the middle of what one of its tiles has in a hole; None where it cannot be decoded."""
     scale = levels.downsamples[level]
     edges = [int(edge * scale) for edge in (hole.left, hole.top, hole.right, hole.bottom)]
     under = Window(edges[0], edges[1], edges[2] - edges[0], edges[3] - edges[1]).clipped(levels.sizes[0])
@@ -61,6 +59,8 @@ def _level_0_stores(levels: Levels, level: int, hole: Window, absent: NDArray[np
         col = min(int((x + 0.5) / scale) - hole.left, hole.width - 1)
         if absent[row, col]:
             lacks[:] = False
-            if levels.fetch(0, Window(x, y, 1, 1), pixel, lacks) is None or not lacks[0, 0]:
+            if levels.fetch(0, Window(x, y, 1, 1), pixel, lacks) is None:
+                return None
+            if not lacks[0, 0]:
                 return True
     return False

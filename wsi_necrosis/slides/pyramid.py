@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wsi_necrosis.errors import ReadError, SlideError
 from wsi_necrosis.geometry import Box
-from wsi_necrosis.slides.holes import holes, next_finer
+from wsi_necrosis.slides.holes import holes, level_0_stores, next_finer
 from wsi_necrosis.slides.resample import Span, average
 from wsi_necrosis.slides.source_files import SourceFiles
 from wsi_necrosis.slides.stored_levels import WHITE, JpegTiles, Levels, Region, level_for
@@ -145,28 +145,46 @@ class Pyramid:
     ) -> _Gathered:
         """Level pixels of a window; those that the level lacks and level 0 stores are means of finer ones."""
         found = self._gather(levels, level, window, needed)
-        absent, finer = found.absent, next_finer(levels, level)
-        if absent is None or finer is None:
+        absent = found.absent
+        if absent is None or not absent.any():
             return found
-        ratio = levels.downsamples[level] / levels.downsamples[finer]
-        for hole in holes(levels, level, window, absent):
-            across = Span.along(hole.left * ratio, ratio, hole.width)
-            down = Span.along(hole.top * ratio, ratio, hole.height)
-            under = Window(across.first, down.first, across.length, down.length)
-            instead = self._without_holes(levels, finer, under, [under])
-            at = hole.within(window)
-            filled = absent[at].copy()
-            lacks = _mostly(instead.absent, across, down)
-            if lacks is not None:
-                filled &= ~lacks
-            found.rgb[at][filled] = average(instead.rgb, across, down)[filled]
-            absent[at][filled] = False
-            found = replace(
-                found,
-                lost=[*found.lost, *instead.lost],
-                decoded_l0=found.decoded_l0 + instead.decoded_l0,
-            )
+        lost, decoded_l0 = list(found.lost), found.decoded_l0
+        with ExitStack() as opened:  # levels that failed once may fail for ever, so that others are opened
+            if lost:
+                levels = _opened_for(opened, levels)
+            for hole in holes(levels, level, window, absent):
+                at = hole.within(window)
+                stores = level_0_stores(levels, level, hole, absent[at])
+                instead = self._fill(levels, level, hole, found.rgb[at], absent[at]) if stores else None
+                if instead is not None:
+                    lost += instead.lost
+                    decoded_l0 += instead.decoded_l0
+                elif stores is None:  # damaged tiles may be many, and are not told apart
+                    self._files.require_readable()
+                    self._replace(levels)
+                    lost.append(Box(*(levels.downsamples[level] * length for length in hole)))
+                    found.rgb[at][absent[at]] = WHITE
+                    absent[at] = False
+                if stores is None or (instead is not None and instead.lost):
+                    opened.close()
+                    levels = _opened_for(opened, levels)
         found.rgb[absent] = WHITE
+        return replace(found, lost=lost, decoded_l0=decoded_l0)
+
+    def _fill(
+        self, levels: Levels, level: int, hole: Window, rgb: NDArray[np.uint8], absent: NDArray[np.bool_]
+    ) -> _Gathered:
+        """Fill a hole's pixels that are absent with means of the next finer level's; what was gathered of that."""
+        finer = next_finer(levels, level) or 0
+        ratio = levels.downsamples[level] / levels.downsamples[finer]
+        across = Span.along(hole.left * ratio, ratio, hole.width)
+        down = Span.along(hole.top * ratio, ratio, hole.height)
+        under = Window(across.first, down.first, across.length, down.length)
+        found = self._without_holes(levels, finer, under, [under])
+        lacks = _mostly(found.absent, across, down)
+        filled = absent.copy() if lacks is None else absent & ~lacks
+        rgb[filled] = average(found.rgb, across, down)[filled]
+        absent[filled] = False
         return found
 
     def _gather(self, levels: Levels, level: int, window: Window, needed: Sequence[Window]) -> _Gathered:
