@@ -6,16 +6,12 @@ import pytest
 import shapely
 
 from tests.helpers.annotations import feature, geojson, square
+from tests.helpers.slide_facts import info
 from wsi_necrosis.dataset.regions import outlines_of, read_regions
 from wsi_necrosis.errors import UsageError
-from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.slides.info import SlideInfo
+from wsi_necrosis.geometry import Mpp
 
-SLIDE = SlideInfo(
-    path=Path("a.svs"), files=(Path("a.svs"),), vendor="aperio", reader="openslide", size_l0=(4000, 3000),
-    plane=Box(0, 0, 4000, 3000), bounds_l0=(0, 0), downsamples=(1.0,), levels=((4000, 3000),), mpp=Mpp(0.5, 0.5),
-    mpp_source="metadata", objective=20.0,
-)  # fmt: skip
+SLIDE = info(Mpp(0.5, 0.5))
 
 
 def test_areas_of_any_class_join_and_ignored_ones_are_taken_off(tmp_path: Path) -> None:
