@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import shutil
 from dataclasses import asdict
@@ -62,7 +63,7 @@ def test_the_figures_of_the_unchanged_model_are_found_again(
     assert facts["reproduced"] is True
     assert facts["metrics"] == spec.metrics
     assert spec.quantity is not None
-    assert facts["quantity"] == asdict(spec.quantity)
+    assert facts["quantity"] == json.loads(json.dumps(asdict(spec.quantity)))
     assert "figures of the model are those of the checkpoint" in (evaluation / "said.txt").read_text(
         encoding="utf-8"
     )
