@@ -73,7 +73,7 @@ def test_numbers_of_cases_stand_before_those_of_slides(rows: dict[str, Any], tmp
         {**common, "source": "model", "percent_viable": 8.24,
          "interval": {"low": 4.0, "high": 15.0, "covers_classifier": True},
          "incomplete": {"c.svs": "failed"}, "grades": {"huvos": grade}},
-        {**common, "source": "labels", "percent_viable": 6.0, "interval": None, "incomplete": {},
+        {**common, "source": "review", "percent_viable": 6.0, "interval": None, "incomplete": {},
          "grades": {"huvos": lost}},
     ]  # fmt: skip
     (tmp_path / "cases.json").write_text(json.dumps({"cases": [{"case": HOSTILE, "numbers": numbers}]}))

@@ -9,6 +9,9 @@ from typing import Any
 from wsi_necrosis.classes import CLASSES
 
 BY: Mapping[str, str] = MappingProxyType({"soft": "by probability", "by_class": "by class"})
+SOURCES: Mapping[str, str] = MappingProxyType(
+    {"model": "by the model", "review": "by labels", "drawn": "as outlined"}
+)
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "unreadable": "too much of the tissue is damaged in the file",
