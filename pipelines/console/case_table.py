@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wsi_necrosis.quantify.sentences import SOURCES
+from wsi_necrosis.quantify.sentences import FOUND, SOURCES
 
-FOUND = {"no_viable": "no viable tumour found; reads ", "no_non_viable": "no non-viable tumour found; reads "}
 WIDE = 19
 
 

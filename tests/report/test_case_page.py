@@ -34,6 +34,8 @@ def put_case(out: Path, name: str, outlines: Path | str | None = None, **changes
         estimator="by_class",
         definition=dict.fromkeys(("denominator", "tissue", "estimator", "target"), "said"),
         percent_viable=8.24,
+        percent_necrosis=91.76,
+        finding="no_viable",
         interval_reason="interval: not available (few)",
         tumour_mm2=3.0,
         counted=("slide.tiff",),
@@ -56,7 +58,8 @@ def test_number_slides_and_what_is_missing_are_shown(out: Path) -> None:
     put_case(out, "P1")
     page = page_of(out, "P1")
     for words in (
-        "8.2 % viable by the model", "not available (few)", "not graded: too few",
+        "No viable tumour found; reads 8.2 % viable by the model", "91.8 %", "not available (few)",
+        "not graded: too few",
         "the number is without lost.tiff (failed: no level)", "Viable foci", "Research use only",
     ):  # fmt: skip
         assert words in page.text

@@ -22,6 +22,7 @@ from wsi_necrosis.quantify.doubt import ResultWarning
 from wsi_necrosis.quantify.foci import Focus, foci_of
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.quantify.sentences import (
+    FOUND,
     REASONS,
     SHORT,
     SOURCES,
@@ -172,7 +173,7 @@ def _number(facts: Mapping[str, Any]) -> Number:
         facts=facts,
         headline=f"not evaluable: {REASONS.get(reason, reason)}"
         if percent is None
-        else f"{percent:.1f} % viable{bed}",
+        else f"{FOUND.get(facts['finding'], '')}{percent:.1f} % viable{bed}",
         scale=scale_of(facts),
         interval=interval_text(facts),
         limits=known if facts["source"] == "model" else (),
