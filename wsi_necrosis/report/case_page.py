@@ -38,10 +38,10 @@ from wsi_necrosis.report.against_outlines import (
     percents_of,
     read_as,
 )
-from wsi_necrosis.report.line import CUT_OFF, slide_line
 from wsi_necrosis.report.pages import data_uri, jpeg_of, write_page
 from wsi_necrosis.report.scale import Scale, scale_of
 from wsi_necrosis.report.slab_map import slab_maps
+from wsi_necrosis.report.slide_line import CUT_OFF, slide_line
 from wsi_necrosis.report.slide_page import MOST_LISTED, MOST_SHOWN, Shown, cell_of, heat_stops
 from wsi_necrosis.report.slide_report import SlideReport, open_results
 from wsi_necrosis.scores.labels import CellLabel

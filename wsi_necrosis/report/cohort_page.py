@@ -14,11 +14,11 @@ from wsi_necrosis.export.overlay import RESEARCH_ONLY
 from wsi_necrosis.export.summary import rows_by_folder
 from wsi_necrosis.quantify.sentences import REASONS, SOURCES
 from wsi_necrosis.report.case_page import CASES, page_name
-from wsi_necrosis.report.line import CUT_OFF, slide_line
 from wsi_necrosis.report.marks import MARK_LABELS, all_marks, marks_that_count
 from wsi_necrosis.report.pages import write_page
 from wsi_necrosis.report.scale import whole_interval
 from wsi_necrosis.report.slab_map import slab_maps
+from wsi_necrosis.report.slide_line import CUT_OFF, slide_line
 from wsi_necrosis.report.slide_page import heat_stops
 from wsi_necrosis.scores.slide_folder import REPORT, SLIDES
 
