@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wsi_necrosis.dataset.regions import outlines_of
 from wsi_necrosis.errors import UsageError
 from wsi_necrosis.export.cases import write_cases
+from wsi_necrosis.names import printable
 from wsi_necrosis.quantify.case_grades import CaseGrade, grade_of
 from wsi_necrosis.quantify.cases import CaseNumber
 from wsi_necrosis.quantify.grades import GradeScheme, load_scheme
@@ -32,12 +34,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Case:
-    """A case: its numbers from each source, and the grades of each by scheme."""
+    """A case: its numbers from each source, the grades of each by scheme, and the folder of its outlines."""
 
     name: str
     numbers: tuple[CaseNumber, ...]
     grades: tuple[Mapping[str, CaseGrade], ...]
     slides: tuple[CaseSlide, ...]
+    annotations: Path | None = None
 
 
 def case(source: Path, out: Path | None, options: Options) -> list[Case]:
@@ -85,7 +88,7 @@ def _case(
             f"no slide of case {name!r} has results in {out}; run the batch first, or give outlines with --annotations"
         )
     grades = ({key: grade_of(number, scheme) for key, scheme in schemes.items()} for number in numbers)
-    return Case(name, tuple(numbers), tuple(grades), tuple(slides))
+    return Case(name, tuple(numbers), tuple(grades), tuple(slides), options.annotations)
 
 
 def _numbers(name: str, slides: Sequence[CaseSlide], out: Path, options: Options) -> Iterator[CaseNumber]:
@@ -123,8 +126,18 @@ def _facts(case: Case) -> dict[str, Any]:
             "block": slide.block,
             "role": slide.role,
             "problem": slide.problem,
+            "outlines": _outlines(case.annotations, slide),
             "percent_viable": slide.result and slide.result["percent_viable"],
         }
         for slide in case.slides
     ]
     return {"case": case.name, "numbers": numbers, "slides": slides}
+
+
+def _outlines(annotations: Path | None, slide: CaseSlide) -> str | None:
+    """The file of a slide's outlines, for the picture of them in the report; of an anonymised slide no path is kept."""
+    path = annotations and outlines_of(annotations, slide.name)
+    if path is None:
+        return None
+    is_anonymised = slide.result is not None and slide.result["path"] == ""
+    return "" if is_anonymised else printable(path.resolve())

@@ -82,8 +82,8 @@ def export(
         list[str],
         typer.Option(
             "--to",
-            help="report, geojson, ome_zarr, parquet, foci, overlay, geojson_gz, tiles_geojson, ome_tiff, csv, "
-            "annotation_store; several by commas.",
+            help="report, geojson, ome_zarr, parquet, foci, overlay, geojson_gz, tissue_geojson, tiles_geojson, "
+            "ome_tiff, csv, annotation_store; several by commas.",
         ),
     ],
 ) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wsi_necrosis.quantify.cases import Source
+from wsi_necrosis.quantify.sentences import FOUND, SOURCES
 
-TITLES: Mapping[Source, str] = {"model": "by the model", "review": "by labels", "drawn": "as outlined"}
-FOUND = {"no_viable": "no viable tumour found; reads ", "no_non_viable": "no non-viable tumour found; reads "}
 WIDE = 19
 
 
@@ -20,7 +18,7 @@ def describe_cases(cases: Sequence[Mapping[str, Any]]) -> str:
 def _lines(case: Mapping[str, Any]) -> Iterator[str]:
     yield f"case {case['case']}" if case["case"] else "case (all slides)"
     for number in case["numbers"]:
-        yield _line(TITLES[number["source"]], _percent(number))
+        yield _line(SOURCES[number["source"]], _percent(number))
         yield from (_line("", said) for said in _details(number))
     said = set[str]()
     for number in case["numbers"]:
@@ -76,7 +74,7 @@ def _details(number: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _missing(number: Mapping[str, Any]) -> Iterator[str]:
-    title = TITLES[number["source"]]
+    title = SOURCES[number["source"]]
     if number["incomplete"]:
         yield f"incomplete ({title}): " + "; ".join(
             f"{name}: {reason}" for name, reason in number["incomplete"].items()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wsi_necrosis.errors import StoreError
-from wsi_necrosis.export.geojson import write_regions
+from wsi_necrosis.export.geojson import write_regions, write_tissue
 from wsi_necrosis.export.ome_tiff import write_ome_tiff
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
@@ -28,6 +28,7 @@ WRITERS: dict[str, Callable[[Path, Any], None]] = {
     "regions.geojson.gz": lambda path, s: write_regions(path, s.scores, s.heatmap, s.layers.mask, "f"),
     "tiles.parquet": lambda path, s: write_tiles_table(path, s.scores, s.settings, s.facts),
     "heatmap.ome.zarr": lambda path, s: write_ome_zarr(path, s.heatmap, "slide"),
+    "tissue.geojson": lambda path, s: write_tissue(path, s.scores.grid, s.layers.mask, "f"),
     "regions.geojson": lambda path, s: write_regions(path, s.scores, s.heatmap, s.layers.mask, "f"),
     "overlay.png": lambda path, s: write_overlay(path, s.layers, s.result, CAPTION, SETTINGS),
     "thumbnail.png": lambda path, s: write_thumbnail(path, s.layers.overview, SETTINGS),

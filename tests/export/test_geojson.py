@@ -16,12 +16,14 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from tests.helpers.regions import TERMS, areas_mm2
-from wsi_necrosis.export.geojson import write_regions
+from wsi_necrosis.dataset.annotations import read_areas
+from wsi_necrosis.export.geojson import write_regions, write_tissue
 from wsi_necrosis.geometry import Box
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.labels import CellLabel
 from wsi_necrosis.tiling.grid import cell_pixels
 from wsi_necrosis.tiling.mask import MaskClass
+from wsi_necrosis.tiling.regions import inside
 
 COLOURS = {colour.qupath: list(colour.rgb) for colour in PALETTE.values()}
 
@@ -189,3 +191,17 @@ def test_outlines_cover_their_cells_and_nothing_else(
     assert sum(shape.area for shape in shapes) == pytest.approx(
         (np.outer(heights, widths) * (label > 0)).sum()
     )
+
+
+def test_all_tissue_is_one_annotation_that_comes_back_as_it_went(
+    made_up: Callable[..., Any], tmp_path: Path
+) -> None:
+    slide, path = made_up(), tmp_path / "tissue.geojson"
+    mask = slide.layers.mask
+    write_tissue(path, slide.scores.grid, mask, "f")
+    (feature,) = json.loads(path.read_text(encoding="utf-8"))["features"]
+    assert feature["properties"]["measurements"]["Area mm^2"] == pytest.approx(mask.area_mm2()["tissue"])
+    (outline,) = read_areas(path)
+    np.testing.assert_array_equal(inside(outline.polygon, mask), mask.kind == MaskClass.TISSUE)
+    write_tissue(path, slide.scores.grid, replace(mask, kind=np.zeros_like(mask.kind)), "f")
+    assert json.loads(path.read_text(encoding="utf-8"))["features"] == []

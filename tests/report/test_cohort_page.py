@@ -57,14 +57,6 @@ def test_numbers_intervals_and_slabs_are_shown(rows: dict[str, Any], tmp_path: P
     assert "script" not in [tag for tag, _ in page.tags]
 
 
-def test_an_address_is_quoted(rows: dict[str, Any], tmp_path: Path) -> None:
-    report = tmp_path / "slides" / "a" / "b #1.svs" / "report.html"
-    report.parent.mkdir(parents=True)
-    report.touch()
-    links = [facts["href"] for tag, facts in page_of(tmp_path).tags if tag == "a"]
-    assert links == ["slides/a/b%20%231.svs/report.html"]
-
-
 def test_numbers_of_cases_stand_before_those_of_slides(rows: dict[str, Any], tmp_path: Path) -> None:
     grade = {"grade": "III", "good": True, "reason": None}
     lost = {"grade": None, "good": None, "reason": "no_interval"}
@@ -73,7 +65,7 @@ def test_numbers_of_cases_stand_before_those_of_slides(rows: dict[str, Any], tmp
         {**common, "source": "model", "percent_viable": 8.24,
          "interval": {"low": 4.0, "high": 15.0, "covers_classifier": True},
          "incomplete": {"c.svs": "failed"}, "grades": {"huvos": grade}},
-        {**common, "source": "labels", "percent_viable": 6.0, "interval": None, "incomplete": {},
+        {**common, "source": "review", "percent_viable": 6.0, "interval": None, "incomplete": {},
          "grades": {"huvos": lost}},
     ]  # fmt: skip
     (tmp_path / "cases.json").write_text(json.dumps({"cases": [{"case": HOSTILE, "numbers": numbers}]}))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.classes import CLASSES
+from wsi_necrosis.errors import StoreError
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.export.summary import ENDS, ESTIMATORS, KINDS, rounded
 from wsi_necrosis.files import write_json
@@ -36,6 +38,24 @@ def write_cases(out: Path, cases: Sequence[Mapping[str, Any]], schemes: Sequence
     rows = [dict(_row(case["case"], number, schemes)) for case in cases for number in case["numbers"]]
     write_json(out / CASES_JSON, {"cases": list(cases)})
     write_csv(out / CASES_CSV, rows, list(rows[0]))
+
+
+def read_cases(out: Path) -> list[Mapping[str, Any]]:
+    """The cases that `write_cases` wrote to a folder; none where it was not called.
+
+    Raises
+    ------
+    StoreError
+        The file is damaged.
+    """
+    path = out / CASES_JSON
+    try:
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return [each for each in cases if (each["case"], each["numbers"])]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged ({error!r}); call `wsi-necrosis case` again") from None
 
 
 def _row(case: str, number: Mapping[str, Any], schemes: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 from wsi_necrosis.errors import InterruptedRunError, WsiNecrosisError
 from wsi_necrosis.export.annotation_store import write_annotation_store
 from wsi_necrosis.export.foci import write_foci_regions, write_foci_table
-from wsi_necrosis.export.geojson import write_regions
+from wsi_necrosis.export.geojson import write_regions, write_tissue
 from wsi_necrosis.export.ome_tiff import write_ome_tiff
 from wsi_necrosis.export.ome_zarr import write_ome_zarr
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
@@ -41,6 +41,7 @@ from wsi_necrosis.scores.slide_folder import (
     TILES,
     TILES_CSV,
     TILES_GEOJSON,
+    TISSUE_REGION,
 )
 from wsi_necrosis.scores.store import ScoreReader
 from wsi_necrosis.settings.run import Settings
@@ -130,6 +131,7 @@ WRITERS: Mapping[str, Callable[[Path, Material], None]] = MappingProxyType(
         HEATMAP_TIFF: lambda path, m: write_ome_tiff(path, m.heatmap, m.result["slide_id"], m.fingerprint),
         REGIONS: lambda path, m: write_regions(path, m.scores, m.heatmap, m.mask, m.fingerprint),
         REGIONS_GZ: lambda path, m: write_regions(path, m.scores, m.heatmap, m.mask, m.fingerprint),
+        TISSUE_REGION: lambda path, m: write_tissue(path, m.scores.grid, m.mask, m.fingerprint),
         FOCI: lambda path, m: write_foci_table(path, m.foci, m.mask),
         FOCI_REGIONS: lambda path, m: write_foci_regions(path, m.foci, m.heatmap, m.mask, m.fingerprint),
         ANNOTATIONS: lambda path, m: write_annotation_store(

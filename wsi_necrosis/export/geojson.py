@@ -1,4 +1,4 @@
-"""`regions.geojson`: connected regions of tissue of one class as annotations for QuPath."""
+"""`regions.geojson` and `tissue.geojson`: connected regions of one class, and all tissue, as annotations for QuPath."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from wsi_necrosis.quantify.heatmap import Heatmap
 from wsi_necrosis.quantify.palette import PALETTE
 from wsi_necrosis.scores.block_scores import Scores
 from wsi_necrosis.scores.labels import CellLabel
-from wsi_necrosis.tiling.grid import PixelCount
+from wsi_necrosis.tiling.grid import PixelCount, TileGrid
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
+
+TISSUE_COLOUR = (0, 114, 178)  # blue of Okabe and Ito, which no class has
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,43 @@ def write_regions(path: Path, scores: Scores, heatmap: Heatmap, mask: TissueMask
     namespace = uuid5(NAMESPACE_OID, fingerprint)
     regions = _regions(scores, heatmap, mask)
     write_features(path, (_feature(regions, at, mask, namespace) for at in range(len(regions.label))))
+
+
+def write_tissue(path: Path, grid: TileGrid, mask: TissueMask, fingerprint: str) -> None:
+    """Write all tissue as one annotation; none where there is no tissue.
+
+    It has a file of its own: beside the regions every area would count twice.
+
+    Parameters
+    ----------
+    path : Path
+        The GeoJSON; one that exists is replaced.
+    grid : TileGrid
+        Cells of the slide, by which the mask is looked at.
+    mask : TissueMask
+        What each pixel of the plane is; an array on disk that can be sliced is enough.
+    fingerprint : str
+        Of the slide, for an identifier that two runs give alike.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    (px,), (parts,), seams = parts_of_regions(
+        grid, mask, 1, lambda kind, _: (kind == MaskClass.TISSUE).astype(np.int32)
+    )
+    facts = {
+        "id": str(uuid5(uuid5(NAMESPACE_OID, fingerprint), "tissue")),
+        "properties": {
+            "objectType": "annotation",
+            "name": "Tissue",
+            "classification": {"name": "Tissue", "color": list(TISSUE_COLOUR)},
+            "isLocked": True,
+            "measurements": {"Area mm^2": float(px * mask.px_mm2)},
+        },
+    }
+    write_features(path, [(facts, in_qupath(whole(parts, seams), mask))] if parts else [])
 
 
 def _regions(scores: Scores, heatmap: Heatmap, mask: TissueMask) -> _Regions:

@@ -94,8 +94,21 @@ def class_map(layers: Layers, frame: Frame, opacity: float) -> RGB:
         Of the colours, 0 to 1.
     """
     slide, label, cover = _parts(layers, frame)
-    outline = _outline(label, max(1, max(frame.size) // 600))
+    outline = _outline(label, _thickness(frame))
     return _coloured(slide, label, cover, outline, opacity, max(frame.size))
+
+
+def outlined_map(
+    overview: Overview, mask: TissueMask, label: NDArray[np.uint8], frame: Frame, opacity: float
+) -> RGB:
+    """As `class_map`, of labels (h, w) of the mask's own pixels."""
+    (wide, high), plane = mask.px_l0, mask.plane
+    col = _cells(frame.width, plane.width_l0, wide, label.shape[1])
+    row = _cells(frame.height, plane.height_l0, high, label.shape[0])
+    shown = label[np.ix_(row, col)]
+    cover = np.where(shown > 0, _cover(mask, MaskClass.TISSUE, frame), 0)
+    outline = _outline(shown, _thickness(frame))
+    return _coloured(slide_picture(overview, frame), shown, cover, outline, opacity, max(frame.size))
 
 
 def class_swatches(
@@ -242,6 +255,10 @@ def _nearest(heatmap: Heatmap, values: NDArray[Any], frame: Frame) -> NDArray[An
 def _cells(n_px: int, plane_l0: float, cell_l0: float, n_cells: int) -> NDArray[np.int64]:
     centre_l0 = (np.arange(n_px) + 0.5) * plane_l0 / n_px
     return np.minimum((centre_l0 / cell_l0).astype(np.int64), n_cells - 1)
+
+
+def _thickness(frame: Frame) -> int:
+    return max(1, max(frame.size) // 600)
 
 
 def _outline(label: NDArray[Any], thick: int) -> NDArray[np.bool_]:

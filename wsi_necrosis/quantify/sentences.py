@@ -9,6 +9,12 @@ from typing import Any
 from wsi_necrosis.classes import CLASSES
 
 BY: Mapping[str, str] = MappingProxyType({"soft": "by probability", "by_class": "by class"})
+SOURCES: Mapping[str, str] = MappingProxyType(
+    {"model": "by the model", "review": "by labels", "drawn": "as outlined"}
+)
+FOUND: Mapping[str, str] = MappingProxyType(  # before the number of a case
+    {"no_viable": "no viable tumour found; reads ", "no_non_viable": "no non-viable tumour found; reads "}
+)
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "unreadable": "too much of the tissue is damaged in the file",

@@ -21,7 +21,7 @@ from wsi_necrosis.dataset.cell_labels import label_cells, territories
 from wsi_necrosis.errors import DatasetError, UsageError
 from wsi_necrosis.report.slide_report import SlideReport
 from wsi_necrosis.scores.labels import CellLabel, cell_class
-from wsi_necrosis.tiling.grid import cell_edges
+from wsi_necrosis.tiling.grid import TileGrid, cell_edges
 from wsi_necrosis.tiling.mask import MaskClass, TissueMask
 from wsi_necrosis.tiling.regions import inside
 
@@ -130,7 +130,7 @@ def against_outlines(report: SlideReport, path: Path, min_cover: float = 0.75) -
     UsageError
         The outlines cannot be read, or have unknown classes.
     """
-    outlines, scores, mask = _outlines(path), report.scores(), report.tissue().mask
+    outlines, scores, mask = known_outlines(path), report.scores(), report.tissue().mask
     label = cell_class(scores, report.settings.quantify)
     plane = scores.grid.plane
     found = label_cells(outlines, (int(plane.x_l0), int(plane.y_l0)), scores.grid, min_cover)
@@ -138,14 +138,30 @@ def against_outlines(report: SlideReport, path: Path, min_cover: float = 0.75) -
     for (row, col), name in found.labels.items():
         if name in CLASSES and label[row, col] != CellLabel.NONE:
             confusion[CLASSES.index(name), label[row, col] - 1] += 1
-    drawn = outlined_classes(outlines, mask)
-    tops, lefts = cell_edges(scores.grid, mask)
-    rows, cols = (np.repeat(np.arange(len(edges) - 1), np.diff(edges)) for edges in (tops, lefts))
+    pixels = read_as(outlined_classes(outlines, mask), label, scores.grid, mask)
+    return AgainstOutlines(str(report.result["slide_id"]), confusion, pixels, mask.px_mm2)
+
+
+def read_as(
+    drawn: NDArray[np.uint8], label: NDArray[np.uint8], grid: TileGrid, mask: TissueMask
+) -> NDArray[np.int64]:
+    """Pixels (3, 5) by what was outlined (row, `classes.CLASSES`) and what they count as (column, `READ_AS`).
+
+    Parameters
+    ----------
+    drawn : uint8 array (h, w)
+        Of `outlined_classes`.
+    label : uint8 array (rows, cols)
+        `CellLabel` of each cell.
+    grid, mask : TileGrid, TissueMask
+        Where cells and pixels lie.
+    """
+    rows, cols = (np.repeat(np.arange(len(edges) - 1), np.diff(edges)) for edges in cell_edges(grid, mask))
     read = label[rows[:, None], cols[None]]
     judged = (drawn < NO_CLASS) & (read != CellLabel.NONE)
-    pixels = np.zeros_like(confusion)
+    pixels = np.zeros((len(CLASSES), len(READ_AS)), np.int64)
     np.add.at(pixels, (drawn[judged], read[judged] - 1), 1)
-    return AgainstOutlines(str(report.result["slide_id"]), confusion, pixels, mask.px_mm2)
+    return pixels
 
 
 def as_drawn(reports: Sequence[SlideReport], paths: Mapping[str, Path | None]) -> AsDrawn:
@@ -168,7 +184,7 @@ def as_drawn(reports: Sequence[SlideReport], paths: Mapping[str, Path | None]) -
     with_outlines = {name: path for name in named if (path := paths.get(name)) is not None}
     for name, path in with_outlines.items():
         mask = named[name].tissue().mask
-        counts = np.bincount(outlined_classes(_outlines(path), mask).ravel(), minlength=NO_CLASS + 1)
+        counts = np.bincount(outlined_classes(known_outlines(path), mask).ravel(), minlength=NO_CLASS + 1)
         mm2 += counts[:NO_CLASS] * mask.px_mm2
     return AsDrawn(
         percent_viable=_percent(mm2[VIABLE], mm2[NON_VIABLE]),
@@ -197,7 +213,14 @@ def outlined_classes(outlines: Sequence[Outline], mask: TissueMask) -> NDArray[n
     return found
 
 
-def _outlines(path: Path) -> tuple[Outline, ...]:
+def known_outlines(path: Path) -> tuple[Outline, ...]:
+    """The outlines of a file.
+
+    Raises
+    ------
+    UsageError
+        They cannot be read, or have unknown classes.
+    """
     try:
         found = read_outlines(path)
         refuse_unknown_classes({path: found})

@@ -10,6 +10,7 @@ from wsi_necrosis.export.annotation_store import require_tiatoolbox
 from wsi_necrosis.export.export_slide import attempt
 from wsi_necrosis.export.qupath_script import SCRIPT, write_qupath_script
 from wsi_necrosis.quantify.doubt import ResultWarning
+from wsi_necrosis.report.case_page import write_case_reports
 from wsi_necrosis.report.cohort_page import write_cohort_report
 from wsi_necrosis.report.slide_files import make_again
 from wsi_necrosis.report.verify import finished_folders
@@ -17,7 +18,7 @@ from wsi_necrosis.scores.slide_folder import FORMATS, REPORT, SLIDES
 
 
 def write_common_files(out: Path, formats: Iterable[str]) -> list[ResultWarning]:
-    """Write the report of all slides and the script for QuPath, as far as formats ask for them.
+    """Write the reports of cases and of all slides, and the script for QuPath, as far as formats ask for them.
 
     Returns
     -------
@@ -25,11 +26,12 @@ def write_common_files(out: Path, formats: Iterable[str]) -> list[ResultWarning]
         One for each file that could not be made.
     """
     wanted = set(formats)
-    found = [
+    found = write_case_reports(out) if "report" in wanted else []
+    common = [
         attempt(out / REPORT, lambda path: write_cohort_report(path.parent)) if "report" in wanted else None,
         attempt(out / SCRIPT, lambda path: write_qupath_script(path.parent)) if "geojson" in wanted else None,
     ]
-    return [each for each in found if each is not None]
+    return [*found, *(each for each in common if each is not None)]
 
 
 def make_all_again(out: Path, formats: Iterable[str]) -> tuple[int, list[str]]:

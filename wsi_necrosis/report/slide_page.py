@@ -106,7 +106,7 @@ def write_slide_report(path: Path, material: Material, slide: Path | None) -> No
     """
     result, scores, settings = material.result, material.scores, material.settings.quantify
     foci = material.foci
-    centres = [_cell_of(focus, scores) for focus in foci[:MOST_SHOWN]]
+    centres = [cell_of(focus, scores) for focus in foci[:MOST_SHOWN]]
     doubtful = _uncertain(scores, settings)
     provenance = result["provenance"]
     pictures = cell_pictures(
@@ -213,7 +213,7 @@ def _mark(focus: Focus, scores: Scores, width: int, height: int) -> tuple[int, f
     return focus.rank, (x - plane.x_l0) / plane.width_l0 * width, (y - plane.y_l0) / plane.height_l0 * height
 
 
-def _cell_of(focus: Focus, scores: Scores) -> Cell:
+def cell_of(focus: Focus, scores: Scores) -> Cell:
     """The cell in a focus that is most certainly viable."""
     plane, (width, height) = scores.grid.plane, scores.grid.cell_l0
     x, y = focus.centre_l0

@@ -36,6 +36,7 @@ REGIONS = "regions.geojson"
 FOCI = "foci.csv"
 FOCI_REGIONS = "foci.geojson"
 REGIONS_GZ = "regions.geojson.gz"
+TISSUE_REGION = "tissue.geojson"
 ANNOTATIONS = "annotations.db"
 THUMBNAIL = "thumbnail.png"
 OVERLAY = "overlay.png"
@@ -62,6 +63,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # in `export.formats
         "foci": (FOCI, FOCI_REGIONS),
         "overlay": (OVERLAY, THUMBNAIL),
         "geojson_gz": (REGIONS_GZ,),
+        "tissue_geojson": (TISSUE_REGION,),
         "tiles_geojson": (TILES_GEOJSON,),
         "ome_tiff": (HEATMAP_TIFF,),
         "csv": (TILES_CSV,),

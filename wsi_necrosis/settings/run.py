@@ -103,8 +103,8 @@ class QuantifySettings(Section):
 
 
 Format = Literal[
-    "report", "geojson", "ome_zarr", "parquet", "foci", "overlay", "geojson_gz", "tiles_geojson", "ome_tiff", "csv",
-    "annotation_store",
+    "report", "geojson", "ome_zarr", "parquet", "foci", "overlay", "geojson_gz", "tissue_geojson", "tiles_geojson",
+    "ome_tiff", "csv", "annotation_store",
 ]  # fmt: skip
 
 
