@@ -375,6 +375,7 @@ def test_a_slide_that_is_taken_away_is_told(browser: playwright.Browser, out: Pa
     result.write_text(json.dumps(facts | {"path": str(copy), "slide_id": name}))
     with served(out) as address:
         page = browser.new_page(viewport={"width": 700, "height": 300})
+        page.set_default_timeout(WAIT_MS)
         page.goto(address)
         page.wait_for_selector("body[data-slide]")
         assert page.locator("#title").inner_text() == name
