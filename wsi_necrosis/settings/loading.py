@@ -38,6 +38,12 @@ def shipped_yaml(name: str) -> dict[str, Any]:
     return _parse_yaml(resource.read_text(encoding="utf-8"), name)
 
 
+def shipped_names(folder: str) -> list[str]:
+    """Names of the YAML files in a folder of the package's `configs`, without their ending."""
+    found = files("wsi_necrosis.configs").joinpath(folder).iterdir()
+    return sorted(each.name.removesuffix(".yaml") for each in found if each.name.endswith(".yaml"))
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A user's YAML file as a mapping."""
     try:
