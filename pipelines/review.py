@@ -89,6 +89,8 @@ def _files_of(drawn: Sample, regions: Path) -> dict[str, Path | None]:
         paths = {name: outlines_of(regions, name) for name in names}
     elif len(names) == 1:
         return {names[0]: regions}
+    elif not regions.exists():
+        raise UsageError(f"{regions} is not there; give a folder of files that are named as their slides")
     else:
         raise UsageError(
             f"{regions} is one file for {len(names)} slides; give a folder of files that are named as their slides"

@@ -137,4 +137,7 @@ def load_scheme(name_or_file: str | Path) -> GradeScheme:
             "ends in .yaml"
         )
     tree = read_yaml(name_or_file) if own else shipped_yaml(f"grades/{name_or_file}.yaml")
-    return validated(GradeScheme, tree)
+    try:
+        return validated(GradeScheme, tree)
+    except SettingsError as error:
+        raise SettingsError(f"{name_or_file} is no grade scheme: {error}") from None

@@ -115,7 +115,8 @@ def _sentences(
         same, kappa, count = agreement(by_reader[one], by_reader[other])
         if count:
             known = "" if isnan(kappa) else f", kappa {kappa:.2f}"
-            yield f"{one} and {other} labelled {count} cells, {100 * same:.0f} % of them alike{known}"
+            cells = "1 cell" if count == 1 else f"{count} cells"
+            yield f"{one} and {other} labelled {cells}, {100 * same:.0f} % of them alike{known}"
 
 
 def reading_sentences(sample: Sample, reading: Reading) -> list[str]:

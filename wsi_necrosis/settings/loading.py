@@ -105,4 +105,6 @@ def _explain(item: Mapping[str, Any], listed: str) -> str:
         return f"{dotted} is not a setting; {listed} lists them all"
     if item["type"] == "missing":
         return f"{dotted} is missing"
+    if not dotted:  # of the whole, whose text would say nothing
+        return str(item["msg"]).removeprefix("Value error, ")
     return f"{dotted}: {item['msg']} (got {brief(item['input'])})"
