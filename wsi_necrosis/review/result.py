@@ -71,13 +71,18 @@ def write_result(
     facts: dict[str, Any] = {
         "review": sample.name,
         "case": sample.case,
-        "readings": [{**asdict(each), "definition": definition_of(sample, each)} for each in result.readings],
+        "readings": [reading_facts(sample, each) for each in result.readings],
         "sentences": result.sentences,
     }
     if as_drawn is not None:
         facts["as_drawn"] = dict(as_drawn)
     write_json(sample_path(out, sample.name).with_name(f"{sample.name}-result.json"), facts)
     return facts
+
+
+def reading_facts(sample: Sample, reading: Reading) -> dict[str, Any]:
+    """Percent viable by a reader's labels with what it is of, ready for JSON."""
+    return {**asdict(reading), "definition": definition_of(sample, reading)}
 
 
 def definition_of(sample: Sample, reading: Reading) -> dict[str, str]:
