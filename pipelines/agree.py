@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_necrosis.dataset.cases import refuse_two_spellings
 from wsi_necrosis.dataset.tables import read_rows
 from wsi_necrosis.errors import DatasetError, UsageError
 from wsi_necrosis.export.csv_table import write_csv
@@ -133,6 +134,10 @@ def read_readings(path: Path, model: str) -> Readings:
         found[key] = _percent(row["percent_viable"], number, path)
     cases = tuple(dict.fromkeys(case for case, _ in found))
     names = tuple(dict.fromkeys(name for _, name in found))
+    try:
+        refuse_two_spellings(cases, path)
+    except DatasetError as error:
+        raise UsageError(str(error)) from None
     readers = tuple(name for name in names if name != model)
     if len(readers) < 2 or len(cases) < 2:
         raise UsageError(

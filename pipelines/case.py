@@ -14,7 +14,7 @@ from wsi_necrosis.names import printable
 from wsi_necrosis.quantify.case_grades import CaseGrade, grade_of
 from wsi_necrosis.quantify.cases import CaseNumber
 from wsi_necrosis.quantify.grades import GradeScheme, load_scheme
-from wsi_necrosis.report.case_slides import CaseSlide, case_slides, model_number
+from wsi_necrosis.report.case_slides import CaseSlide, case_slides, model_number, unmeasured
 from wsi_necrosis.review.for_case import of_case, reviewed_number
 from wsi_necrosis.scores.slide_folder import SLIDES
 
@@ -62,9 +62,14 @@ def case(source: Path, out: Path | None, options: Options) -> list[Case]:
     """
     manifest = source if source.suffix.lower() == MANIFEST_SUFFIX else None
     folder = out or (Path("wsi-necrosis-out") if manifest else source)
+    _refuse_without_effect(options)
     schemes = {Path(name).stem: load_scheme(name) for name in options.grades}
     by_case = case_slides(folder, manifest)
     _refuse_unused(options.reviews, folder, by_case)
+    if options.annotations is None and not any(slide.result for each in by_case.values() for slide in each):
+        raise UsageError(
+            f"no slide has results in {folder}; run the batch first, or give outlines with --annotations"
+        )
     found = [_case(name, slides, folder, options, schemes) for name, slides in by_case.items()]
     write_cases(folder, [_facts(each) for each in found], list(schemes))
     if (folder / SLIDES).is_dir():
@@ -82,11 +87,7 @@ def as_json(cases: Sequence[Case]) -> dict[str, Any]:
 def _case(
     name: str, slides: Sequence[CaseSlide], out: Path, options: Options, schemes: Mapping[str, GradeScheme]
 ) -> Case:
-    numbers = list(_numbers(name, slides, out, options))
-    if not numbers:
-        raise UsageError(
-            f"no slide of case {name!r} has results in {out}; run the batch first, or give outlines with --annotations"
-        )
+    numbers = list(_numbers(name, slides, out, options)) or [unmeasured(slides)]
     grades = ({key: grade_of(number, scheme) for key, scheme in schemes.items()} for number in numbers)
     return Case(name, tuple(numbers), tuple(grades), tuple(slides), options.annotations)
 
@@ -105,6 +106,16 @@ def _numbers(name: str, slides: Sequence[CaseSlide], out: Path, options: Options
 
         policy = options.policy or ("tumour" if model is None else model.policy)
         yield drawn_number(slides, options.annotations, policy)
+
+
+def _refuse_without_effect(options: Options) -> None:
+    if options.policy is not None and options.annotations is None:
+        raise UsageError(
+            "--policy is of outlines, which --annotations gives; results have the policy of their run (--set "
+            "quantify.policy)"
+        )
+    if options.reader is not None and not options.reviews:
+        raise UsageError("--reader is of a review; name it with --review")
 
 
 def _refuse_unused(reviews: Sequence[str], out: Path, by_case: Mapping[str, Sequence[CaseSlide]]) -> None:

@@ -156,7 +156,7 @@ def review_sample(
         int, typer.Option(help="Cells to draw in all; more of them keep those drawn before.")
     ] = 40,
     case: Annotated[str | None, typer.Option(help="Slides of this case, as a manifest gives it.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of a new draw; 1 by default.")] = None,
     name: ReviewName = "review",
     rounds: Annotated[
         bool, typer.Option("--rounds", help="More cells may follow until it is narrow enough.")

@@ -21,14 +21,15 @@ from wsi_necrosis.review.sheet import write_sheet
 from wsi_necrosis.review.tiles import write_tiles
 
 
-def sample(out: Path, cells: int, seed: int, case: str | None, name: str, *, rounds: bool) -> str:
+def sample(out: Path, cells: int, seed: int | None, case: str | None, name: str, *, rounds: bool) -> str:
     """Draw cells and write the sheet on which they are labelled; says where it is."""
     drawn = sample_cells(out, cells, seed, case=case, name=name, rounds=rounds)
     page = write_sheet(out, drawn)
     different = f", {len(drawn.cells)} different ones" if len(drawn.cells) < drawn.labels else ""
+    in_rounds = "; labelled in rounds, which makes the interval wider" if drawn.rounds else ""
     return (
         f"{drawn.labels} cells of {len(drawn.slides)} slides{different}, drawn at random by tissue area "
-        f"(seed {drawn.seed})\n"
+        f"(seed {drawn.seed}){in_rounds}\n"
         f"label them in a browser:  {page}\n"
         f"or in a table or QuPath:  {page.with_name(f'{name}-cells.csv')}, {page.with_name(f'{name}-qupath')}\n"
         f"then:  wsi-necrosis review import {out} FILE" + ("" if name == "review" else f" --name {name}")
@@ -88,6 +89,8 @@ def _files_of(drawn: Sample, regions: Path) -> dict[str, Path | None]:
         paths = {name: outlines_of(regions, name) for name in names}
     elif len(names) == 1:
         return {names[0]: regions}
+    elif not regions.exists():
+        raise UsageError(f"{regions} is not there; give a folder of files that are named as their slides")
     else:
         raise UsageError(
             f"{regions} is one file for {len(names)} slides; give a folder of files that are named as their slides"

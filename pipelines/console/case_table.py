@@ -20,13 +20,21 @@ def _lines(case: Mapping[str, Any]) -> Iterator[str]:
     for number in case["numbers"]:
         yield _line(SOURCES[number["source"]], _percent(number))
         yield from (_line("", said) for said in _details(number))
-    said = set[str]()
-    for number in case["numbers"]:
-        tissue = [f"outlined: {number['definition']['tissue']}"] if number["source"] == "drawn" else []
-        for text in (*_missing(number), *tissue, f"denominator: {number['definition']['denominator']}"):
-            if text not in said:
-                yield f"  {text}"
-            said.add(text)
+    yield from dict.fromkeys(f"  {text}" for number in case["numbers"] for text in _missing(number))
+    yield from _definitions(case["numbers"])
+
+
+def _definitions(numbers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What each number is of; a text that holds for all of them stands once."""
+    of: dict[str, dict[str, list[str]]] = {}
+    for number in numbers:
+        for name, text in number["definition"].items():
+            titles = of.setdefault(name, {}).setdefault(text, [])
+            titles.extend({SOURCES[number["source"]]} - set(titles))
+    for name, texts in of.items():
+        for text, titles in texts.items():
+            whose = f" ({', '.join(titles)})" if len(texts) > 1 else ""
+            yield f"  {name}{whose}: {text}"
 
 
 def _percent(number: Mapping[str, Any]) -> str:
@@ -55,9 +63,7 @@ def _interval(interval: Mapping[str, Any]) -> str:
 
 def _details(number: Mapping[str, Any]) -> Iterator[str]:
     count = len(number["counted"])
-    if number["source"] == "review":
-        yield number["definition"]["estimator"]
-    elif number["tumour_mm2"] is not None:
+    if number["tumour_mm2"] is not None:
         unweighted = number["percent_viable_unweighted"]
         mean = "" if unweighted is None else f", mean of the slides {unweighted:.1f} %"
         focus = number["largest_focus_mm"]
@@ -65,8 +71,10 @@ def _details(number: Mapping[str, Any]) -> Iterator[str]:
         yield f"{count} slide{'' if count == 1 else 's'}, tumour {number['tumour_mm2']:.2f} mm2{mean}{extent}"
     if number["interval"] is not None and not number["interval"]["covers_classifier"]:
         yield f"of sampling alone: {_interval(number['interval'])}"
-    if number["source"] == "model" and number["limit_of_blank"] is not None:
-        yield f"limit of blank {number['limit_of_blank']['limit']:.0f} %"
+    if number["source"] == "model" and number["percent_viable"] is not None:
+        for name in ("limit_of_blank", "limit_of_full"):
+            known = "not known" if number[name] is None else f"{number[name]['limit']:.0f} %"
+            yield f"{name.replace('_', ' ')} {known}"
     for scheme, grade in number["grades"].items():
         chances = grade["probabilities"] or {}
         likely = ", ".join(f"{name} {100 * share:.0f} %" for name, share in chances.items())

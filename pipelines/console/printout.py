@@ -80,7 +80,7 @@ def _areas(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("abstained", _abstained(result)),
         ("not measured", _not_measured(mm2)),
         ("tiles", f"{result['n_tiles']}"),
-        ("denominator", result["definition"]["denominator"]),
+        *result["definition"].items(),
     ]
 
 

@@ -90,6 +90,8 @@ def _files_of(reports: Sequence[SlideReport], truth: Path) -> list[tuple[SlideRe
                 f"{reports[0].result['slide_id']}.geojson"
             )
         return kept
+    if not truth.exists():
+        raise UsageError(f"{truth} is not there; give a folder of files that are named as their slides")
     if len(reports) > 1:
         raise UsageError(
             f"{truth} is one file for {len(reports)} slides; give the folder of its slide, or a folder of files that "

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.complete_scores import no_quality
+from wsi_necrosis.export import overlay
 from wsi_necrosis.export.layout import FACTS_HIGH, LEGEND_WIDE, lay_out
 from wsi_necrosis.export.overlay import Caption, write_overlay, write_thumbnail
 from wsi_necrosis.export.picture import Layers
@@ -180,3 +181,10 @@ def test_a_real_slide(data_dir: Path, tmp_path: Path) -> None:
     panel = drawn[y : y + high, x : x + wide].astype(int)
     red = panel[..., 0] - panel[..., 1:].max(axis=-1) > 40
     assert red.mean() == pytest.approx((mask.kind == 1).mean(), abs=0.05)
+
+
+def test_under_the_tumour_bed_necrosis_is_said_to_be_of_the_bed() -> None:
+    bed = {"viable_mm2": 2.0, "non_viable_mm2": 3.0, "non_tumour_mm2": 5.0, "percent_non_tumour": 50.0}
+    said = overlay._rest({"percent_necrosis": 30.0, "bed": bed}, "of 5.00 mm² tumour")
+    assert said == "30.0 % necrosis, 50.0 % other tissue, of 10.00 mm² bed"
+    assert overlay._rest({"percent_necrosis": 30.0, "bed": None}, "of tumour") == "30.0 % necrosis, of tumour"

@@ -34,6 +34,7 @@ RESULT = {
     "percent_necrosis": 75.0,
     "estimator": "by_class",
     "policy": "tumour",
+    "definition": {"denominator": "all tumour", "target": "what was scanned"},
     "bed": None,
     "percent_viable_without_small_foci": None,
     "n_foci": 3,

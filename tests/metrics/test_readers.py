@@ -95,3 +95,11 @@ def test_values_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown grades V; known are I, II"):
         weighted_kappa(["I"], ["V"], ["I", "II"])
     assert np.isnan(weighted_kappa(["I"] * 3, ["I"] * 3, ["I", "II"]))
+
+
+def test_readers_who_differ_by_a_constant_have_an_interval_of_some_width() -> None:
+    """Two cases tell little, even where the readers' differences are all the same; by hand 98 / (8 F + 98), F(1, 1)."""
+    found = icc([[10, 12], [3, 5]])
+    assert found.low == pytest.approx(98 / (8 * 647.789 + 98), rel=1e-4)
+    assert found.high > 0.999
+    assert icc([[1, 1], [2, 2]]).low == 1

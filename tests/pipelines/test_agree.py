@@ -75,6 +75,7 @@ def test_a_case_that_one_reader_left_out_is_named(tmp_path: Path) -> None:
         ("a,A,101\na,B,3\n", "row 2 gives '101'; percent viable is a number from 0 to 100"),
         ("a,A,\na,B,3\n", "a case that was not read has no row"),
         ("a,A,1\na,A,3\n", "A read the case a twice"),
+        ("a1,A,1\nA-1,B,3\n", "writes cases in more than one way"),
         ("a,A,1\na,model,3\n", "1 readers and 1 cases"),
         ("a,,1\n", "row 2 names no case or no reader"),
     ],

@@ -68,9 +68,33 @@ def test_what_cannot_be_done_is_said(out: Path, tmp_path: Path) -> None:
     for arguments, said in (
         ([str(empty)], "holds no results"),
         ([str(out), "--review", "none"], "is not there"),
-        ([str(out), "--grade", "none"], "none.yaml"),
+        ([str(out), "--grade", "none"], "no grade scheme 'none'; give ccg-pog, euramos"),
+        ([str(out), "--policy", "tumour_bed"], "--policy is of outlines"),
+        ([str(out), "--reader", "A"], "--reader is of a review"),
+        ([str(out), "--annotations", str(out / "none")], "is no folder"),
         ([str(manifest(out / "m.csv", [{"path": "z", "case": "1"}])), "-o", str(out)], "run the batch first"),
     ):
         found = in_process("case", *arguments)
         assert found.returncode == 2
         assert said in found.stderr
+
+
+def test_a_case_without_any_result_does_not_end_the_others(out: Path) -> None:
+    rows = [{"path": "a", "case": "1"}, {"path": "z", "case": "2"}]
+    said = in_process("case", str(manifest(out / "m.csv", rows)), "-o", str(out), "--grade", "huvos").stdout
+    for part in (
+        "25.0 % viable", "case 2", "not evaluable: no slide that counts was measured", "z: not analysed yet",
+        "limit of full", "target: ",
+    ):  # fmt: skip
+        assert part in said
+    with (out / "cases.csv").open(encoding="utf-8-sig") as file:
+        first, second = csv.DictReader(file)
+    assert first["definition"].startswith("denominator: ")
+    assert (second["percent_viable"], second["complete"]) == ("", "no")
+
+
+def test_slides_that_differ_in_their_tissue_are_told_apart(tmp_path: Path) -> None:
+    for name, tissue in (("a", "on the whole slide"), ("b", "inside the region")):
+        result = result_of(name, 100, 300, manifest={"case": "1"})
+        put(tmp_path, {**result, "definition": {**result["definition"], "tissue": tissue}})
+    assert "tissue: on the whole slide (a); inside the region (b)" in in_process("case", str(tmp_path)).stdout

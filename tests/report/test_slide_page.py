@@ -81,3 +81,21 @@ def test_the_colour_profile_is_named(material: Material, tmp_path: Path) -> None
     slide = {**material.result["provenance"]["slide"], "icc_profile": "sRGB <b>"}
     result = {**material.result, "provenance": {**material.result["provenance"], "slide": slide}}
     assert "sRGB <b>, not applied" in written(tmp_path / "b.html", replace(material, result=result)).text
+
+
+def test_under_the_tumour_bed_the_percentage_is_said_to_be_of_the_bed(
+    material: Material, tmp_path: Path
+) -> None:
+    bed = {"viable_mm2": 2.0, "non_viable_mm2": 3.0, "non_tumour_mm2": 5.0, "percent_non_tumour": 50.0}
+    changes: dict[str, object] = {
+        "bed": bed,
+        "policy": "tumour_bed",
+        "percent_viable": 20.0,
+        "percent_necrosis": 30.0,
+    }
+    changes |= {"percent_viable_soft": 20.0, "percent_viable_by_class": 21.0}
+    result = {**material.result, **changes, "status": "scored", "finding": None}
+    said = written(tmp_path / "report.html", replace(material, result=result)).text
+    assert "30.0 % necrosis, 50.0 % other tissue." in said
+    assert "over the area of all tissue inside the tumour bed, times 100: 2.00 of 10.00 mm²" in said
+    assert material.result["definition"]["estimator"] in said

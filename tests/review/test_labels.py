@@ -126,3 +126,26 @@ def test_a_label_that_was_taken_back_is_none() -> None:
     given = [Given(1, "viable", "A"), Given(2, "viable", "A"), Given(1, "", "A")]
     assert latest_by_reader(given) == {"A": {2: "viable"}}
     assert latest_by_reader([*given, Given(1, "unsure", "A")]) == {"A": {2: "viable", 1: "unsure"}}
+
+
+def test_labels_of_another_review_are_refused(out: Path, sample: Sample, tmp_path: Path) -> None:
+    cell = sample.cells[0]
+    path = tmp_path / "a.csv"
+    x, y = cell.place
+    for left, refused in ((x, False), (x + 100, True)):
+        path.write_text(f"cell,label,x_l0,y_l0\n{cell.number},v,{left},{y}\n")
+        given = read_given(path, "A")
+        if refused:
+            with pytest.raises(UsageError, match=r"another review than 'review': cell \d+ lies elsewhere"):
+                import_labels(out, sample, given, NOW)
+        else:
+            import_labels(out, sample, given, NOW)
+
+
+def test_two_labels_of_one_cell_in_one_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("cell,label\n1,v\n1,v\n")
+    assert len(read_given(path, "A")) == 2
+    path.write_text("cell,label\n1,v\n1,n\n")
+    with pytest.raises(UsageError, match="gives cell 1 two labels by A"):
+        read_given(path, "A")

@@ -21,7 +21,7 @@ def test_readers_who_have_finished_get_a_number(out: Path) -> None:
     assert second.startswith(
         f"B: {len(labels) - 1} of {len(labels)} cells have no label yet (the first is 2)"
     )
-    assert third.startswith("A and B labelled 1 cells, 0 % of them alike")
+    assert third.startswith("A and B labelled 1 cell, 0 % of them alike")
     write_result(out, sample, result)
     facts = json.loads((out / "reviews" / "review-result.json").read_text())
     assert [each["reader"] for each in facts["readings"]] == ["A"]

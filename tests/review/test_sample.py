@@ -44,7 +44,11 @@ def test_the_same_seed_draws_the_same_cells_and_another_seed_others(out: Path) -
 
 def test_more_cells_keep_those_drawn_before_and_count_as_rounds(out: Path) -> None:
     first = sample_cells(out, 20, 1)
-    more = sample_cells(out, 40, 7)
+    with pytest.raises(UsageError, match="begun with seed 1, not 7; leave --seed out"):
+        sample_cells(out, 40, 7)
+    with pytest.raises(UsageError, match="501 cells are too many"):
+        sample_cells(out, 501)
+    more = sample_cells(out, 40)
     assert (more.seed, more.labels, more.rounds) == (1, 40, True)
     kept = {cell.number: (cell.slide, cell.row, cell.col) for cell in more.cells}
     assert all(kept[cell.number] == (cell.slide, cell.row, cell.col) for cell in first.cells)

@@ -22,7 +22,7 @@ def test_the_page_holds_two_pictures_of_each_cell_and_no_answer_of_the_model(out
         re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)[1]
     )  # type: ignore[index]
     assert [cell["cell"] for cell in data["cells"]] == [cell.number for cell in sample.cells]
-    assert set(data["cells"][0]) == {"cell", "slide", "near", "far"}
+    assert set(data["cells"][0]) == {"cell", "slide", "x_l0", "y_l0", "near", "far"}
     for kind in ("near", "far"):
         image = Image.open(io.BytesIO(base64.b64decode(data["cells"][0][kind].partition(",")[2])))
         assert min(image.size) > 40

@@ -12,6 +12,7 @@ from wsi_necrosis.errors import StoreError
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.export.summary import ENDS, ESTIMATORS, KINDS, rounded
 from wsi_necrosis.files import write_json
+from wsi_necrosis.quantify.definition import definition_text
 
 CASES_CSV, CASES_JSON = "cases.csv", "cases.json"
 TERMS = ("outside_region", "not_scanned", "unreadable", "background", "abstained")
@@ -84,6 +85,7 @@ def _row(case: str, number: Mapping[str, Any], schemes: Sequence[str]) -> Iterat
         grade = number["grades"][scheme]
         yield f"grade_{scheme}", grade["grade"] or grade["reason"]
         yield f"good_{scheme}", {True: "yes", False: "no", None: None}[grade["good"]]
+    yield "definition", definition_text(number["definition"])
 
 
 def _interval(found: Mapping[str, Any]) -> dict[str, Any]:

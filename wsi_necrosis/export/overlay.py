@@ -178,12 +178,21 @@ def _number(result: Mapping[str, Any]) -> Iterator[Entry]:
     else:
         title = percent_text(result) + (" tumour" if result["policy"] == "tumour" else "")
         yield title, 1.7 if result["policy"] == "tumour" else 1.3, "-Bold", INK
-        yield f"{result['percent_necrosis']:.1f} % necrosis, {area}", 1.0, "", INK
+        yield _rest(result, area), 1.0, "", INK
     yield f"{result['percent_viable']:.1f} % {estimators_text(result)}", 0.8, "", INK
     if result["ledger"]["mm2"]["outside_region"] > 0:
         yield "Inside the region of interest alone", 0.8, "", INK
     nearer = "blank" if result["percent_viable"] < 50 else "full"
     yield f"Limit of {nearer}: {result[f'limit_of_{nearer}_text']}", 0.8, "", INK
+
+
+def _rest(result: Mapping[str, Any], area: str) -> str:
+    """Percent necrosis, and under `tumour_bed` the rest, with the area that they are of."""
+    necrosis, bed = f"{result['percent_necrosis']:.1f} % necrosis", result["bed"]
+    if bed is None:
+        return f"{necrosis}, {area}"
+    whole = sum(bed[f"{name}_mm2"] for name in CLASSES)
+    return f"{necrosis}, {bed['percent_non_tumour']:.1f} % other tissue, of {mm2_text(whole)} mm² bed"
 
 
 def _shortened(text: str, longest: int) -> str:

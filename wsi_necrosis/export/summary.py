@@ -16,6 +16,7 @@ from wsi_necrosis.dataset.manifest import KEPT
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.files import remove, write_json
 from wsi_necrosis.provenance import RESULT_VERSION, VERSION
+from wsi_necrosis.quantify.definition import definition_text
 from wsi_necrosis.scores.slide_folder import RESULT, SLIDES
 
 SUMMARY = "summary.csv"
@@ -159,6 +160,7 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "model": provenance["model"]["name"],
         "model_sha256": provenance["model"]["sha256"],
         "version": provenance["versions"]["wsi-necrosis"],
+        "definition": definition_text(result["definition"]),
     }
     return {name: rounded(value) for name, value in row.items()}
 

@@ -195,14 +195,16 @@ def kappa(first: ArrayLike, second: ArrayLike) -> float:
 def _icc_interval(
     value: float, squares: tuple[float, float, float], shape: tuple[int, int], confidence: float
 ) -> tuple[float, float]:
-    """Interval of ICC(2,1) by Satterthwaite's degrees of freedom; without error it is the value itself."""
+    """Interval of ICC(2,1) by Satterthwaite's degrees of freedom; where all agree it is the value itself."""
     (between, readers, error), (n, k) = squares, shape
-    if error <= 0:
+    if readers <= 0 and error <= 0:
         return value, value
-    ratio = readers / error
-    top = (k - 1) * (n - 1) * (k * value * ratio + n * (1 + (k - 1) * value) - k * value) ** 2
-    bottom = (n - 1) * k**2 * value**2 * ratio**2 + (n * (1 + (k - 1) * value) - k * value) ** 2
-    freedom, tail = top / bottom, (1 + confidence) / 2
+    freedom, tail = float(k - 1), (1 + confidence) / 2  # the limit where readers differ by a constant alone
+    if error > 0:
+        ratio = readers / error
+        top = (k - 1) * (n - 1) * (k * value * ratio + n * (1 + (k - 1) * value) - k * value) ** 2
+        bottom = (n - 1) * k**2 * value**2 * ratio**2 + (n * (1 + (k - 1) * value) - k * value) ** 2
+        freedom = top / bottom
     if not freedom > 0:
         return float("nan"), float("nan")
     upper, lower = f_distribution.ppf(tail, n - 1, freedom), f_distribution.ppf(tail, freedom, n - 1)

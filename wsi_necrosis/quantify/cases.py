@@ -22,7 +22,7 @@ NO_INTERVAL: Mapping[Source, str] = {
     "review": "interval: not available (no labelled cell is tumour)",
 }
 HAS_AREAS = ("no_tumour", "too_little_tumour", "no_tissue")  # not evaluable alone, and yet measured
-NO_SLIDE, TOO_LITTLE = "no slide of the case was measured", "too little tumour"
+NO_SLIDE, TOO_LITTLE = "no slide that counts was measured", "too little tumour"
 
 
 @dataclass(frozen=True)

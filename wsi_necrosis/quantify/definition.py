@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from wsi_necrosis.model.quantity import Estimator
 from wsi_necrosis.quantify.bed import BedSource
@@ -50,3 +50,14 @@ def definition(
         "estimator": ESTIMATOR[estimator],
         "target": TARGET,
     }
+
+
+def definition_text(parts: Mapping[str, str]) -> str:
+    """A definition on one line, for tables.
+
+    Examples
+    --------
+    >>> definition_text({"denominator": "viable and non-viable tumour", "target": "the tissue that was scanned"})
+    'denominator: viable and non-viable tumour. target: the tissue that was scanned'
+    """
+    return ". ".join(f"{name}: {text}" for name, text in parts.items())

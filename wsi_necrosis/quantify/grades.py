@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
-from wsi_necrosis.settings.loading import read_yaml, shipped_yaml, validated
+from wsi_necrosis.errors import SettingsError
+from wsi_necrosis.settings.loading import read_yaml, shipped_names, shipped_yaml, validated
 from wsi_necrosis.settings.schema import Section
 
 MOST = 100.0
@@ -129,5 +130,14 @@ def load_scheme(name_or_file: str | Path) -> GradeScheme:
         There is no such scheme, or its cut-offs contradict one another.
     """
     own = Path(name_or_file).suffix.lower() in {".yaml", ".yml"}
+    shipped = shipped_names("grades")
+    if not own and str(name_or_file) not in shipped:
+        raise SettingsError(
+            f"there is no grade scheme {str(name_or_file)!r}; give {', '.join(shipped)}, or a file of your own that "
+            "ends in .yaml"
+        )
     tree = read_yaml(name_or_file) if own else shipped_yaml(f"grades/{name_or_file}.yaml")
-    return validated(GradeScheme, tree)
+    try:
+        return validated(GradeScheme, tree)
+    except SettingsError as error:
+        raise SettingsError(f"{name_or_file} is no grade scheme: {error}") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_necrosis.dataset.faults import listed, plainly
-from wsi_necrosis.dataset.manifest import ManifestSlide, read_manifest
+from wsi_necrosis.dataset.manifest import COUNTED_ROLES, ManifestSlide, read_manifest
 from wsi_necrosis.errors import StoreError, UsageError
 from wsi_necrosis.geometry import Mpp
 from wsi_necrosis.model.quantity import read_quantity
@@ -122,12 +122,31 @@ def model_number(case: str, slides: Sequence[CaseSlide]) -> CaseNumber | None:
         policy=first["policy"],
         estimator=first["estimator"],
         min_tumour_mm2=first["provenance"]["settings"]["quantify"]["min_tumour_mm2"],
-        definition=first["definition"],
+        definition=_definition(slides),
         limit_of_blank=first["limit_of_blank"],
         limit_of_full=first["limit_of_full"],
         bootstrap=_bootstrap(first),
     )
     return case_number((slide.areas for slide in slides), rules)
+
+
+def unmeasured(slides: Sequence[CaseSlide]) -> CaseNumber:
+    """A case of which no slide has results: no number, and the reason of each slide."""
+    return case_number((slide.areas for slide in slides), CaseRules("model", "", "", 0.0, {}))
+
+
+def _definition(slides: Sequence[CaseSlide]) -> dict[str, str]:
+    """That of all slides; where they differ, as in a region of interest, each with the slides that it holds for."""
+    of: dict[str, dict[str, list[str]]] = {}
+    for slide in [each for each in slides if each.role in COUNTED_ROLES] or slides:
+        for name, text in (slide.result or {}).get("definition", {}).items():
+            of.setdefault(name, {}).setdefault(text, []).append(slide.name)
+    return {
+        name: "; ".join(
+            text if len(texts) == 1 else f"{text} ({', '.join(on)})" for text, on in texts.items()
+        )
+        for name, texts in of.items()
+    }
 
 
 def _bootstrap(result: Mapping[str, Any]) -> Bootstrap:

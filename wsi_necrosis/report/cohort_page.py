@@ -67,6 +67,7 @@ def write_cohort_report(out: Path) -> None:
             _case_line(out, each["case"], number) for each in read_cases(out) for number in each["numbers"]
         ],
         counts=Counter(row["status"] for row in rows.values()),
+        policies=sorted({row["policy"] for row in rows.values()}),
         models=sorted({f"{row['model']} ({row['model_sha256'][:8]})" for row in rows.values()}),
         versions=sorted({row["version"] for row in rows.values()}),
         maps=slab_maps(rows.values()),

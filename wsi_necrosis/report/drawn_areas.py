@@ -71,6 +71,8 @@ def drawn_number(slides: Sequence[CaseSlide], folder: Path, policy: str) -> Case
     UsageError
         Outlines cannot be read, have unknown classes or lie beside their slide, or a pixel size is unknown.
     """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give the one that holds a GeoJSON file for each slide")
     areas = [_slide_areas(slide, folder) for slide in slides]
     rules = CaseRules(
         source="drawn",

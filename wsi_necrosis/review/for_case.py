@@ -16,11 +16,11 @@ from wsi_necrosis.quantify.case_intervals import CaseInterval
 from wsi_necrosis.quantify.cases import NO_INTERVAL, CaseNumber
 from wsi_necrosis.report.case_slides import CaseSlide
 from wsi_necrosis.review.labels import Reading, all_labels, latest_by_reader, reading_of
+from wsi_necrosis.review.result import TARGET, definition_of
 from wsi_necrosis.review.rule import FIXED_ALPHA, ROUNDS_ALPHA, Corrected
 from wsi_necrosis.review.sample import Sample, read_sample
 
 DRAWS = 20_000  # of the interval's distribution: a probability of a grade is right to half a point
-TARGET = "the tissue that was scanned"
 METHOD = "mid-P binomial on the effective number of labels, cells drawn at random by tissue area"
 COVERS = "the chance of the draw; not readers' disagreement, nor tissue that was not scanned"
 
@@ -59,12 +59,7 @@ def reviewed_number(
         status="not_evaluable",
         reason="no labelled cell is tumour",
         estimator="labels",
-        definition={
-            **model.definition,
-            "denominator": "viable and non-viable tumour, as the reader labelled it",
-            "estimator": f"labels of {sample.labels} cells by {reading.reader}; the model's classes are strata",
-            "target": TARGET,
-        },
+        definition=definition_of(sample, reading),
         policy="tumour",
         percent_viable=None,
         percent_necrosis=None,

@@ -14,7 +14,7 @@ from wsi_necrosis.dataset.tables import read_rows
 from wsi_necrosis.errors import DatasetError, UsageError
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.review.rule import FIXED_ALPHA, ROUNDS_ALPHA, Corrected, correct
-from wsi_necrosis.review.sample import Sample, sample_path
+from wsi_necrosis.review.sample import PLACE, Sample, sample_path
 
 WITHDRAWN = ""  # in place of a label: the one before was taken back
 KEYS: Mapping[str, str] = MappingProxyType(
@@ -27,13 +27,17 @@ WAY_OUT = "give the file that the sheet saved, its CSV filled in, or GeoJSON fro
 
 @dataclass(frozen=True)
 class Given:
-    """A label that somebody gave: the number of the cell, one of `CLASSES` or `unsure`, who, and when (ISO 8601)."""
+    """A label that somebody gave: the number of the cell, one of `CLASSES` or `unsure`, who, and when (ISO 8601).
+
+    `place` is where the cell lies by the file that it was read from, where that says so.
+    """
 
     cell: int
     label: str
     reader: str
     labelled: str = ""
     imported: str = ""
+    place: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,29 +63,38 @@ class Reading:
 def read_given(path: Path, reader: str) -> list[Given]:
     """Labels of a file: CSV with the columns cell and label (and reader, labelled), or GeoJSON of cells from QuPath.
 
-    Labels are v, n, o and ?, or the names of classes. Cells without a label are left out.
+    Labels are v, n, o and ?, or the names of classes. Cells without a label are left out. Where columns x_l0 and y_l0
+    are there, as in the sheet's own files, they tell whether the cells are those of the review.
 
     Raises
     ------
     UsageError
-        It cannot be read, or holds a label or a cell that is none.
+        It cannot be read, holds a label or a cell that is none, or two labels for one cell.
     """
+    found: list[tuple[str, str, str, str, tuple[int, int] | None]]
     try:
         if path.suffix.lower() in {".geojson", ".json", ".gz"}:
-            found = [(name, label, reader, "") for name, label in read_objects(path)]
+            found = [(name, label, reader, "", None) for name, label in read_objects(path)]
         else:
             rows = read_rows(path, ("cell", "label"), WAY_OUT)
             found = [
-                (row["cell"], row["label"], row.get("reader", "") or reader, row.get("labelled", ""))
+                (
+                    row["cell"],
+                    row["label"],
+                    row.get("reader", "") or reader,
+                    row.get("labelled", ""),
+                    _place(row),
+                )
                 for row in rows
             ]
     except DatasetError as error:
         raise UsageError(str(error)) from None
     given = [
-        Given(_number(cell, path), _label(label, cell, path), who.strip(), when.strip())
-        for cell, label, who, when in found
+        Given(_number(cell, path), _label(label, cell, path), who.strip(), when.strip(), place=place)
+        for cell, label, who, when, place in found
         if label.strip()
     ]
+    _refuse_contradiction(given, path)
     if not given:
         raise UsageError(f"{path} holds no label; {WAY_OUT}")
     return given
@@ -93,7 +106,7 @@ def import_labels(out: Path, sample: Sample, given: Sequence[Given], now: str) -
     Raises
     ------
     UsageError
-        A label is of a cell that was not drawn.
+        A label is of a cell that was not drawn, or that lies elsewhere.
     """
     drawn = {cell.number for cell in sample.cells}
     strange = sorted({each.cell for each in given} - drawn)
@@ -101,6 +114,13 @@ def import_labels(out: Path, sample: Sample, given: Sequence[Given], now: str) -
         raise UsageError(
             f"cells {', '.join(map(str, strange[:5]))} are not of the review {sample.name!r}; import labels of its own "
             "sheet"
+        )
+    places = {cell.number: cell.place for cell in sample.cells}
+    moved = [each.cell for each in given if each.place not in {None, places[each.cell]}]
+    if moved:
+        raise UsageError(
+            f"these labels are of another review than {sample.name!r}: cell {moved[0]} lies elsewhere; name theirs "
+            "with --name"
         )
     known = all_labels(out, sample)
     latest = {(each.cell, each.reader): each for each in known}
@@ -189,6 +209,22 @@ def _corrected(sample: Sample, labels: Mapping[int, str], unsure_as: str) -> Cor
     return correct(
         sample.shares, counts["drawn"], counts[CLASSES[VIABLE]], counts[CLASSES[NON_VIABLE]], alpha
     )
+
+
+def _place(row: Mapping[str, str]) -> tuple[int, int] | None:
+    """Where a row says that its cell lies; None where it does not."""
+    try:
+        x, y = (round(float(row[name])) for name in PLACE)
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return x, y
+
+
+def _refuse_contradiction(given: Sequence[Given], path: Path) -> None:
+    found: dict[tuple[int, str, str], str] = {}
+    for each in given:
+        if found.setdefault((each.cell, each.reader, each.labelled), each.label) != each.label:
+            raise UsageError(f"{path} gives cell {each.cell} two labels by {each.reader}; keep one of them")
 
 
 def _number(text: str, path: Path) -> int:

@@ -14,6 +14,8 @@ from wsi_necrosis.review.labels import Given, Reading, agreement, latest_by_read
 from wsi_necrosis.review.rule import Corrected
 from wsi_necrosis.review.sample import Sample, sample_path
 
+TARGET = "the tissue that was scanned"
+
 
 @dataclass(frozen=True)
 class ReviewResult:
@@ -69,12 +71,35 @@ def write_result(
     facts: dict[str, Any] = {
         "review": sample.name,
         "case": sample.case,
-        "readings": [asdict(each) for each in result.readings],
+        "readings": [reading_facts(sample, each) for each in result.readings],
+        "sentences": result.sentences,
     }
     if as_drawn is not None:
         facts["as_drawn"] = dict(as_drawn)
     write_json(sample_path(out, sample.name).with_name(f"{sample.name}-result.json"), facts)
     return facts
+
+
+def reading_facts(sample: Sample, reading: Reading) -> dict[str, Any]:
+    """Percent viable by a reader's labels with what it is of, ready for JSON."""
+    return {**asdict(reading), "definition": definition_of(sample, reading)}
+
+
+def definition_of(sample: Sample, reading: Reading) -> dict[str, str]:
+    """Denominator, tissue, estimator and target of percent viable by a reader's labels, a sentence each."""
+    count = len(sample.slides)
+    unsure = (
+        f"; {reading.unsure} of them are ?, counted as viable, and the interval holds both ways of counting"
+        if reading.unsure
+        else ""
+    )
+    return {
+        "denominator": "viable and non-viable tumour, as the reader labelled it",
+        "tissue": f"all cells with tissue of {count} slide{'' if count == 1 else 's'}, those that abstained too; each "
+        "recut of a block counts in full",
+        "estimator": f"labels of {sample.labels} cells by {reading.reader}; the model's classes are strata{unsure}",
+        "target": TARGET,
+    }
 
 
 def _sentences(
@@ -95,7 +120,8 @@ def _sentences(
         same, kappa, count = agreement(by_reader[one], by_reader[other])
         if count:
             known = "" if isnan(kappa) else f", kappa {kappa:.2f}"
-            yield f"{one} and {other} labelled {count} cells, {100 * same:.0f} % of them alike{known}"
+            cells = "1 cell" if count == 1 else f"{count} cells"
+            yield f"{one} and {other} labelled {cells}, {100 * same:.0f} % of them alike{known}"
 
 
 def reading_sentences(sample: Sample, reading: Reading) -> list[str]:

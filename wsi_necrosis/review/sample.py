@@ -23,8 +23,10 @@ from wsi_necrosis.review.rule import draw
 from wsi_necrosis.scores.block_scores import CellState
 from wsi_necrosis.tiling.grid import PixelCount
 
+MOST = 500  # cells of a sheet, which holds two pictures of each: 0.2 GB
 REVIEWS = "reviews"  # in the folder of a command's results
 NAME = "review"
+PLACE = ("x_l0", "y_l0")  # columns of the sheet's tables
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class ReviewCell:
     origin_l0: tuple[int, int]
     predicted: int
     times: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Left and top in whole level-0 pixels, as the sheet's tables have them."""
+        return round(self.box_l0[0]), round(self.box_l0[1])
 
     @property
     def geometry(self) -> dict[str, Any]:
@@ -119,7 +126,13 @@ class Sample:
 
 
 def sample_cells(
-    out: Path, labels: int, seed: int, *, case: str | None = None, name: str = NAME, rounds: bool = False
+    out: Path,
+    labels: int,
+    seed: int | None = None,
+    *,
+    case: str | None = None,
+    name: str = NAME,
+    rounds: bool = False,
 ) -> Sample:
     """Draw cells of a case by `rule.draw`, or more cells for a review that was begun, and write `reviews/<name>.json`.
 
@@ -132,8 +145,8 @@ def sample_cells(
         Folder of results; or that of one slide.
     labels : int
         Cells to draw in all.
-    seed : int
-        Of a new review; one that was begun keeps its own.
+    seed : int, optional
+        Of a new review, by default 1; one that was begun keeps its own.
     case : str, optional
         Slides whose manifest gives this case; needed where the results are of several cases. Biopsies, margins and
         others that do not count in a case are left out.
@@ -146,13 +159,20 @@ def sample_cells(
     ------
     UsageError
         There are no results, or of several cases; a slide stands twice; there are too few cells; or the review was
-        begun of other slides or with more cells.
+        begun of other slides, with more cells or with another seed.
     StoreError
         A folder of results is damaged.
     """
+    if labels > MOST:
+        raise UsageError(f"{labels} cells are too many to look at; draw at most {MOST}")
     reports = _reports_of(out, case)
     before = read_sample(out, name) if sample_path(out, name).is_file() else None
-    seed = seed if before is None else before.seed
+    if before is not None and seed not in {None, before.seed}:
+        raise UsageError(
+            f"the review {name!r} was begun with seed {before.seed}, not {seed}; leave --seed out, or give a new "
+            "review another --name"
+        )
+    seed = (1 if seed is None else seed) if before is None else before.seed
     slides = tuple(_slide_of(report, out) for report in reports)
     _refuse_twice(slides)
     tables = [_cells_of(report, at) for at, report in enumerate(reports)]

@@ -17,7 +17,7 @@ from wsi_necrosis.errors import SlideError
 from wsi_necrosis.export.csv_table import write_csv
 from wsi_necrosis.files import write_json, write_text
 from wsi_necrosis.geometry import Box, Mpp
-from wsi_necrosis.review.sample import ReviewCell, ReviewSlide, Sample, sample_path
+from wsi_necrosis.review.sample import PLACE, ReviewCell, ReviewSlide, Sample, sample_path
 from wsi_necrosis.slides.slide import Slide, open_slide
 
 NEAR_UM, FAR_UM = 0.5, 2.0  # pixel sizes of the two pictures of a cell
@@ -40,24 +40,12 @@ def write_sheet(out: Path, sample: Sample) -> Path:
     place = sample_path(out, sample.name)
     page = place.with_suffix(".html")
     cells = list(_pictured(sample))
-    facts = [
-        {"cell": cell.number, "slide": slide.slide_id, "near": near, "far": far}
-        for cell, slide, near, far in cells
-    ]
+    facts = [{**_place(cell, slide), "near": near, "far": far} for cell, slide, near, far in cells]
     data = json.dumps({"name": sample.name, "case": sample.case, "seed": sample.seed, "cells": facts})
     title = html.escape(sample.case or sample.name)
     write_text(page, PAGE.substitute(title=title, count=len(cells), data=data.replace("<", "\\u003c")))
-    rows = [
-        {
-            "cell": cell.number,
-            "label": "",
-            "slide": slide.slide_id,
-            "x_l0": round(cell.box_l0[0]),
-            "y_l0": round(cell.box_l0[1]),
-        }
-        for cell, slide, _, _ in cells
-    ]
-    write_csv(place.with_name(f"{sample.name}-cells.csv"), rows, list(rows[0]))
+    rows = [{**_place(cell, slide), "label": ""} for cell, slide, _, _ in cells]
+    write_csv(place.with_name(f"{sample.name}-cells.csv"), rows, ("cell", "label", "slide", *PLACE))
     folder = place.with_name(f"{sample.name}-qupath")
     folder.mkdir(exist_ok=True)
     for at, slide in enumerate(sample.slides):
@@ -66,6 +54,11 @@ def write_sheet(out: Path, sample: Sample) -> Path:
             name = f"{Path(slide.folder).name}.geojson"
             write_json(folder / name, {"type": "FeatureCollection", "features": features})
     return page
+
+
+def _place(cell: ReviewCell, slide: ReviewSlide) -> dict[str, int | str]:
+    """Which cell it is: by its number, and by its place, which tells the cells of one review from another's."""
+    return {"cell": cell.number, "slide": slide.slide_id, **dict(zip(PLACE, cell.place, strict=True))}
 
 
 def _pictured(sample: Sample) -> Iterator[tuple[ReviewCell, ReviewSlide, str, str]]:

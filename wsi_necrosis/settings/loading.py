@@ -38,6 +38,12 @@ def shipped_yaml(name: str) -> dict[str, Any]:
     return _parse_yaml(resource.read_text(encoding="utf-8"), name)
 
 
+def shipped_names(folder: str) -> list[str]:
+    """Names of the YAML files in a folder of the package's `configs`, without their ending."""
+    found = files("wsi_necrosis.configs").joinpath(folder).iterdir()
+    return sorted(each.name.removesuffix(".yaml") for each in found if each.name.endswith(".yaml"))
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A user's YAML file as a mapping."""
     try:
@@ -99,4 +105,6 @@ def _explain(item: Mapping[str, Any], listed: str) -> str:
         return f"{dotted} is not a setting; {listed} lists them all"
     if item["type"] == "missing":
         return f"{dotted} is missing"
+    if not dotted:  # of the whole, whose text would say nothing
+        return str(item["msg"]).removeprefix("Value error, ")
     return f"{dotted}: {item['msg']} (got {brief(item['input'])})"

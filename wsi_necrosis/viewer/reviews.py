@@ -12,7 +12,7 @@ from wsi_necrosis.classes import CLASSES, UNSURE
 from wsi_necrosis.errors import StoreError, UsageError
 from wsi_necrosis.report.marks import MARK_LABELS, REMOVED, Mark, add_mark, all_marks, marks_that_count
 from wsi_necrosis.review.labels import WITHDRAWN, Given, all_labels, import_labels, latest_by_reader
-from wsi_necrosis.review.result import reading_sentences, result_of, write_result
+from wsi_necrosis.review.result import reading_facts, reading_sentences, result_of, write_result
 from wsi_necrosis.review.sample import REVIEWS, Sample, read_sample
 from wsi_necrosis.viewer.cells import Place
 from wsi_necrosis.viewer.slides import ViewedSlide, ViewedSlides
@@ -151,7 +151,7 @@ class Reviews:
                 }
                 for cell in sample.cells
             ],
-            "reading": None if own is None else asdict(own),
+            "reading": None if own is None else reading_facts(sample, own),
             "sentences": [] if own is None else reading_sentences(sample, own),
         }
 
