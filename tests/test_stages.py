@@ -137,7 +137,7 @@ def other_pixel_size(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
 
 
 def other_model(slide: Path, folder: Path, overwrite: bool) -> SlideReport:
-    save_model_with_ood_limit(folder.parent / "model", 1e6)
+    save_model_with_ood_limit(folder.parent / "model", 5.0)
     return run(slide, folder, f"model.name={folder.parent / 'model'}", overwrite=overwrite)
 
 
