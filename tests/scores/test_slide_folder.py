@@ -24,7 +24,9 @@ def folder(job: Job, tmp_path: Path) -> SlideFolder:
 
 def test_every_output_is_named_in_the_module() -> None:
     names = {value for key, value in vars(slide_folder).items() if key.isupper() and isinstance(value, str)}
-    asked_for = {"heatmap.ome.tiff", "tiles.csv", "tiles.geojson", "regions.geojson.gz", "annotations.db"}
+    asked_for = {
+        "heatmap.ome.tiff", "tiles.csv", "tiles.geojson", "tissue.geojson", "regions.geojson.gz", "annotations.db",
+    }  # fmt: skip
     assert names - {"log.txt", "slides", "runs", "checksum.txt", "export_failed"} == OUTPUTS | asked_for
 
 
