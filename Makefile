@@ -48,9 +48,8 @@ test: checks
 	$(PYTEST) -n auto -m "not slow and not packaging"
 	@echo "left out: tests marked slow or packaging; make test-all runs them too"
 
-# A process more than cores, as some slow tests wait most of the time.
 test-all: checks
-	$(PYTEST) -n $$(($$(nproc) + 1))
+	$(PYTEST) -n auto
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
